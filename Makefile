@@ -1,0 +1,71 @@
+# Parley's commands; `make help` lists them. Everything is installed into .venv from the lock files, with hashes.
+.DEFAULT_GOAL := help
+.SILENT:
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help: ## List what make can do
+	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/.runtime: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Parley needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 run")'
+	test -x $(BIN)/python || { echo "Making a virtual environment in $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
+	echo "Installing Parley's dependencies ..."
+	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	echo "Installing what development needs ..."
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
+	touch $@
+
+.PHONY: run
+run: $(VENV)/.runtime ## Start the server, with an embedded PostgreSQL and Valkey (Ctrl-C stops it)
+	exec $(BIN)/parley serve
+
+.PHONY: test
+test: $(VENV)/.dev ## Run all tests, against a real PostgreSQL and Valkey that they start
+	$(BIN)/pytest -q
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Run the linters, the type checker and the layer check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: lint-proto
+lint-proto: $(VENV)/.dev ## Check the contract: lint, format, breaking changes, stubs up to date
+	scripts/check_contract.sh
+
+.PHONY: generate
+generate: $(VENV)/.dev ## Generate the stubs in clients/ from proto/
+	scripts/generate.sh
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code and the contract
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format --quiet .
+	scripts/googleapis.sh
+	$(BIN)/buf format -w --path proto
+
+.PHONY: lock
+lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml
+	scripts/lock.sh
+
+.PHONY: check
+check: lint lint-proto test ## All that CI runs
+
+.PHONY: replay
+replay: $(VENV)/.runtime ## Replay IRC logs as chats and compare: make replay FILES="a.txt b.txt" [ARGS="--unordered"]
+	$(BIN)/python -m clients.replay $(ARGS) $(FILES)
+
+.PHONY: clean
+clean: ## Remove the virtual environment and caches (data stays)
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

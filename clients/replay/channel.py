@@ -1,0 +1,21 @@
+"""A connection to the server."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TypeAlias, cast
+
+from grpc import aio
+from parley.v1 import chat_service_pb2_grpc
+
+STREAMS_A_CONNECTION = 80
+"""A server allows 100 on one; the rest is for unary calls."""
+
+Stub: TypeAlias = "chat_service_pb2_grpc.ChatServiceAsyncStub"  # it is in the stubs' types only
+
+
+@contextlib.asynccontextmanager
+async def open_stub(target: str) -> AsyncIterator[Stub]:
+    """Gives a stub on a connection of its own to host:port; closes it in the end."""
+    # Without a pool of its own all channels to one address share one connection.
+    async with aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        yield cast("Stub", chat_service_pb2_grpc.ChatServiceStub(channel))

@@ -1,0 +1,253 @@
+"""A device's Chat stream, kept open: sends with their answers, receives, connects again. Nothing of the logs is here.
+
+A broken stream is opened again after a pause; sends without an answer go out again with the same request_id, in the
+order in which they were sent, so each takes effect once.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import grpc
+from grpc import aio
+from parley.v1 import chat_pb2, message_pb2
+
+from clients.replay.channel import Stub
+from clients.replay.tally import Tally
+
+_RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.1, 5.0
+_PATIENCE_SECONDS = 60.0
+"""How long a server may be away, and how long an end may take."""
+
+OnMessage = Callable[[message_pb2.Message], None]
+Call: TypeAlias = aio.StreamStreamCall[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
+
+
+class Refused(Exception):
+    """A send had no effect. `code` is the status code's number."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    @property
+    def passes(self) -> bool:
+        """Whether the same send may be accepted later."""
+        return self.code in (grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], grpc.StatusCode.UNAVAILABLE.value[0])
+
+
+@dataclass(slots=True)
+class _Outstanding:
+    request: message_pb2.SendRequest
+    answer: asyncio.Future[message_pb2.Accepted]
+
+
+class DeviceStream:
+    """One device of one user, on one stream at a time.
+
+    Attributes:
+        tallies: conversation -> what came.
+        reconnect_count: how often the stream was opened again.
+        received_count: entries that came, repeats included.
+        error_messages: refused frames, in the server's words.
+    """
+
+    def __init__(
+        self,
+        stub: Stub,
+        token: str,
+        device_id: str,
+        *,
+        on_message: OnMessage | None = None,
+        ack_every: int = 0,
+        resumes_from_acks: bool = False,
+    ) -> None:
+        self.tallies: dict[str, Tally] = {}
+        self.reconnect_count = 0
+        self.received_count = 0
+        self.error_messages: list[str] = []
+        self._stub = stub
+        self._token = token
+        self._device_id = device_id
+        self._on_message = on_message
+        self._ack_every = ack_every
+        self._acked_count = 0
+        self._resumes_from_acks = resumes_from_acks
+        self._drops = False
+        self._outstanding: dict[int, _Outstanding] = {}
+        self._ids = itertools.count(1)
+        self._call: Call | None = None
+        self._ready = asyncio.Event()
+        self._write_lock = asyncio.Lock()
+        self._closing = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Returns when the session is open: from then on it receives.
+
+        Raises:
+            grpc.aio.AioRpcError: the server refuses the stream, or is away for too long.
+        """
+        self._task = asyncio.create_task(self._run(), name=f"stream of {self._device_id}")
+        ready = asyncio.create_task(self._ready.wait())
+        await asyncio.wait({ready, self._task}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if not self._ready.is_set():
+            await self._task
+            raise ConnectionError("the server ended the stream before its welcome")
+
+    async def submit(self, request: message_pb2.SendRequest) -> asyncio.Future[message_pb2.Accepted]:
+        """Sends and returns where the answer will be: Accepted, or Refused raised. In the order of the calls."""
+        correlation_id = next(self._ids)
+        answer: asyncio.Future[message_pb2.Accepted] = asyncio.get_running_loop().create_future()
+        async with self._write_lock:
+            self._outstanding[correlation_id] = _Outstanding(request, answer)
+            await self._write(_send_frame(correlation_id, request))
+        return answer
+
+    def last_seq(self, conversation_id: str) -> int:
+        """Returns the highest seq that came; 0 when none did."""
+        tally = self.tallies.get(conversation_id)
+        return tally.last_seq if tally is not None else 0
+
+    def drop(self) -> None:
+        """Breaks the stream off at the next frame, unread; it is opened again as after any break."""
+        self._drops = True
+
+    async def close(self) -> None:
+        """Ends our half and waits for the server to end its own."""
+        self._closing = True
+        if self._task is None:
+            return
+        call = self._call
+        try:
+            if call is not None and not call.done():
+                async with self._write_lock, asyncio.timeout(_PATIENCE_SECONDS):
+                    await call.done_writing()
+                await asyncio.wait({self._task}, timeout=_PATIENCE_SECONDS)
+        except (aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # It ended by itself in that moment; the task below knows why.
+        finally:
+            if call is not None:
+                call.cancel()
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _write(self, frame: chat_pb2.ChatRequest) -> None:
+        """Writes when there is a stream; when it is broken, the next one begins with what is outstanding."""
+        call = self._call
+        if call is None or not self._ready.is_set():
+            return
+        try:
+            await call.write(frame)
+        except (aio.AioRpcError, asyncio.InvalidStateError):
+            return
+        except asyncio.CancelledError:
+            # grpc.aio says so, too, when the call was cancelled and not this task.
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause_seconds, patience_ends = _FIRST_PAUSE_SECONDS, loop.time() + _PATIENCE_SECONDS
+        try:
+            while True:
+                try:
+                    await self._run_once()
+                except aio.AioRpcError as error:
+                    is_over = not self._ready.is_set() and loop.time() > patience_ends
+                    if is_over or error.code() not in _RETRIED:
+                        raise
+                if self._closing:
+                    return
+                if self._ready.is_set():
+                    pause_seconds, patience_ends = _FIRST_PAUSE_SECONDS, loop.time() + _PATIENCE_SECONDS
+                    self._ready.clear()
+                await asyncio.sleep(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, _LAST_PAUSE_SECONDS)
+                self.reconnect_count += 1
+        finally:
+            self._fail_outstanding()
+
+    async def _run_once(self) -> None:
+        """One stream, from hello to its end.
+
+        Raises:
+            grpc.aio.AioRpcError: it ended with another status than OK.
+        """
+        call = self._stub.Chat(metadata=(("authorization", f"Bearer {self._token}"),))
+        self._call = call
+        self._drops = False
+        for tally in self.tallies.values():
+            tally.begin_stream()
+        try:
+            await call.write(chat_pb2.ChatRequest(correlation_id=next(self._ids), hello=self._hello()))
+            async for frame in call:
+                if self._drops:
+                    return
+                if frame.welcomes:
+                    await self._begin(call)
+                self._take(frame)
+                if self._ack_every and self.received_count - self._acked_count >= self._ack_every:
+                    self._acked_count = self.received_count
+                    await self._acknowledge()
+        finally:
+            call.cancel()
+
+    def _hello(self) -> chat_pb2.Hello:
+        if not self.reconnect_count:
+            return chat_pb2.Hello(device_id=self._device_id, start=chat_pb2.START_LATEST)
+        # What came up while this device was away has no position here, so it comes by the device's acks.
+        positions = [] if self._resumes_from_acks else self._positions()
+        return chat_pb2.Hello(device_id=self._device_id, start=chat_pb2.START_FROM_ACKS, positions=positions)
+
+    def _positions(self) -> list[chat_pb2.Position]:
+        return [
+            chat_pb2.Position(conversation_id=conversation_id, seq=tally.last_seq)
+            for conversation_id, tally in self.tallies.items()
+        ]
+
+    async def _begin(self, call: Call) -> None:
+        async with self._write_lock:
+            for correlation_id, waiting in list(self._outstanding.items()):
+                await call.write(_send_frame(correlation_id, waiting.request))
+            self._ready.set()
+
+    async def _acknowledge(self) -> None:
+        """Tells the server all that this device has."""
+        async with self._write_lock:
+            await self._write(chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=self._positions())))
+
+    def _take(self, frame: chat_pb2.ChatResponse) -> None:
+        self.received_count += len(frame.messages)
+        for message in frame.messages:
+            tally = self.tallies.get(message.conversation_id)
+            if tally is None:
+                tally = self.tallies[message.conversation_id] = Tally()
+            if tally.add(message.seq) and self._on_message is not None:
+                self._on_message(message)
+        self._answer(frame.results)
+        self.error_messages += [error.error.message for error in frame.errors]
+
+    def _answer(self, results: Iterable[message_pb2.SendResult]) -> None:
+        for result in results:
+            waiting = self._outstanding.pop(result.correlation_id, None)
+            if waiting is None or waiting.answer.done():
+                continue
+            if result.HasField("accepted"):
+                waiting.answer.set_result(result.accepted)
+            else:
+                waiting.answer.set_exception(Refused(result.error.code, result.error.message))
+
+    def _fail_outstanding(self) -> None:
+        for waiting in self._outstanding.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(ConnectionError("the stream ended before the answer"))
+        self._outstanding.clear()
+
+
+def _send_frame(correlation_id: int, request: message_pb2.SendRequest) -> chat_pb2.ChatRequest:
+    return chat_pb2.ChatRequest(correlation_id=correlation_id, send=chat_pb2.SendFrame(requests=[request]))

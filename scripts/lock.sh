@@ -1,0 +1,9 @@
+#!/bin/sh
+# Writes the lock files: requirements.lock is what running needs, requirements-dev.lock that and what development needs.
+# The -c line keeps both at the same versions. `make lock` runs it.
+set -eu
+cd "$(dirname "$0")/.."
+uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  --extra embedded --extra build pyproject.toml -o requirements.lock "$@"
+uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock "$@"

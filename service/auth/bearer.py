@@ -1,0 +1,36 @@
+"""Finds the access token in a call's metadata. Pure; what the token says is in `tokens.py`.
+
+Source: RFC 6750 section 2.1; the scheme's case does not matter (RFC 9110 section 11.1).
+"""
+
+from collections.abc import Iterable
+
+from service.errors import TokenInvalid, TokenMissing
+
+_KEY = "authorization"
+_SCHEME = "bearer"
+
+
+def token_from_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
+    """Returns the token of the one `authorization: Bearer <token>` in the metadata.
+
+    Raises:
+        TokenMissing: there is no such entry, or it is empty.
+        TokenInvalid: there are several, or the scheme is another one.
+    """
+    values = [value for key, value in metadata or () if key.lower() == _KEY]
+    if not values:
+        raise TokenMissing
+    if len(values) > 1:
+        raise TokenInvalid("The metadata has more than one `authorization`; send one.")
+    value = values[0]
+    text = value.decode("ascii", "replace") if isinstance(value, bytes) else value
+    scheme, _, token = text.strip().partition(" ")
+    token = token.strip()
+    if not scheme:
+        raise TokenMissing
+    if scheme.lower() != _SCHEME:
+        raise TokenInvalid("The `authorization` in the metadata must be `Bearer <access token>`.")
+    if not token:
+        raise TokenMissing
+    return token

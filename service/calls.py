@@ -1,0 +1,45 @@
+"""What a handler knows about a call besides its request."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whom a verified access token speaks for.
+
+    Attributes:
+        login_id: the token's `sid`.
+        device_id: the login's device; "" for minted tokens that name none.
+        issue_time: Unix seconds at which the token was issued (its `iat`).
+        expire_time: Unix seconds at which the token ends.
+    """
+
+    username: str
+    login_id: str
+    device_id: str
+    issue_time: float
+    expire_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call.
+
+    Attributes:
+        call_id: names the call in the log.
+        address: the peer's host, without port; "" for a Unix socket.
+        deadline: when the caller stops waiting, on the event loop's clock; None: never.
+        principal: who calls; None for calls that need no token.
+    """
+
+    call_id: str
+    address: str
+    deadline: float | None = None
+    principal: Principal | None = None
+
+    @property
+    def caller(self) -> Principal:
+        """Who calls; for handlers of methods that need a token."""
+        if self.principal is None:
+            raise AssertionError("this method is registered as one that needs no token")
+        return self.principal

@@ -1,0 +1,174 @@
+"""The settings: one tree. `service.loading` fills it from the file, the environment and flags.
+
+Only names, limits, defaults and descriptions; `parley config --example` prints them all.
+"""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    model_validator,
+)
+
+
+def _check_scheme(*schemes: str) -> AfterValidator:
+    def check(url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return url
+
+    return AfterValidator(check)
+
+
+def _check_listen(value: str) -> str:
+    split_listen(value)
+    return value
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Returns the host, without the brackets of an IPv6 address, and the port.
+
+    Raises:
+        ValueError: it is not host:port.
+    """
+    host, separator, port = listen.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("must be host:port, for example 127.0.0.1:50051 or [::1]:50051")
+    if ":" in host and not bracketed:
+        raise ValueError("must have an IPv6 address in brackets, for example [::1]:50051")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Says whether a host can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+class _Node(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class DatabaseSettings(_Node):
+    """PostgreSQL."""
+
+    url: Annotated[SecretStr, _check_scheme("postgresql", "postgres")] | None = Field(
+        default=None, description="PostgreSQL URL. Not set: an embedded one in the data directory."
+    )
+    db_schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = Field(
+        default="parley", alias="schema", description="Schema that holds Parley's tables."
+    )
+    pool_size: Annotated[int, Field(ge=2, le=100)] = Field(
+        default=8, description="Connections for reads and rare writes, per worker."
+    )
+    lanes: Annotated[int, Field(ge=1, le=32)] = Field(
+        default=2, description="Write lanes per worker; each holds a connection and has one batch in flight."
+    )
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(default=5.0, description="Limit of one statement.")
+
+
+class RedisSettings(_Node):
+    """Redis or Valkey."""
+
+    url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = Field(
+        default=None,
+        description="redis://, rediss:// or unix:// URL. Not set: an embedded Valkey in the data directory.",
+    )
+
+
+class TlsSettings(_Node):
+    """Transport security."""
+
+    certificate_file: Path | None = Field(default=None, description="PEM chain. Set both files to serve TLS.")
+    key_file: Path | None = Field(default=None, description="PEM private key.")
+    allow_plaintext: bool = Field(
+        default=False, description="Serve without TLS beyond loopback, for example behind a proxy that ends TLS."
+    )
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("set certificate_file and key_file both, or none")
+        return self
+
+
+class AuthSettings(_Node):
+    """Tokens and passwords."""
+
+    keys_file: Path | None = Field(
+        default=None,
+        description="JWKS file of the signing keys, the newest last. Not set: generated in the data directory.",
+    )
+    issuer: str = Field(default="parley", description="`iss` of the tokens.")
+    audience: str = Field(default="parley", description="`aud` of the tokens.")
+    access_token_seconds: Annotated[int, Field(ge=5, le=86_400)] = Field(
+        default=900, description="Life of an access token."
+    )
+    refresh_token_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = Field(
+        default=2_592_000, description="Life of a refresh token."
+    )
+    registration: Literal["open", "closed"] = Field(default="open", description="Whether Register makes accounts.")
+    attempts_per_minute: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=20, description="Password attempts on one account, per worker, before RATE_LIMITED."
+    )
+    attempts_per_minute_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=1200,
+        description="Password attempts and registrations from one address, per worker, before RATE_LIMITED.",
+    )
+    password_threads: Annotated[int, Field(ge=1, le=32)] = Field(default=2, description="Threads that hash passwords.")
+    password_queue: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=200, description="Hashings that may wait; more are refused with OVERLOADED."
+    )
+
+
+class LimitSettings(_Node):
+    """What one client may take."""
+
+    max_streams_per_user: Annotated[int, Field(ge=1)] = Field(
+        default=250, description="Open streams of a user, per worker."
+    )
+    max_streams: Annotated[int, Field(ge=1)] = Field(default=20_000, description="Open streams, per worker.")
+    max_members: Annotated[int, Field(ge=2)] = Field(default=20_000, description="Members of a group.")
+    max_devices: Annotated[int, Field(ge=1)] = Field(default=100, description="Devices of a user that keep positions.")
+    max_queued_messages: Annotated[int, Field(ge=1)] = Field(
+        default=20_000, description="Messages that wait to be stored, per worker; more are refused with OVERLOADED."
+    )
+
+
+class LogSettings(_Node):
+    """Logs."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Lowest level that is written."
+    )
+    format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="auto: console on a terminal, else JSON."
+    )
+
+
+class Settings(_Node):
+    """All settings."""
+
+    listen: Annotated[str, AfterValidator(_check_listen)] = Field(
+        default="127.0.0.1:50051", description="host:port to serve on; port 0 takes any free one."
+    )
+    data_dir: Path = Field(default=Path(".parley"), description="Embedded databases, keys, logs.")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="Worker processes on the one port.")
+    reflection: Literal["auto", "on", "off"] = Field(
+        default="auto", description="Server reflection; auto: on loopback only."
+    )
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    tls: TlsSettings = TlsSettings()
+    auth: AuthSettings = AuthSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings = LogSettings()

@@ -1,0 +1,182 @@
+"""SendRequest -> what the writer stores and what readers get: every rule about a message's content is here.
+
+Limits are those of the contract (message.proto); `service/rpc/server_info.py` tells them to clients.
+"""
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from parley.v1 import message_pb2
+
+from service import checks
+from service.convert.times import to_timestamp
+from service.errors import ConversationNotFound, InvalidRequest, MessageTooLarge
+from service.hashes import RequestHasher
+from storage.records import Draft
+
+MAX_TEXT_BYTES = 16_384
+MAX_MESSAGE_BYTES = 65_536
+MAX_BATCH_REQUESTS = 500
+MAX_ATTACHMENTS = 32
+MAX_MENTIONS = 100
+MAX_ATTRIBUTES = 32
+# What an entry takes in a frame besides the request's own fields: seq, sender, time, framing.
+_OVERHEAD_BYTES = 96
+# The tag of ChatResponse.messages: field 3, length-delimited.
+_MESSAGES_TAG = b"\x1a"
+_PLAIN = message_pb2.PlainMessage()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A checked request: the draft for the database and the message for the readers, which lacks seq and time."""
+
+    draft: Draft
+    message: message_pb2.Message
+
+
+def to_prepared(request: message_pb2.SendRequest, sender: str, hasher: RequestHasher) -> Prepared:
+    """Checks a request and turns it into what is stored and shown.
+
+    Raises:
+        InvalidRequest: a field is out of its range.
+        MessageTooLarge: the text, or everything together, is too large.
+        ConversationNotFound: a direct conversation of others.
+    """
+    conversation_id = checks.to_conversation_id(request.conversation_id)
+    members = checks.direct_members(conversation_id)
+    if members and sender not in members:
+        raise ConversationNotFound(conversation_id)
+    request_id = checks.to_request_id(request.request_id) or secrets.token_hex(12)
+    size_bytes = _check_sizes(request)
+    if "\0" in request.text:
+        raise InvalidRequest("text", "must not contain NUL characters")
+    if request.reply_to_seq < 0:
+        raise InvalidRequest("reply_to_seq", "must not be negative")
+    message = message_pb2.Message(
+        conversation_id=conversation_id,
+        sender=sender,
+        text=request.text,
+        request_id=request_id,
+        reply_to_seq=request.reply_to_seq,
+        message=_PLAIN,
+    )
+    extras = None
+    if request.data or request.content_type:
+        _check_data(request)
+        message.data = request.data
+        message.content_type = request.content_type
+    if request.attachments or request.mentions or request.attributes:
+        extras = json.dumps(_to_extras(request, message), ensure_ascii=False, sort_keys=True)
+    if not (request.text or request.data or request.attachments):
+        raise InvalidRequest("text", "must not be empty, unless there are data or attachments")
+    draft = Draft(
+        conversation_id=conversation_id,
+        sender=sender,
+        request_id=request_id,
+        request_hash=_hash(request, extras, hasher),
+        size_bytes=size_bytes,
+        text=request.text,
+        data=request.data or None,
+        content_type=request.content_type or None,
+        reply_to_seq=request.reply_to_seq,
+        extras=extras,
+    )
+    return Prepared(draft, message)
+
+
+def encode_stored(message: message_pb2.Message, seq: int, create_time: datetime) -> bytes:
+    """Completes a message and gives the bytes of a ChatResponse that holds just it."""
+    message.seq = seq
+    message.create_time.CopyFrom(to_timestamp(create_time))
+    return frame_message(message)
+
+
+def frame_message(message: message_pb2.Message) -> bytes:
+    """Gives the bytes of a ChatResponse that holds just this message; such bytes can be joined."""
+    body = message.SerializeToString()
+    return _MESSAGES_TAG + _varint(len(body)) + body
+
+
+def check_batch(requests: Sequence[message_pb2.SendRequest]) -> None:
+    """Refuses a batch that is empty or too long."""
+    if not 1 <= len(requests) <= MAX_BATCH_REQUESTS:
+        raise InvalidRequest("requests", f"must have 1 to {MAX_BATCH_REQUESTS} elements, not {len(requests)}")
+
+
+def _check_sizes(request: message_pb2.SendRequest) -> int:
+    """Returns about what the entry takes in a frame."""
+    size_bytes = request.ByteSize()
+    if size_bytes > MAX_TEXT_BYTES:
+        text_bytes = len(request.text.encode())
+        if text_bytes > MAX_TEXT_BYTES:
+            raise MessageTooLarge("text", text_bytes, MAX_TEXT_BYTES)
+        if size_bytes > MAX_MESSAGE_BYTES:
+            raise MessageTooLarge("request", size_bytes, MAX_MESSAGE_BYTES)
+    return size_bytes + _OVERHEAD_BYTES
+
+
+def _check_data(request: message_pb2.SendRequest) -> None:
+    if not request.content_type:
+        raise InvalidRequest("content_type", "must say what data is, for example application/octet-stream")
+    if not request.data:
+        raise InvalidRequest("data", "must not be empty when content_type is given")
+    checks.to_text(request.content_type, "content_type", max_bytes=128)
+
+
+def _to_extras(request: message_pb2.SendRequest, message: message_pb2.Message) -> dict[str, Any]:
+    """Checks what few messages have, copies it to the message, and gives it as JSON values."""
+    extras: dict[str, Any] = {}
+    if request.attachments:
+        if len(request.attachments) > MAX_ATTACHMENTS:
+            raise InvalidRequest("attachments", f"must be at most {MAX_ATTACHMENTS}")
+        extras["attachments"] = [_to_attachment(item, index) for index, item in enumerate(request.attachments)]
+        message.attachments.extend(request.attachments)
+    if request.mentions:
+        names = checks.to_usernames(list(request.mentions), "mentions", max_count=MAX_MENTIONS)
+        extras["mentions"] = names
+        message.mentions.extend(names)
+    if request.attributes:
+        if len(request.attributes) > MAX_ATTRIBUTES:
+            raise InvalidRequest("attributes", f"must be at most {MAX_ATTRIBUTES}")
+        for key, value in request.attributes.items():
+            checks.to_text(key, "attributes key", max_bytes=64, min_bytes=1)
+            checks.to_text(value, f'attributes["{key}"]', max_bytes=1024)
+        extras["attributes"] = dict(request.attributes)
+        message.attributes.update(request.attributes)
+    return extras
+
+
+def _to_attachment(item: message_pb2.Attachment, index: int) -> dict[str, Any]:
+    field = f"attachments[{index}]"
+    checks.to_text(item.uri, f"{field}.uri", max_bytes=2048, min_bytes=1)
+    checks.to_text(item.media_type, f"{field}.media_type", max_bytes=128)
+    checks.to_text(item.name, f"{field}.name", max_bytes=256)
+    if item.size_bytes < 0:
+        raise InvalidRequest(f"{field}.size_bytes", "must not be negative")
+    return {"uri": item.uri, "media_type": item.media_type, "size_bytes": item.size_bytes, "name": item.name}
+
+
+def _hash(request: message_pb2.SendRequest, extras: str | None, hasher: RequestHasher) -> bytes:
+    """The keyed hash by which a repeat is told from another content; the request id is not in it."""
+    return hasher.digest(
+        b"send",
+        request.text.encode(),
+        request.data,
+        request.content_type.encode(),
+        b"%d" % request.reply_to_seq,
+        b"" if extras is None else extras.encode(),
+    )
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

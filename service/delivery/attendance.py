@@ -1,0 +1,213 @@
+"""Which conversations a session receives: at hello, when its user is added somewhere, when the bus lost word of it.
+
+The seam: for a conversation that nobody here listened to, subscribe, await the confirmation, then read its last seq as
+the position; what comes meanwhile is parked by the channel. The number of statements does not depend on how many
+conversations the user has.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from service import errors
+from service.delivery import encode
+from service.delivery.channel import Channel
+from service.delivery.hub import Hub
+from service.delivery.replay import Replayer
+from service.delivery.session import Session
+from storage.errors import Unavailable
+from storage.postgres.positions import Positions
+from storage.records import Attendance
+from storage.redis.bus import Bus
+
+_log = structlog.get_logger(__name__)
+
+
+def conversation_channel(conversation_id: str) -> str:
+    """The bus channel of a conversation."""
+    return f"c:{conversation_id}"
+
+
+def user_channel(username: str) -> str:
+    """The bus channel that says that a user's memberships changed."""
+    return f"u:{username}"
+
+
+class Attendants:
+    """Attaches sessions to conversations.
+
+    Args:
+        max_devices: devices of a user that keep positions.
+    """
+
+    def __init__(self, hub: Hub, replayer: Replayer, positions: Positions, bus: Bus, *, max_devices: int) -> None:
+        self._hub = hub
+        self._replayer = replayer
+        self._positions = positions
+        self._bus = bus
+        self._max_devices = max_devices
+        self._opening: dict[str, asyncio.Future[None]] = {}
+        self._versions: dict[str, int] = {}
+        self._refreshing: dict[str, asyncio.Task[None]] = {}
+        self._stale: set[str] = set()
+
+    async def attach(
+        self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool
+    ) -> list[errors.ParleyError]:
+        """Puts a new session where its hello says; gives what was wrong with its explicit positions.
+
+        Args:
+            explicit: by conversation, the last seq that the device has.
+            starts_at_latest: where the others begin: now, or after the device's acks.
+
+        Raises:
+            TooManyDevices: the device is new and the user has as many as one may have.
+            Unavailable: the database is.
+        """
+        username = session.username
+        self._hub.users.setdefault(username, set()).add(session)
+        if not await self._positions.enroll_device(username, session.device_id, max_devices=self._max_devices):
+            raise errors.TooManyDevices(self._max_devices)
+        versions, _ = await asyncio.gather(
+            self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
+        )
+        self._versions[username] = versions.get(username, 0)
+        await self._open_channels(await self._positions.list_conversation_ids(username))
+        attendances = await self._positions.list_attendances(username, session.device_id, also_former=list(explicit))
+        await self._open_channels(item.conversation_id for item in attendances if item.is_member)
+        refusals: list[errors.ParleyError] = []
+        marks: list[tuple[str, int, bool]] = []
+        for item in attendances:
+            position = explicit.get(item.conversation_id)
+            if position is None:
+                position = item.last_seq if starts_at_latest else item.start_seq
+            elif position > item.last_seq:
+                refusals.append(errors.CursorBeyondEnd(item.conversation_id, item.last_seq))
+            if (seq := self._place(session, item, position)) is not None:
+                marks.append((item.conversation_id, seq, False))
+        known = {item.conversation_id for item in attendances}
+        refusals += [errors.ConversationNotFound(name) for name in explicit if name not in known]
+        session.to_catch_up = set(session.lags)
+        if not session.lags:
+            name, seq, _ = marks.pop() if marks else ("", 0, True)
+            marks.append((name, seq, True))
+        session.put(encode.caught_up(marks))
+        self._replayer.nudge(session)
+        return refusals
+
+    def refresh(self, username: str) -> None:
+        """Looks in the background whether a user with a session here is in new conversations."""
+        if username not in self._hub.users:
+            return
+        if username in self._refreshing:
+            self._stale.add(username)
+            return
+        task = asyncio.create_task(self._refresh(username), name=f"memberships {username}")
+        self._refreshing[username] = task
+        task.add_done_callback(lambda _: self._refreshed(username))
+
+    async def refresh_changed(self) -> None:
+        """Compares the version of every user here with the one last seen; one statement. Repairs lost announcements."""
+        users = list(self._hub.users)
+        if not users:
+            self._versions.clear()
+            return
+        versions = await self._positions.membership_versions(users)
+        for username, version in versions.items():
+            if username in self._versions and self._versions[username] != version:
+                self.refresh(username)
+        self._versions = {name: self._versions.get(name, version) for name, version in versions.items()}
+
+    async def drop_idle(self) -> None:
+        """Ends the subscriptions of channels and users that nobody here needs any more."""
+        gone = [conversation_channel(name) for name in self._hub.drop_idle()]
+        gone += [user_channel(name) for name in self._versions if name not in self._hub.users]
+        if gone:
+            await self._bus.unsubscribe(gone)
+
+    def _refreshed(self, username: str) -> None:
+        del self._refreshing[username]
+        if username in self._stale:
+            self._stale.discard(username)
+            self.refresh(username)
+
+    async def _refresh(self, username: str) -> None:
+        try:
+            versions = await self._positions.membership_versions([username])
+            conversation_ids = await self._positions.list_conversation_ids(username)
+            for session in list(self._hub.users.get(username, ())):
+                new = [name for name in conversation_ids if name not in session.conversation_ids]
+                if new:
+                    await self._open_channels(new)
+                    for item in await self._positions.list_attendances(username, session.device_id, only=new):
+                        if item.is_member and session in self._hub.users.get(username, ()):
+                            session.finished.pop(item.conversation_id, None)
+                            self._place(session, item, item.start_seq)
+                    self._replayer.nudge(session)
+            if username in self._hub.users:
+                self._versions[username] = versions.get(username, 0)
+        except Unavailable as error:
+            # The version stays as it was, so the next comparison tries again.
+            _log.warning("memberships not read", username=username, error=str(error))
+
+    def _place(self, session: Session, item: Attendance, position: int) -> int | None:
+        """Puts a session into step or behind; gives the position when it is in step.
+
+        Nothing is in step above what `item` was read with: a removal that came later must still be met.
+
+        Args:
+            position: the last seq that the device has; above the end it begins at the end.
+        """
+        conversation_id = item.conversation_id
+        position = min(position, item.last_seq)
+        if not item.is_member:
+            if position < item.last_seq:
+                session.fall_behind(conversation_id, position, item.floor_seq, is_member=False)
+            return None
+        if conversation_id in session.conversation_ids:
+            return None
+        channel = self._hub.channels[conversation_id]
+        session.conversation_ids.add(conversation_id)
+        if position == channel.position:
+            self._hub.join(channel, session)
+            return channel.position
+        channel.lagging.add(session)
+        channel.idle_since = None
+        session.fall_behind(conversation_id, position, item.floor_seq)
+        return None
+
+    async def _open_channels(self, conversation_ids: Iterable[str]) -> None:
+        """Sees to it that channels are open; those that another session is opening are waited for."""
+        wanted = list(conversation_ids)
+        new: list[str] = []
+        waits: list[asyncio.Future[None]] = []
+        loop = asyncio.get_running_loop()
+        for conversation_id in wanted:
+            if conversation_id in self._opening:
+                waits.append(self._opening[conversation_id])
+            elif conversation_id not in self._hub.channels:
+                new.append(conversation_id)
+        if new:
+            opened = loop.create_future()
+            for conversation_id in new:
+                self._opening[conversation_id] = opened
+                self._hub.channels[conversation_id] = Channel(conversation_id)
+            try:
+                await self._bus.subscribe(map(conversation_channel, new))
+                last_seqs = await self._positions.last_seqs(new)
+                for conversation_id in new:
+                    self._hub.open(self._hub.channels[conversation_id], last_seqs.get(conversation_id, 0))
+                    self._hub.channels[conversation_id].idle_since = loop.time()
+            except BaseException:
+                for conversation_id in new:
+                    del self._hub.channels[conversation_id]
+                raise
+            finally:
+                for conversation_id in new:
+                    del self._opening[conversation_id]
+                opened.set_result(None)
+        for wait in waits:
+            await asyncio.shield(wait)
+        if any(conversation_id not in self._hub.channels for conversation_id in wanted):
+            raise Unavailable("a conversation could not be opened")

@@ -1,0 +1,114 @@
+"""Bytes of a ChatResponse for everything that a stream gets besides stored messages. Such bytes can be joined."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+from google.rpc import status_pb2
+from parley.v1 import chat_pb2, message_pb2, presence_pb2
+
+from service.convert.drafts import frame_message
+from service.convert.messages import to_message
+from service.convert.times import to_timestamp
+from service.delivery.wire import Item
+from service.errors import ParleyError
+from service.status import to_status
+from storage.records import Entry, EntryKind, MembershipAction, Outcome, Stored
+
+
+def entry_item(entry: Entry) -> Item:
+    """An entry as it was read from the log; who sent it is not known any more, so that echoes come."""
+    return Item(entry.seq, frame_message(to_message(entry)), int(entry.kind), 0)
+
+
+def membership_of(item: Item) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Gives (added users, removed users, whether all are removed) of an item; nothing of another kind."""
+    if item.kind != EntryKind.MEMBERSHIP:
+        return (), (), False
+    change = chat_pb2.ChatResponse.FromString(item.body).messages[0].membership
+    members = tuple(change.members)
+    match change.action:
+        case MembershipAction.ADDED:
+            return members, (), False
+        case MembershipAction.REMOVED:
+            return (), members, False
+        case MembershipAction.CONVERSATION_DELETED:
+            return (), (), True
+    return (), (), False
+
+
+def results(
+    correlation_id: int, conversation_ids: Sequence[str], outcomes: Iterable[tuple[int, Stored | ParleyError]]
+) -> bytes:
+    """What became of messages of one frame.
+
+    Args:
+        conversation_ids: where each message of the frame went, by index.
+        outcomes: (index, outcome) of some of them.
+    """
+    response = chat_pb2.ChatResponse()
+    for index, outcome in outcomes:
+        if correlation_id or isinstance(outcome, ParleyError):
+            response.results.append(result(correlation_id, index, conversation_ids[index], outcome))
+    return response.SerializeToString()
+
+
+def result(
+    correlation_id: int, index: int, conversation_id: str, outcome: Stored | ParleyError
+) -> message_pb2.SendResult:
+    """What became of one message."""
+    if isinstance(outcome, ParleyError):
+        return message_pb2.SendResult(correlation_id=correlation_id, index=index, error=to_status(outcome))
+    assert outcome.create_time is not None
+    return message_pb2.SendResult(
+        correlation_id=correlation_id,
+        index=index,
+        accepted=message_pb2.Accepted(
+            conversation_id=conversation_id,
+            seq=outcome.seq,
+            create_time=to_timestamp(outcome.create_time),
+            deduplicated=outcome.outcome is Outcome.DUPLICATE,
+        ),
+    )
+
+
+def caught_up(marks: Iterable[tuple[str, int, bool]]) -> bytes:
+    """Marks of (conversation, last seq of its past, whether all are brought)."""
+    return chat_pb2.ChatResponse(
+        caught_up=[
+            chat_pb2.CaughtUp(conversation_id=conversation_id, seq=seq, complete=is_complete)
+            for conversation_id, seq, is_complete in marks
+        ]
+    ).SerializeToString()
+
+
+def error(correlation_id: int, refusal: ParleyError) -> bytes:
+    """A refused frame."""
+    return status_error(correlation_id, to_status(refusal))
+
+
+def status_error(correlation_id: int, status: status_pb2.Status) -> bytes:
+    """A refused frame, with a status that is ready."""
+    return chat_pb2.ChatResponse(
+        errors=[chat_pb2.StreamError(correlation_id=correlation_id, error=status)]
+    ).SerializeToString()
+
+
+def typing(conversation_id: str, username: str, *, is_active: bool) -> bytes:
+    """Somebody writes, or stopped."""
+    return chat_pb2.ChatResponse(
+        typing=[presence_pb2.TypingEvent(conversation_id=conversation_id, username=username, active=is_active)]
+    ).SerializeToString()
+
+
+def heartbeat() -> bytes:
+    """A sign of life."""
+    return chat_pb2.ChatResponse(
+        heartbeats=[chat_pb2.Heartbeat(server_time=to_timestamp(datetime.now(UTC)))]
+    ).SerializeToString()
+
+
+def go_away(delay_seconds: float) -> bytes:
+    """The stream is about to end."""
+    away = chat_pb2.GoAway()
+    away.reconnect_delay.FromMilliseconds(int(delay_seconds * 1000))
+    return chat_pb2.ChatResponse(go_aways=[away]).SerializeToString()

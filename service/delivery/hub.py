@@ -1,0 +1,203 @@
+"""Who listens here: hands each entry of a conversation to the sessions of its members on this worker.
+
+The log is the authority. Entries come from the worker's own writer, from the bus and from PostgreSQL; `Channel` puts
+them in order and drops what is known. A hole is read from PostgreSQL after a short wait. Membership entries are applied
+when their seq is handed on, before the next one.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+import structlog
+
+from service.delivery import encode
+from service.delivery.channel import PARK_SECONDS, Channel
+from service.delivery.session import Session
+from service.delivery.wire import Item
+from storage.errors import Unavailable
+from storage.postgres.messages import Messages
+from storage.records import EntryKind
+
+_log = structlog.get_logger(__name__)
+
+# A run is cut after this much, so that one offer never takes a session's whole buffer.
+_RUN_BYTES = 256 * 1024
+_GAP_LIMIT = 500
+_GAP_READERS = 4
+_RETRY_SECONDS = 0.25
+# Channels stay open this long after the last session, so that a reconnect finds its tail.
+LINGER_SECONDS = 30.0
+
+
+class Hub:
+    """The channels of a worker.
+
+    Args:
+        messages: the log, for holes.
+        on_lag: called when a session fell behind.
+        on_added: called with (user name) when an entry added a user who has a session here.
+    """
+
+    def __init__(
+        self, messages: Messages, *, on_lag: Callable[[Session], None], on_added: Callable[[str], None]
+    ) -> None:
+        self._messages = messages
+        self._on_lag = on_lag
+        self._on_added = on_added
+        self._gap_slots = asyncio.Semaphore(_GAP_READERS)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.channels: dict[str, Channel] = {}
+        self.users: dict[str, set[Session]] = {}
+        self.gap_read_count = 0
+
+    def deliver(self, conversation_id: str, items: Iterable[Item]) -> None:
+        """Takes entries of a conversation, in any order, new or not."""
+        channel = self.channels.get(conversation_id)
+        if channel is None:
+            return
+        run = channel.take(items)
+        if run:
+            self._hand_on(channel, run)
+        if channel.has_hole:
+            self._watch_hole(channel)
+
+    def note_last_seq(self, conversation_id: str, last_seq: int) -> None:
+        """Takes word that a conversation has grown up to a seq; what is missing is read if it does not come."""
+        channel = self.channels.get(conversation_id)
+        if channel is not None and last_seq > channel.position:
+            channel.known_last_seq = max(channel.known_last_seq, last_seq)
+            self._watch_hole(channel)
+
+    def open(self, channel: Channel, last_seq: int) -> None:
+        """Gives a channel its place in the log and hands on what came meanwhile."""
+        channel.open_at(last_seq)
+        run = channel.take_parked()
+        if run:
+            self._hand_on(channel, run)
+        if channel.has_hole:
+            self._watch_hole(channel)
+
+    def join(self, channel: Channel, session: Session) -> None:
+        """Puts a session, whose position is the channel's, into step."""
+        channel.lagging.discard(session)
+        channel.live.add(session)
+        channel.idle_since = None
+
+    def leave(self, conversation_id: str, session: Session) -> None:
+        """Takes a session out of a conversation."""
+        session.conversation_ids.discard(conversation_id)
+        channel = self.channels.get(conversation_id)
+        if channel is not None:
+            channel.leave(session, asyncio.get_running_loop().time())
+
+    def detach(self, session: Session) -> None:
+        """Takes a session out of everything."""
+        for conversation_id in list(session.conversation_ids):
+            self.leave(conversation_id, session)
+        session.lags.clear()
+        sessions = self.users.get(session.username)
+        if sessions is not None:
+            sessions.discard(session)
+            if not sessions:
+                del self.users[session.username]
+
+    def delivered_seq(self, conversation_id: str, session: Session) -> int | None:
+        """The last seq of a conversation that was handed to a session; None when it is none of its."""
+        if (lag := session.lags.get(conversation_id)) is not None:
+            return lag.position
+        if conversation_id in session.conversation_ids:
+            return self.channels[conversation_id].position
+        return session.finished.get(conversation_id)
+
+    def drop_idle(self) -> list[str]:
+        """Forgets channels that nobody has listened to for LINGER_SECONDS; gives their conversations."""
+        limit = asyncio.get_running_loop().time() - LINGER_SECONDS
+        gone = [
+            conversation_id
+            for conversation_id, channel in self.channels.items()
+            if channel.idle_since is not None and channel.idle_since < limit
+        ]
+        for conversation_id in gone:
+            del self.channels[conversation_id]
+        return gone
+
+    async def close(self) -> None:
+        """Ends what is under way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _hand_on(self, channel: Channel, run: list[Item]) -> None:
+        """Hands on a run in parts: a membership entry ends a part, and is applied before the next."""
+        part: list[Item] = []
+        size_bytes = 0
+        for item in run:
+            part.append(item)
+            size_bytes += len(item.body)
+            if item.kind == EntryKind.MEMBERSHIP:
+                self._offer(channel, part)
+                self._apply_membership(channel, item)
+                part, size_bytes = [], 0
+            elif size_bytes > _RUN_BYTES:
+                self._offer(channel, part)
+                part, size_bytes = [], 0
+        if part:
+            self._offer(channel, part)
+
+    def _offer(self, channel: Channel, part: list[Item]) -> None:
+        joined = part[0].body if len(part) == 1 else b"".join([item.body for item in part])
+        full = [session for session in channel.live if not session.offer(part, joined)]
+        for session in full:
+            channel.live.discard(session)
+            channel.lagging.add(session)
+            session.fall_behind(channel.conversation_id, part[0].seq - 1, part[0].seq)
+            self._on_lag(session)
+
+    def _apply_membership(self, channel: Channel, item: Item) -> None:
+        added, removed, are_all_removed = encode.membership_of(item)
+        for username in added:
+            if username in self.users:
+                self._on_added(username)
+        if not removed and not are_all_removed:
+            return
+        for session in [*channel.live, *channel.lagging]:
+            if not are_all_removed and session.username not in removed:
+                continue
+            lag = session.lags.get(channel.conversation_id)
+            if lag is None:
+                session.finished[channel.conversation_id] = item.seq
+                self.leave(channel.conversation_id, session)
+            else:
+                # The database limits the rest of its replay; the tail, which all share, must not serve it any more.
+                lag.is_member = False
+
+    def _watch_hole(self, channel: Channel) -> None:
+        if channel.is_reading or channel.position < 0:
+            return
+        channel.is_reading = True
+        task = asyncio.create_task(self._fill_hole(channel), name=f"gap {channel.conversation_id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fill_hole(self, channel: Channel) -> None:
+        """Waits for the bus to fill a hole, then reads it; goes on until there is none."""
+        try:
+            await asyncio.sleep(PARK_SECONDS)
+            while channel.has_hole and self.channels.get(channel.conversation_id) is channel:
+                before = channel.position
+                try:
+                    async with self._gap_slots:
+                        self.gap_read_count += 1
+                        entries = await self._messages.read_range(
+                            channel.conversation_id, channel.position + 1, _GAP_LIMIT
+                        )
+                except Unavailable as error:
+                    _log.warning("gap not read", conversation_id=channel.conversation_id, error=str(error))
+                    entries = []
+                run = channel.take(map(encode.entry_item, entries))
+                if run:
+                    self._hand_on(channel, run)
+                if channel.position == before:
+                    await asyncio.sleep(_RETRY_SECONDS)
+        finally:
+            channel.is_reading = False

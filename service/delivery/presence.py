@@ -1,0 +1,181 @@
+"""Presence on this worker: keeps its sessions online, tells watchers about others.
+
+Changes are announced over the bus and, since that may lie, compared every REFRESH_SECONDS for everybody who is watched.
+While Redis is away everybody who is watched is UNKNOWN.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+
+import structlog
+from parley.v1 import chat_pb2, presence_pb2
+
+from service.convert.times import to_timestamp
+from service.delivery.session import Session
+from storage.errors import Unavailable
+from storage.redis.bus import Bus
+from storage.redis.presence import PresenceRecord, PresenceStore
+
+_log = structlog.get_logger(__name__)
+
+REFRESH_SECONDS = 3.0
+# Gives those of some users who share a conversation with a user.
+SharedWith = Callable[[str, Sequence[str]], Awaitable[set[str]]]
+
+
+def presence_channel(username: str) -> str:
+    """The bus channel of a user's presence."""
+    return f"p:{username}"
+
+
+class PresenceTracker:
+    """Presence as this worker's sessions make it and see it."""
+
+    def __init__(self, store: PresenceStore, bus: Bus, shared_with: SharedWith) -> None:
+        self._store = store
+        self._bus = bus
+        self._shared_with = shared_with
+        self._sessions: dict[str, set[Session]] = {}
+        self._watchers: dict[str, set[Session]] = {}
+        self._watched: dict[Session, set[str]] = {}
+        self._known: dict[str, PresenceRecord | None] = {}
+
+    async def arrive(self, session: Session) -> None:
+        """Notes an open stream; its user is online from here on."""
+        self._sessions.setdefault(session.username, set()).add(session)
+        try:
+            if await self._store.touch({session.username: [_entry_name(session)]}):
+                self._announce(session.username, PresenceRecord(True, None))
+        except Unavailable as error:
+            _log.warning("presence not written", error=str(error))
+
+    async def depart(self, session: Session) -> None:
+        """Notes that a stream ended."""
+        self._unwatch(session)
+        self._watched.pop(session, None)
+        sessions = self._sessions.get(session.username)
+        if sessions is None or session not in sessions:
+            return
+        sessions.discard(session)
+        if not sessions:
+            del self._sessions[session.username]
+        try:
+            if await self._store.leave(session.username, _entry_name(session)):
+                record = (await self._store.read([session.username]))[session.username]
+                self._announce(session.username, record)
+        except Unavailable as error:
+            _log.warning("presence not written", error=str(error))
+
+    async def read(self, reader: str, usernames: Sequence[str]) -> list[tuple[str, PresenceRecord | None]]:
+        """Reads the presence of those whom a user may see, in the order given; None: not known now.
+
+        Raises:
+            Unavailable: the database is, so that it can't be told who may be seen.
+        """
+        wanted = list(dict.fromkeys(usernames))
+        visible = await self._shared_with(reader, [name for name in wanted if name != reader]) | {reader}
+        shown = [name for name in wanted if name in visible]
+        try:
+            records = await self._store.read(shown)
+        except Unavailable:
+            return [(name, None) for name in shown]
+        return [(name, records[name]) for name in shown]
+
+    async def watch(self, session: Session, usernames: Sequence[str], correlation_id: int) -> None:
+        """Tells a session the presence of users now and from here on, instead of those watched before.
+
+        Raises:
+            Unavailable: the database is.
+        """
+        records = await self.read(session.username, usernames)
+        self._unwatch(session)
+        names = [name for name, _ in records]
+        self._watched[session] = set(names)
+        for name, record in records:
+            self._watchers.setdefault(name, set()).add(session)
+            self._known[name] = record
+        await self._bus.subscribe(map(presence_channel, names))
+        for name, record in records:
+            session.put_ephemeral(("presence", name), encode_event(name, record, correlation_id))
+
+    def take_announcement(self, username: str, payload: bytes) -> None:
+        """Takes what the bus says of a user."""
+        is_online, seen = json.loads(payload)
+        self._tell(username, PresenceRecord(is_online, datetime.fromisoformat(seen) if seen else None))
+
+    async def run(self) -> None:
+        """Refreshes and compares until it is cancelled."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self._refresh()
+            except Unavailable as error:
+                _log.warning("presence unknown", error=str(error))
+                for username in list(self._watchers):
+                    self._tell(username, None)
+
+    async def _refresh(self) -> None:
+        sessions = {
+            username: [_entry_name(session) for session in sessions] for username, sessions in self._sessions.items()
+        }
+        for username in await self._store.touch(sessions):
+            self._announce(username, PresenceRecord(True, None))
+        for username, record in (await self._store.read(list(self._watchers))).items():
+            self._tell(username, record)
+
+    def _announce(self, username: str, record: PresenceRecord) -> None:
+        self._tell(username, record)
+        seen = record.last_seen_time.isoformat() if record.last_seen_time else None
+        self._bus.publish_nowait(presence_channel(username), json.dumps([record.is_online, seen]).encode())
+
+    def _tell(self, username: str, record: PresenceRecord | None) -> None:
+        """Tells the watchers of a change; times alone are none."""
+        watchers = self._watchers.get(username)
+        if not watchers:
+            return
+        known = self._known.get(username)
+        self._known[username] = record
+        if (known is None) == (record is None) and (known is None or record is None):
+            return
+        if known is not None and record is not None and known.is_online == record.is_online:
+            return
+        body = encode_event(username, record, 0)
+        for session in watchers:
+            session.put_ephemeral(("presence", username), body)
+
+    def _unwatch(self, session: Session) -> None:
+        for name in self._watched.get(session, ()):
+            watchers = self._watchers.get(name)
+            if watchers is not None:
+                watchers.discard(session)
+                if not watchers:
+                    del self._watchers[name]
+                    self._known.pop(name, None)
+
+    async def drop_unwatched(self) -> None:
+        """Ends the subscriptions to users whom nobody here watches any more."""
+        names = [name for name in self._bus.channels("p:") if name.removeprefix("p:") not in self._watchers]
+        await self._bus.unsubscribe(names)
+
+
+def to_presence(username: str, record: PresenceRecord | None) -> presence_pb2.Presence:
+    """A user's presence as clients see it."""
+    if record is None:
+        return presence_pb2.Presence(username=username, state=presence_pb2.PRESENCE_STATE_UNKNOWN)
+    state = presence_pb2.PRESENCE_STATE_ONLINE if record.is_online else presence_pb2.PRESENCE_STATE_OFFLINE
+    presence = presence_pb2.Presence(username=username, state=state)
+    if record.last_seen_time is not None:
+        presence.last_seen_time.CopyFrom(to_timestamp(record.last_seen_time))
+    return presence
+
+
+def encode_event(username: str, record: PresenceRecord | None, correlation_id: int) -> bytes:
+    """Bytes of a ChatResponse with one presence event."""
+    event = presence_pb2.PresenceEvent(correlation_id=correlation_id, presence=to_presence(username, record))
+    return chat_pb2.ChatResponse(presence=[event]).SerializeToString()
+
+
+def _entry_name(session: Session) -> str:
+    return f"{session.session_id:016x}"

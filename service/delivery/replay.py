@@ -1,0 +1,178 @@
+"""Brings sessions that lag up to the live flow: at hello, and after their buffer was full.
+
+Serves a few dozen conversations of a session at a time, in turn, so that one large backlog holds back nobody; a worker
+serves a few sessions at a time, in the order in which they asked. Memory is bounded by the sessions' buffers. A step
+reads from the hub's tail where it can, else one statement. A session joins the live flow when its position equals the
+hub's, in one event-loop step; what a step reads beyond the hub's position first advances the hub, for all.
+"""
+
+import asyncio
+import secrets
+
+import structlog
+
+from service.delivery import encode
+from service.delivery.channel import PARK_SECONDS, Channel
+from service.delivery.hub import Hub
+from service.delivery.session import Lag, Session
+from service.delivery.wire import Item
+from service.errors import Internal
+from storage.errors import Unavailable
+from storage.postgres.messages import Messages
+from storage.records import Entry, EntryKind, Position
+
+_log = structlog.get_logger(__name__)
+
+_CONVERSATIONS_A_STEP = 32
+_ENTRIES_EACH = 100
+_CONCURRENT_STEPS = 4
+_RETRY_SECONDS = 0.25
+_PART_BYTES = 128 * 1024
+
+
+class Replayer:
+    """All replays of a worker."""
+
+    def __init__(self, messages: Messages, hub: Hub) -> None:
+        self._messages = messages
+        self._hub = hub
+        self._slots = asyncio.Semaphore(_CONCURRENT_STEPS)
+        self._tasks: dict[Session, asyncio.Task[None]] = {}
+        self.step_count = 0
+
+    def nudge(self, session: Session) -> None:
+        """Goes on with a session's replay, if it needs one and has room."""
+        if session.lags and session.has_room and session not in self._tasks:
+            task = asyncio.create_task(self._run(session), name=f"replay {session.session_id:x}")
+            self._tasks[session] = task
+            task.add_done_callback(lambda task: self._ended(session, task))
+
+    async def drop(self, session: Session) -> None:
+        """Ends the replay of a session that is gone."""
+        task = self._tasks.get(session)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Ends all replays."""
+        for session in list(self._tasks):
+            await self.drop(session)
+
+    def _ended(self, session: Session, task: asyncio.Task[None]) -> None:
+        del self._tasks[session]
+        if task.cancelled():
+            return
+        if (error := task.exception()) is not None:
+            incident_id = secrets.token_hex(6)
+            _log.error("replay failed", incident=incident_id, exc_info=error)
+            session.end(Internal(incident_id))
+            return
+        self.nudge(session)  # room may have come after the last look
+
+    async def _run(self, session: Session) -> None:
+        while session.lags and session.has_room:
+            try:
+                async with self._slots:
+                    has_progress = await self._step(session)
+            except Unavailable as error:
+                _log.warning("replay waits", session=f"{session.session_id:x}", error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if not has_progress:
+                await asyncio.sleep(PARK_SECONDS)
+
+    async def _step(self, session: Session) -> bool:
+        """Serves the next conversations; False when none moved."""
+        self.step_count += 1
+        moved = False
+        wanted: list[Position] = []
+        for conversation_id, lag in session.next_lags(_CONVERSATIONS_A_STEP):
+            channel = self._hub.channels.get(conversation_id)
+            items = None
+            if channel is not None and lag.is_member and lag.floor_seq <= lag.position + 1:
+                items = channel.tail_after(lag.position)
+            # A removal in the tail may be this user's own: what is above it must come through the database.
+            if items is None or any(item.kind == EntryKind.MEMBERSHIP for item in items):
+                wanted.append(Position(conversation_id, lag.position))
+            else:
+                moved |= self._push(session, conversation_id, lag, items)
+        if wanted:
+            backlog = await self._messages.read_backlog(session.username, wanted, limit_each=_ENTRIES_EACH)
+            for position in wanted:
+                moved |= self._take_page(session, position, backlog.get(position.conversation_id))
+        return moved
+
+    def _take_page(self, session: Session, position: Position, page: tuple[list[Entry], int, bool] | None) -> bool:
+        conversation_id = position.conversation_id
+        lag = session.lags.get(conversation_id)
+        if lag is None or lag.position != position.seq:
+            return True  # it went another way meanwhile: the stream ended, or the user was removed
+        if page is None:
+            self._finish(session, conversation_id, lag.position)
+            return True
+        entries, end_seq, is_member = page
+        items = [encode.entry_item(entry) for entry in entries]
+        channel = self._hub.channels.get(conversation_id)
+        if channel is not None and is_member and items and items[-1].seq > channel.position:
+            self._hub.deliver(conversation_id, items)
+        is_whole = not entries or entries[-1].seq >= end_seq
+        lag.is_member = is_member
+        return self._push(session, conversation_id, lag, items, end_seq=end_seq if is_whole else None)
+
+    def _push(
+        self, session: Session, conversation_id: str, lag: Lag, items: list[Item], *, end_seq: int | None = None
+    ) -> bool:
+        """Hands entries to the session as far as it has room, and puts it into step when it is there.
+
+        Args:
+            end_seq: where the log ended for the user when `items` was read; None when there is more behind them.
+        """
+        before = lag.position
+        for part in _parts(items):
+            if not session.offer(part, b"".join([item.body for item in part])):
+                return lag.position != before
+            lag.position = part[-1].seq
+        if end_seq is not None:
+            lag.position = max(lag.position, end_seq)
+        channel = self._hub.channels.get(conversation_id)
+        if not lag.is_member:
+            if end_seq is not None:
+                self._finish(session, conversation_id, lag.position)
+            return True
+        if channel is not None:
+            self._join_if_level(session, channel, lag)
+        return lag.position != before or conversation_id not in session.lags
+
+    def _join_if_level(self, session: Session, channel: Channel, lag: Lag) -> None:
+        if lag.position > channel.position:
+            self._hub.note_last_seq(channel.conversation_id, lag.position)
+        elif lag.position == channel.position:
+            del session.lags[channel.conversation_id]
+            self._hub.join(channel, session)
+            self._mark(session, channel.conversation_id, channel.position)
+
+    def _finish(self, session: Session, conversation_id: str, position: int) -> None:
+        """A former member has everything up to the entry of the removal; or the conversation is gone."""
+        del session.lags[conversation_id]
+        session.finished[conversation_id] = position
+        self._hub.leave(conversation_id, session)
+        self._mark(session, conversation_id, position)
+
+    def _mark(self, session: Session, conversation_id: str, seq: int) -> None:
+        marks = session.note_caught_up([conversation_id])
+        if marks:
+            session.put(encode.caught_up((name, seq, is_complete) for name, is_complete in marks))
+
+
+def _parts(items: list[Item]) -> list[list[Item]]:
+    """Cuts entries into parts that a session's buffer can take one by one."""
+    parts: list[list[Item]] = []
+    size_bytes = _PART_BYTES
+    for item in items:
+        if size_bytes >= _PART_BYTES:
+            parts.append([])
+            size_bytes = 0
+        parts[-1].append(item)
+        size_bytes += len(item.body)
+    return parts

@@ -1,0 +1,174 @@
+"""What a stream has to receive, as pure state: no I/O, no clock, no tasks.
+
+A session is in step with a conversation (the hub hands it each run of entries), or it lags: then it keeps a position of
+its own and is brought up by `replay.py`. What waits to be written is bounded: when MAX_BUFFERED_BYTES wait, the session
+takes nothing more and lags from there on; the log in PostgreSQL is the buffer. Presence and typing have no log: they
+are merged by key, the latest wins.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from service.delivery.wire import Item
+from service.errors import ParleyError
+
+# What may wait to be written to one stream.
+MAX_BUFFERED_BYTES = 1024 * 1024
+# The contract's limit of a frame from the server.
+MAX_FRAME_BYTES = 1024 * 1024
+# Results, errors and unanswered sends beyond which the stream's requests are not read.
+MAX_UNANSWERED = 2000
+# Different users' typing and presence that may wait; more is dropped.
+MAX_EPHEMERAL = 2000
+
+
+@dataclass(slots=True)
+class Lag:
+    """A conversation in which the session is behind.
+
+    Attributes:
+        position: the last seq that was handed on.
+        floor_seq: from here on everything is visible to the user, so that the hub's tail may serve.
+        is_member: False for a former member, who ends at the entry that removed them.
+    """
+
+    position: int
+    floor_seq: int
+    is_member: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One stream of one device.
+
+    Attributes:
+        session_id: a random number; names the stream on the bus.
+        wake: called when there is something to write; set by the stream's writer.
+        conversation_ids: what the session is attached to.
+        lags: where it is behind, in the order in which they are served.
+        finished: former conversations, and up to where the session got them.
+        to_catch_up: conversations of the hello whose past is still to come.
+        is_going_away: the server asked the client to leave.
+        is_held: nothing is given out yet, since the welcome must come first.
+        ending: why the stream is to end; None while it goes on.
+    """
+
+    session_id: int
+    username: str
+    device_id: str
+    no_echo: bool = False
+    wake: Callable[[], None] = lambda: None
+    conversation_ids: set[str] = field(default_factory=set)
+    lags: dict[str, Lag] = field(default_factory=dict)
+    finished: dict[str, int] = field(default_factory=dict)
+    to_catch_up: set[str] = field(default_factory=set)
+    unanswered_count: int = 0
+    ending: ParleyError | None = None
+    is_going_away: bool = False
+    is_held: bool = False
+    _out: deque[bytes] = field(default_factory=deque)
+    _out_bytes: int = 0
+    _ephemeral: dict[tuple[str, str], bytes] = field(default_factory=dict)
+
+    def offer(self, run: list[Item], joined: bytes) -> bool:
+        """Takes a run of entries of one conversation; False when there is no room, and then nothing is taken.
+
+        Args:
+            run: entries with rising seqs and no hole.
+            joined: their bodies, joined once for all sessions.
+        """
+        if self._out_bytes and self._out_bytes + len(joined) > MAX_BUFFERED_BYTES:
+            return False
+        if self.no_echo and any(item.origin == self.session_id for item in run):
+            joined = b"".join([item.body for item in run if item.origin != self.session_id])
+        if joined:
+            self.put(joined)
+        return True
+
+    def put(self, body: bytes) -> None:
+        """Adds what must be written whatever waits: results, errors, marks. Whoever calls it bounds it."""
+        self._out.append(body)
+        self._out_bytes += len(body)
+        self.wake()
+
+    def put_first(self, body: bytes) -> None:
+        """Adds what goes before everything that waits: the welcome."""
+        self._out.appendleft(body)
+        self._out_bytes += len(body)
+        self.wake()
+
+    def put_ephemeral(self, key: tuple[str, str], body: bytes) -> None:
+        """Adds a state that the next one of the same key replaces."""
+        if key in self._ephemeral or len(self._ephemeral) < MAX_EPHEMERAL:
+            self._ephemeral[key] = body
+            self.wake()
+
+    def take_frame(self) -> bytes:
+        """Joins what waits into one frame of at most MAX_FRAME_BYTES; empty when nothing waits."""
+        out = self._out
+        if self.is_held or not (out or self._ephemeral):
+            return b""
+        if self._out_bytes <= MAX_FRAME_BYTES and not self._ephemeral:
+            frame = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self._out_bytes = 0
+            return frame
+        pieces: list[bytes] = []
+        size_bytes = 0
+        while out and (not pieces or size_bytes + len(out[0]) <= MAX_FRAME_BYTES):
+            pieces.append(out.popleft())
+            size_bytes += len(pieces[-1])
+        self._out_bytes -= size_bytes
+        while self._ephemeral and not out and size_bytes < MAX_FRAME_BYTES // 2:
+            key = next(iter(self._ephemeral))
+            pieces.append(self._ephemeral.pop(key))
+            size_bytes += len(pieces[-1])
+        return b"".join(pieces)
+
+    @property
+    def has_output(self) -> bool:
+        """Whether anything waits to be written."""
+        return bool(self._out or self._ephemeral)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a replay may go on."""
+        return self._out_bytes < MAX_BUFFERED_BYTES // 2
+
+    @property
+    def may_read(self) -> bool:
+        """Whether the stream's next request may be read: not too much is unanswered or unwritten."""
+        return self.unanswered_count < MAX_UNANSWERED and self._out_bytes < 2 * MAX_BUFFERED_BYTES
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that was asked for is answered and taken: a half-closed stream may end."""
+        return not (self.unanswered_count or self.lags or self.to_catch_up or self.has_output)
+
+    def fall_behind(self, conversation_id: str, position: int, floor_seq: int = 1, *, is_member: bool = True) -> None:
+        """Notes that the session needs what follows position from the log."""
+        self.lags[conversation_id] = Lag(position, floor_seq, is_member)
+        self.wake()
+
+    def next_lags(self, count: int) -> list[tuple[str, Lag]]:
+        """Gives the next conversations to serve; they go to the end of the line, so that none holds back the rest."""
+        chosen = list(self.lags)[:count]
+        for conversation_id in chosen:
+            self.lags[conversation_id] = self.lags.pop(conversation_id)
+        return [(conversation_id, self.lags[conversation_id]) for conversation_id in chosen]
+
+    def note_caught_up(self, conversation_ids: Iterable[str]) -> list[tuple[str, bool]]:
+        """Marks conversations of the hello as brought; gives (conversation, whether all are) for those it was news."""
+        marks = []
+        for conversation_id in conversation_ids:
+            if conversation_id in self.to_catch_up:
+                self.to_catch_up.discard(conversation_id)
+                marks.append((conversation_id, not self.to_catch_up))
+        return marks
+
+    def end(self, reason: ParleyError) -> None:
+        """Asks the stream to end; the first reason counts."""
+        if self.ending is None:
+            self.ending = reason
+        self.wake()

@@ -1,0 +1,120 @@
+"""The open streams of a worker: how many there may be, and what ends them.
+
+A stream ends when its token does (checked twice a second against the wall clock, so a clock that jumps ends it too),
+when its login ends, and when the server goes away.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from service import errors
+from service.calls import Principal
+from service.delivery import encode
+from service.delivery.session import Session
+from storage.records import Revocation
+
+_TICK_SECONDS = 0.25
+
+
+@dataclass(slots=True, eq=False)
+class OpenStream:
+    """A stream and whom its latest token speaks for."""
+
+    session: Session
+    principal: Principal
+
+
+class Streams:
+    """All streams of a worker.
+
+    Args:
+        is_revoked: whether a principal's login has ended.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_streams: int,
+        max_streams_per_user: int,
+        is_revoked: Callable[[Principal], bool],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._max_streams = max_streams
+        self._max_streams_per_user = max_streams_per_user
+        self._is_revoked = is_revoked
+        self._clock = clock
+        self._streams: set[OpenStream] = set()
+        self._per_user: dict[str, int] = {}
+        self._is_closing = False
+        self._changed = asyncio.Event()
+
+    @contextmanager
+    def register(self, stream: OpenStream) -> Iterator[None]:
+        """Holds a place for a stream while it is open.
+
+        Raises:
+            ShuttingDown: the server is on its way out.
+            Overloaded: the worker has as many as it may have.
+            RateLimited: the user has.
+        """
+        username = stream.principal.username
+        if self._is_closing:
+            raise errors.ShuttingDown
+        if len(self._streams) >= self._max_streams:
+            raise errors.Overloaded("streams")
+        if self._per_user.get(username, 0) >= self._max_streams_per_user:
+            raise errors.RateLimited("open streams of this user", 5.0)
+        self._streams.add(stream)
+        self._per_user[username] = self._per_user.get(username, 0) + 1
+        try:
+            yield
+        finally:
+            self._streams.discard(stream)
+            self._per_user[username] -= 1
+            if not self._per_user[username]:
+                del self._per_user[username]
+            self._changed.set()
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def end_revoked(self, revocation: Revocation) -> None:
+        """Ends the streams of a login, or of a user's logins of before."""
+        for stream in self._streams:
+            if stream.principal.username == revocation.username and self._is_revoked(stream.principal):
+                stream.session.end(errors.TokenInvalid("The login has ended."))
+
+    async def run(self) -> None:
+        """Ends streams whose token has expired, until it is cancelled."""
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            now = self._clock()
+            for stream in self._streams:
+                if stream.principal.expire_time <= now:
+                    stream.session.end(errors.TokenExpired())
+
+    async def go_away(self, *, drain_seconds: float, spread_seconds: float) -> None:
+        """Tells all streams to leave, lets what was begun end, then ends them.
+
+        Args:
+            spread_seconds: reconnect delays are spread over this, so that not all come at once.
+        """
+        self._is_closing = True
+        for stream in self._streams:
+            # How fast a client comes back is no secret: any generator will do.
+            stream.session.put(encode.go_away(random.uniform(0, spread_seconds)))  # noqa: S311
+            stream.session.is_going_away = True
+            stream.session.wake()
+        try:
+            async with asyncio.timeout(drain_seconds):
+                while self._streams:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            for stream in self._streams:
+                stream.session.end(errors.ShuttingDown())

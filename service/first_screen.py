@@ -1,0 +1,59 @@
+"""What `parley serve` shows when it is ready: where it is, where the data is, and lines to paste.
+
+The lines work in the given order in any POSIX shell with grpcurl, so they are never wrapped.
+"""
+
+import json
+import shlex
+import sys
+
+from rich.console import Console
+from rich.text import Text
+
+from service.config import Settings, split_listen
+
+_SERVICE = "parley.v1.ChatService"
+_PASSWORD = "correct horse battery"  # noqa: S105 # an example
+
+
+def print_first_screen(settings: Settings) -> None:
+    """Prints the screen to standard output; without colours where that is not a terminal."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print()
+    console.print(Text.assemble("Parley is ready on ", (settings.listen, "bold green"), "."))
+    console.print(f"Data: {settings.data_dir}", markup=False)
+    console.print("Stop: Ctrl-C. Settings: parley config. Try it with grpcurl:", markup=False)
+    console.print()
+    for comment, line in example_lines(settings):
+        console.print(Text(f"# {comment}", style="dim"))
+        console.print(Text(line))
+    console.print()
+    sys.stdout.flush()
+
+
+def example_lines(settings: Settings) -> list[tuple[str, str]]:
+    """Returns shell lines, each with what it does: two people, a login, a message, the log, a stream."""
+    place = settings.listen
+    host, port = split_listen(place)
+    if host in ("0.0.0.0", "::"):  # noqa: S104 # what is listened on; clients need one of its addresses
+        place = f"127.0.0.1:{port}" if host == "0.0.0.0" else f"[::1]:{port}"  # noqa: S104
+    security = "-plaintext " if settings.tls.certificate_file is None else "-insecure "
+
+    def call(method: str, *messages: object, token: bool = True) -> str:
+        header = '-H "authorization: Bearer $TOKEN" ' if token else ""
+        body = shlex.quote("".join(json.dumps(message) for message in messages))
+        return f"grpcurl {security}{header}-d {body} {place} {_SERVICE}/{method}"
+
+    alice = {"username": "alice", "password": _PASSWORD}
+    bob = {"username": "bob", "password": _PASSWORD}
+    read_token = r"""sed -n 's/.*"accessToken": "\([^"]*\)".*/\1/p'"""
+    send = {"conversation_id": "alice:bob", "text": "Hello, Bob!"}
+    chat = {"correlation_id": 1, "send": {"requests": [{"conversation_id": "alice:bob", "text": "How are you?"}]}}
+    return [
+        ("make two accounts", call("Register", alice, token=False)),
+        ("", call("Register", bob, token=False)),
+        ("log in", f"TOKEN=$({call('Login', alice, token=False)} | {read_token})"),
+        ("send, and read what is there", call("Send", send)),
+        ("", call("Pull", {"conversation_id": "alice:bob"})),
+        ("the stream: say hello, send, receive", call("Chat", {"hello": {}}, chat)),
+    ]

@@ -1,0 +1,50 @@
+"""grpc.health.v1 from real checks: SERVING while PostgreSQL answers. Redis missing is degraded, and still SERVING."""
+
+from collections.abc import Awaitable, Callable
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+
+from service.rpc.registry import SERVICE
+from storage.errors import Unavailable
+
+CHECK_SECONDS = 1.0
+
+
+class Health:
+    """What this worker says of itself.
+
+    Args:
+        check_database: raises Unavailable when PostgreSQL does not answer.
+        is_bus_alive: whether Redis carries messages.
+    """
+
+    def __init__(self, check_database: Callable[[], Awaitable[object]], is_bus_alive: Callable[[], bool]) -> None:
+        self._check_database = check_database
+        self._is_bus_alive = is_bus_alive
+        self._has_database = False
+        self._servicer = health.aio.HealthServicer()
+
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """Adds the health service to a server."""
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    def component_states(self) -> dict[str, bool]:
+        """Tells which parts answered at the last look."""
+        return {"postgres": self._has_database, "redis": self._is_bus_alive()}
+
+    async def check(self) -> None:
+        """Looks at PostgreSQL and tells everybody who watches."""
+        try:
+            await self._check_database()
+            self._has_database = True
+        except Unavailable:
+            self._has_database = False
+        serving = health_pb2.HealthCheckResponse.SERVING
+        status = serving if self._has_database else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", SERVICE):
+            await self._servicer.set(name, status)
+
+    async def leave(self) -> None:
+        """Says NOT_SERVING, for good."""
+        await self._servicer.enter_graceful_shutdown()

@@ -1,0 +1,83 @@
+"""What comes in from outside a call: messages of the bus, and what the hub asks of its neighbours.
+
+The bus, the hub, the replayer and the attendants know each other in a ring; this closes it, after all of them are made.
+"""
+
+import structlog
+
+from service.auth.revocations import Revocations
+from service.delivery import wire
+from service.delivery.attendance import Attendants
+from service.delivery.fanout import REVOCATIONS_CHANNEL, decode_revocation, deliver_typing
+from service.delivery.hub import Hub
+from service.delivery.presence import PresenceTracker
+from service.delivery.replay import Replayer
+from service.delivery.session import Session
+from service.delivery.wire import FrameType, UnknownFrame
+
+_log = structlog.get_logger(__name__)
+
+
+class Intake:
+    """Hands on what comes in; everything is on the event loop and nothing blocks."""
+
+    def __init__(self) -> None:
+        self._hub: Hub
+        self._replayer: Replayer
+        self._attendants: Attendants
+        self._presence: PresenceTracker
+        self._revocations: Revocations
+
+    def connect(
+        self,
+        hub: Hub,
+        replayer: Replayer,
+        attendants: Attendants,
+        presence: PresenceTracker,
+        revocations: Revocations,
+    ) -> None:
+        """Says where things go; before the bus runs."""
+        self._hub = hub
+        self._replayer = replayer
+        self._attendants = attendants
+        self._presence = presence
+        self._revocations = revocations
+
+    def nudge(self, session: Session) -> None:
+        """A session fell behind."""
+        self._replayer.nudge(session)
+
+    def refresh(self, username: str) -> None:
+        """A user with a session here is in a conversation more."""
+        self._attendants.refresh(username)
+
+    def reconnected(self) -> None:
+        """The bus was away: users' memberships may have changed unheard."""
+        for username in list(self._hub.users):
+            self._attendants.refresh(username)
+
+    def take(self, channel: str, payload: bytes) -> None:
+        """Takes a bus message. One that can't be read is a hint at most: PostgreSQL has what matters."""
+        kind, _, name = channel.partition(":")
+        try:
+            match kind:
+                case "c":
+                    self._take_frame(name, payload)
+                case "u":
+                    self._attendants.refresh(name)
+                case "p":
+                    self._presence.take_announcement(name, payload)
+                case _ if channel == REVOCATIONS_CHANNEL:
+                    self._revocations.apply(decode_revocation(payload))
+        except (UnknownFrame, ValueError) as error:
+            _log.warning("bus message not understood", channel=channel, error=str(error))
+
+    def _take_frame(self, conversation_id: str, payload: bytes) -> None:
+        hub_channel = self._hub.channels.get(conversation_id)
+        if hub_channel is None or wire.last_seq(payload) in range(1, hub_channel.position + 1):
+            return  # nobody here, or known already: this worker's own message coming back
+        frame = wire.unpack(payload)
+        if frame.type is FrameType.TYPING:
+            deliver_typing(self._hub, conversation_id, frame.items[0])
+        else:
+            self._hub.deliver(conversation_id, frame.items)

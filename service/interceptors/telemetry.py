@@ -1,0 +1,25 @@
+"""Names each call, so that every line of the log says which call it is about."""
+
+import secrets
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+
+from service.logs import current_call_id
+
+
+def begin_call() -> str:
+    """Makes the call's id and sets it for this task and those that it starts."""
+    call_id = secrets.token_hex(6)
+    current_call_id.set(call_id)
+    return call_id
+
+
+def peer_address(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
+    """Returns the peer's host without its port; "" for a Unix socket."""
+    peer = unquote(context.peer())  # ipv4:127.0.0.1:5000, ipv6:[::1]:5000, unix:...
+    family, _, rest = peer.partition(":")
+    if family not in ("ipv4", "ipv6"):
+        return ""
+    return rest.rpartition(":")[0].strip("[]")

@@ -1,0 +1,66 @@
+"""How the server listens: address, TLS, and the transport's own limits."""
+
+import ipaddress
+from typing import Any
+
+import grpc
+
+from service.config import Settings
+from service.rpc.server_info import MAX_REQUEST_BYTES
+
+# Against HTTP/2 abuse and dead peers; the key names are grpc-core's. "min_ping_interval" has no "recv" in it: the name
+# with "recv" is ignored. ping_timeout_ms defaults to 60 s and would override keepalive_timeout_ms for a hung peer.
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.so_reuseport", 1),
+    ("grpc.max_concurrent_streams", 100),
+    ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
+    ("grpc.max_send_message_length", 4 * 1024 * 1024),
+    ("grpc.max_metadata_size", 8192),
+    ("grpc.absolute_max_metadata_size", 16_384),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 5000),
+    ("grpc.http2.ping_timeout_ms", 5000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.max_ping_strikes", 2),
+    ("grpc.max_connection_idle_ms", 300_000),
+    # The backstop for streams whose reader never reads on, and a slow rebalancing.
+    ("grpc.max_connection_age_ms", 4 * 3_600_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.server_handshake_timeout_ms", 5000),
+]
+
+
+def server_options() -> list[tuple[str, Any]]:
+    """The channel arguments of a server."""
+    return list(_OPTIONS)
+
+
+def add_port(server: grpc.aio.Server, settings: Settings, listen: str) -> None:
+    """Binds a server to its address, with TLS when the settings have certificate and key.
+
+    Raises:
+        OSError: a file can't be read, or the address can't be bound.
+    """
+    tls = settings.tls
+    if tls.certificate_file is None or tls.key_file is None:
+        port = server.add_insecure_port(listen)
+    else:
+        credentials = grpc.ssl_server_credentials([(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())])
+        port = server.add_secure_port(listen, credentials)
+    if port == 0:
+        raise OSError(f"can't listen on {listen}")
+
+
+def shows_reflection(settings: Settings, listen: str) -> bool:
+    """Whether the server describes itself: as set, or on loopback only."""
+    if settings.reflection != "auto":
+        return settings.reflection == "on"
+    host = listen.rpartition(":")[0].strip("[]")
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,1 @@
+"""The methods of ChatService, one thin file an area."""

@@ -1,0 +1,180 @@
+"""Chat, Subscribe and Ack. A stream is two loops: one reads frames, one writes what its session has.
+
+The write loop is the handler itself. It has one write in flight and joins everything that waits into the next. The read
+loop is its task; it stops reading while too much is unanswered. `chat_frames.py` says what each frame does.
+"""
+
+import asyncio
+import secrets
+
+import grpc
+from google.protobuf.message import DecodeError
+from parley.v1 import chat_pb2
+
+from service import checks, errors
+from service.calls import Call
+from service.delivery import encode
+from service.delivery.replay import Replayer
+from service.delivery.session import Session
+from service.delivery.streams import OpenStream, Streams
+from service.interceptors.errors import to_refusal
+from service.rpc.chat_frames import MAX_POSITIONS, ChatParts, FrameHandlers
+from service.rpc.registry import Context
+from storage.postgres.positions import Ack, Positions
+
+# A stream that says nothing for this long after it was opened is ended.
+HELLO_SECONDS = 30.0
+
+
+class ChatHandlers:
+    """The calls that open sessions, and Ack for those that can't send it on the stream."""
+
+    def __init__(
+        self, parts: ChatParts, replayer: Replayer, streams: Streams, positions: Positions, *, max_devices: int
+    ) -> None:
+        self._parts = parts
+        self._replayer = replayer
+        self._streams = streams
+        self._positions = positions
+        self._max_devices = max_devices
+
+    async def chat(self, _request: None, context: Context, call: Call) -> None:
+        """Serves a session with frames from the client."""
+        await self._serve(_ChatStream(self._parts, self._replayer, context, call))
+
+    async def subscribe(self, request: chat_pb2.SubscribeRequest, context: Context, call: Call) -> None:
+        """Serves a session that only receives."""
+        stream = _ChatStream(self._parts, self._replayer, context, call, hello=request.hello)
+        await self._serve(stream)
+
+    async def ack(self, request: chat_pb2.AckRequest, call: Call) -> chat_pb2.AckResponse:
+        """Stores what a device has; three statements at most."""
+        caller = call.caller
+        if not 1 <= len(request.positions) <= MAX_POSITIONS:
+            raise errors.InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements")
+        device_id = checks.to_device_id(request.device_id) or caller.device_id or "default"
+        wanted: dict[str, int] = {}
+        for position in request.positions:
+            if position.seq < 0:
+                raise errors.InvalidRequest("positions.seq", "must not be negative")
+            conversation_id = checks.to_conversation_id(position.conversation_id)
+            wanted[conversation_id] = max(position.seq, wanted.get(conversation_id, 0))
+        names = list(wanted)
+        found = await self._positions.list_attendances(caller.username, device_id, only=names, also_former=names)
+        last_seqs = {item.conversation_id: item.last_seq for item in found}
+        for conversation_id, seq in wanted.items():
+            if conversation_id not in last_seqs:
+                raise errors.ConversationNotFound(conversation_id)
+            if seq > last_seqs[conversation_id]:
+                raise errors.AckBeyondDelivered(conversation_id, last_seqs[conversation_id])
+        if not await self._positions.enroll_device(caller.username, device_id, max_devices=self._max_devices):
+            raise errors.TooManyDevices(self._max_devices)
+        await self._positions.store_acks([Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()])
+        return chat_pb2.AckResponse()
+
+    async def _serve(self, stream: "_ChatStream") -> None:
+        with self._streams.register(stream.open_stream):
+            try:
+                await stream.run()
+            finally:
+                # The handler may be cancelled; what others must learn of the end is finished all the same.
+                await asyncio.shield(asyncio.create_task(self._close(stream.open_stream.session)))
+
+    async def _close(self, session: Session) -> None:
+        self._parts.hub.detach(session)
+        await self._replayer.drop(session)
+        await self._parts.presence.depart(session)
+
+
+class _ChatStream:
+    """One stream: its loops and what they share."""
+
+    def __init__(
+        self, parts: ChatParts, replayer: Replayer, context: Context, call: Call, *, hello: chat_pb2.Hello | None = None
+    ) -> None:
+        self._replayer = replayer
+        self._context = context
+        self._hello = hello
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._is_half_closed = False
+        session = Session(secrets.randbits(63) | 1, call.caller.username, "", wake=self._wake.set)
+        self.open_stream = OpenStream(session, call.caller)
+        self._session = session
+        self._frames = FrameHandlers(parts, self.open_stream)
+
+    async def run(self) -> None:
+        """Serves the stream to its end.
+
+        Raises:
+            ParleyError: why it ends, if not by the client's half-close.
+        """
+        reader = asyncio.create_task(self._read_all() if self._hello is None else self._subscribe(self._hello))
+        reader.add_done_callback(lambda _: self._wake.set())
+        try:
+            await self._write_all(reader)
+        finally:
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _subscribe(self, hello: chat_pb2.Hello) -> None:
+        await self._frames.open(hello, 0)
+
+    async def _read_all(self) -> None:
+        """Reads frames until the client's half-close; a refused frame is answered, and the stream goes on."""
+        deadline = asyncio.get_running_loop().time() + HELLO_SECONDS
+        while True:
+            while not self._session.may_read:
+                self._room.clear()
+                await self._room.wait()
+            async with asyncio.timeout_at(None if self._frames.is_open else deadline):
+                data = await self._context.read()
+            if data is grpc.aio.EOF:
+                self._is_half_closed = True
+                return
+            await self._take(data)
+
+    async def _take(self, data: bytes) -> None:
+        correlation_id = 0
+        try:
+            frame = chat_pb2.ChatRequest.FromString(data)
+            correlation_id = frame.correlation_id
+            await self._frames.handle(frame)
+        except DecodeError:
+            refusal: errors.ParleyError = errors.InvalidRequest("frame", "can't be decoded as parley.v1.ChatRequest")
+            self._session.put(encode.error(0, refusal))
+        except Exception as error:  # noqa: BLE001 # told to the client by to_refusal, and logged if unforeseen
+            self._session.put(encode.error(correlation_id, to_refusal(error)))
+
+    async def _write_all(self, reader: "asyncio.Task[None]") -> None:
+        session = self._session
+        while True:
+            self._wake.clear()
+            if session.ending is not None:
+                raise session.ending
+            frame = session.take_frame()
+            if frame:
+                await self._context.write(frame)
+                self._room.set()
+                self._replayer.nudge(session)
+                continue
+            self._room.set()
+            if reader.done():
+                self._check_reader(reader)
+            if session.is_going_away and not session.unanswered_count:
+                raise errors.ShuttingDown
+            if self._is_half_closed and session.is_settled:
+                return
+            try:
+                async with asyncio.timeout(self._frames.heartbeat_seconds):
+                    await self._wake.wait()
+            except TimeoutError:
+                session.put(encode.heartbeat())
+
+    def _check_reader(self, reader: "asyncio.Task[None]") -> None:
+        """Ends the stream for what ended its reader, other than the client's half-close or a subscription's hello."""
+        error = reader.exception()
+        if isinstance(error, TimeoutError):
+            raise errors.OutOfOrder(f"No `hello` came within {HELLO_SECONDS:.0f} s.")
+        if error is not None:
+            raise error

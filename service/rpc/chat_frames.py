@@ -1,0 +1,248 @@
+"""What each arm of a ChatRequest does. The two loops of a stream are in `chat.py`; the state is the Session's."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from parley.v1 import chat_pb2
+
+from service import checks, errors
+from service.convert.drafts import check_batch, to_prepared
+from service.convert.times import to_timestamp
+from service.delivery import encode
+from service.delivery.acks import AckWriter
+from service.delivery.attendance import Attendants
+from service.delivery.conversations import ConversationService
+from service.delivery.fanout import Fanout
+from service.delivery.hub import Hub
+from service.delivery.presence import PresenceTracker
+from service.delivery.session import Session
+from service.delivery.streams import OpenStream
+from service.delivery.submission import Submission
+from service.delivery.writer import Writer
+from service.hashes import RequestHasher
+from service.interceptors.authentication import Authenticator
+from service.rpc.presence import to_presence_usernames
+from storage.records import Stored
+
+MAX_HELLO_POSITIONS = 10_000
+MAX_POSITIONS = 1_000
+MIN_HEARTBEAT_SECONDS = 1.0
+MAX_HEARTBEAT_SECONDS = 600.0
+# The same typing state of a stream in one conversation goes out at most this often.
+_TYPING_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatParts:
+    """What streams work with; one for a worker."""
+
+    authenticator: Authenticator
+    hub: Hub
+    attendants: Attendants
+    writer: Writer
+    fanout: Fanout
+    acks: AckWriter
+    presence: PresenceTracker
+    conversations: ConversationService
+    hasher: RequestHasher
+    epoch: int
+
+
+class FrameTicket:
+    """Gathers the outcomes of one send frame; those that come in one step of the event loop go out as one piece."""
+
+    def __init__(self, session: Session, correlation_id: int, conversation_ids: list[str]) -> None:
+        self._session = session
+        self._correlation_id = correlation_id
+        self._conversation_ids = conversation_ids
+        self._ready: list[tuple[int, Stored | errors.ParleyError]] = []
+
+    def name(self, index: int, conversation_id: str) -> None:
+        """Says under which id the index-th message's conversation is kept."""
+        self._conversation_ids[index] = conversation_id
+
+    def settle(self, index: int, outcome: Stored | errors.ParleyError) -> None:
+        """Takes what became of the index-th message."""
+        if not self._ready:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._ready.append((index, outcome))
+
+    def _flush(self) -> None:
+        ready, self._ready = self._ready, []
+        self._session.unanswered_count -= len(ready)
+        body = encode.results(self._correlation_id, self._conversation_ids, ready)
+        if body:
+            self._session.put(body)
+        else:
+            self._session.wake()
+
+
+class FrameHandlers:
+    """The arms, for one stream."""
+
+    def __init__(self, parts: ChatParts, stream: OpenStream) -> None:
+        self._parts = parts
+        self._stream = stream
+        self._session = stream.session
+        self._typed: dict[str, tuple[float, bool]] = {}
+        self.heartbeat_seconds: float | None = None
+        self.is_open = False
+
+    async def handle(self, frame: chat_pb2.ChatRequest) -> None:
+        """Does what a frame asks for.
+
+        Raises:
+            ParleyError: the frame is refused; the stream goes on.
+        """
+        arm = frame.WhichOneof("payload")
+        if arm is None:
+            raise errors.UnknownPayload
+        if arm == "hello":
+            await self.open(frame.hello, frame.correlation_id)
+            return
+        if not self.is_open:
+            raise errors.OutOfOrder(f"`hello` must come first, before `{arm}`.", metadata={"payload": arm})
+        match arm:
+            case "send":
+                self._send(frame.send, frame.correlation_id)
+            case "ack":
+                self._ack(frame.ack, frame.correlation_id)
+            case "read":
+                await self._read(frame.read, frame.correlation_id)
+            case "typing":
+                self._type(frame.typing)
+            case "watch_presence":
+                usernames = to_presence_usernames(list(frame.watch_presence.usernames))
+                await self._parts.presence.watch(self._session, usernames, frame.correlation_id)
+            case "authenticate":
+                self._authenticate(frame.authenticate)
+
+    async def open(self, hello: chat_pb2.Hello, correlation_id: int) -> None:
+        """Opens the session."""
+        if self.is_open:
+            raise errors.OutOfOrder("`hello` came already; it comes once.", metadata={"payload": "hello"})
+        session, principal = self._session, self._stream.principal
+        heartbeat_seconds = _to_heartbeat(hello)
+        if len(hello.positions) > MAX_HELLO_POSITIONS:
+            raise errors.InvalidRequest("positions", f"must be at most {MAX_HELLO_POSITIONS}")
+        explicit = dict(_to_position(position) for position in hello.positions)
+        session.device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
+        session.no_echo = hello.no_echo
+        self.is_open = True
+        self.heartbeat_seconds = heartbeat_seconds
+        session.is_held = True
+        try:
+            refusals = await self._parts.attendants.attach(
+                session, explicit, starts_at_latest=hello.start == chat_pb2.START_LATEST
+            )
+        except BaseException:
+            self.is_open = False
+            self._parts.hub.detach(session)
+            raise
+        finally:
+            session.is_held = False
+        session.put_first(self._welcome(correlation_id))
+        for refusal in refusals:
+            session.put(encode.error(correlation_id, refusal))
+        await self._parts.presence.arrive(session)
+
+    def _welcome(self, correlation_id: int) -> bytes:
+        session, principal = self._session, self._stream.principal
+        return chat_pb2.ChatResponse(
+            welcomes=[
+                chat_pb2.Welcome(
+                    correlation_id=correlation_id,
+                    username=session.username,
+                    device_id=session.device_id,
+                    session_id=f"{session.session_id:016x}",
+                    epoch=self._parts.epoch,
+                    server_time=to_timestamp(datetime.now(UTC)),
+                    conversation_count=len(session.conversation_ids),
+                    access_expire_time=to_timestamp(datetime.fromtimestamp(principal.expire_time, UTC)),
+                )
+            ]
+        ).SerializeToString()
+
+    def _send(self, frame: chat_pb2.SendFrame, correlation_id: int) -> None:
+        check_batch(frame.requests)
+        ticket = FrameTicket(self._session, correlation_id, [request.conversation_id for request in frame.requests])
+        submissions: list[Submission] = []
+        refused: list[tuple[int, errors.ParleyError]] = []
+        for index, request in enumerate(frame.requests):
+            try:
+                prepared = to_prepared(request, self._session.username, self._parts.hasher)
+            except errors.ParleyError as refusal:
+                refused.append((index, refusal))
+                continue
+            ticket.name(index, prepared.draft.conversation_id)
+            submissions.append(
+                Submission(prepared.draft, prepared.message, ticket, index, origin=self._session.session_id)
+            )
+        if submissions:
+            try:
+                self._parts.writer.submit(submissions)
+            except errors.ParleyError as refusal:
+                refused += [(submission.index, refusal) for submission in submissions]
+        self._session.unanswered_count += len(frame.requests)
+        for index, why in refused:
+            ticket.settle(index, why)
+
+    def _ack(self, frame: chat_pb2.AckFrame, correlation_id: int) -> None:
+        session = self._session
+        for conversation_id, seq in _to_positions(frame.positions):
+            delivered_seq = self._parts.hub.delivered_seq(conversation_id, session)
+            if delivered_seq is None:
+                session.put(encode.error(correlation_id, errors.ConversationNotFound(conversation_id)))
+            elif seq > delivered_seq:
+                session.put(encode.error(correlation_id, errors.AckBeyondDelivered(conversation_id, delivered_seq)))
+            else:
+                self._parts.acks.note(session.username, session.device_id, conversation_id, seq)
+
+    async def _read(self, frame: chat_pb2.ReadFrame, correlation_id: int) -> None:
+        for conversation_id, seq in _to_positions(frame.positions):
+            try:
+                await self._parts.conversations.mark_read(self._session.username, conversation_id, seq)
+            except errors.ParleyError as refusal:
+                self._session.put(encode.error(correlation_id, refusal))
+
+    def _type(self, frame: chat_pb2.TypingFrame) -> None:
+        conversation_id = checks.to_conversation_id(frame.conversation_id)
+        if conversation_id not in self._session.conversation_ids:
+            raise errors.ConversationNotFound(conversation_id)
+        now = asyncio.get_running_loop().time()
+        last_time, was_active = self._typed.get(conversation_id, (0.0, False))
+        if was_active == frame.active and now - last_time < _TYPING_SECONDS:
+            return
+        self._typed[conversation_id] = (now, frame.active)
+        self._parts.fanout.publish_typing(
+            conversation_id, self._session.username, is_active=frame.active, origin=self._session.session_id
+        )
+
+    def _authenticate(self, frame: chat_pb2.Authenticate) -> None:
+        principal = self._parts.authenticator.verify(frame.access_token)
+        if principal.username != self._session.username:
+            raise errors.TokenInvalid("The token is of another user than this stream's.")
+        self._stream.principal = principal
+
+
+def _to_heartbeat(hello: chat_pb2.Hello) -> float | None:
+    if not hello.HasField("heartbeat"):
+        return None
+    seconds = hello.heartbeat.seconds + hello.heartbeat.nanos / 1e9
+    if not MIN_HEARTBEAT_SECONDS <= seconds <= MAX_HEARTBEAT_SECONDS:
+        raise errors.InvalidRequest("heartbeat", "must be 1 s to 600 s")
+    return seconds
+
+
+def _to_position(position: chat_pb2.Position) -> tuple[str, int]:
+    if position.seq < 0:
+        raise errors.InvalidRequest("positions.seq", "must not be negative")
+    return checks.to_conversation_id(position.conversation_id, "positions.conversation_id"), position.seq
+
+
+def _to_positions(positions: Collection[chat_pb2.Position]) -> list[tuple[str, int]]:
+    if not 1 <= len(positions) <= MAX_POSITIONS:
+        raise errors.InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements, not {len(positions)}")
+    return [_to_position(position) for position in positions]

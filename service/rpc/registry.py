@@ -1,0 +1,126 @@
+"""Methods become gRPC handlers here: decode, authenticate, count, call, encode, and refuse in one way.
+
+Requests and responses pass gRPC as bytes: a request that can't be decoded gets a clear refusal, and streams write bytes
+that are encoded once for all readers. Generic handlers are registered, not methods one by one: that costs less a call
+(docs/adr/0004-generic-handlers.md).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from parley.v1 import chat_service_pb2
+
+from service.calls import Call
+from service.errors import InvalidRequest
+from service.interceptors.authentication import Authenticator
+from service.interceptors.errors import abort_with
+from service.interceptors.limits import InFlight
+from service.interceptors.telemetry import begin_call, peer_address
+
+SERVICE: str = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """A unary method.
+
+    Attributes:
+        needs_token: False for the few that are called before there is one.
+    """
+
+    request_type: type[Message]
+    handle: Callable[[Any, Call], Awaitable[Message]]
+    needs_token: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A streaming method; always needs a token.
+
+    Attributes:
+        request_type: of the single request; None when requests are streamed, and then the handler reads them.
+    """
+
+    request_type: type[Message] | None
+    handle: Callable[[Any, Context, Call], Awaitable[None]]
+
+
+def decode(request_type: type[Message], data: bytes, field: str = "request") -> Message:
+    """Decodes a request.
+
+    Raises:
+        InvalidRequest: the bytes are no such message, or a string in it is not UTF-8.
+    """
+    try:
+        return request_type.FromString(data)
+    except DecodeError:
+        raise InvalidRequest(field, f"can't be decoded as {request_type.DESCRIPTOR.full_name}") from None
+
+
+def to_generic_handler(
+    methods: dict[str, Unary | Stream], authenticator: Authenticator, in_flight: InFlight
+) -> grpc.GenericRpcHandler:
+    """Builds the service's handler from its methods, by name."""
+    handlers: dict[str, Any] = {}
+    for name, method in methods.items():
+        if isinstance(method, Unary):
+            handlers[name] = grpc.unary_unary_rpc_method_handler(_to_unary(method, authenticator, in_flight))
+        elif method.request_type is not None:
+            handlers[name] = grpc.unary_stream_rpc_method_handler(_to_subscription(method, authenticator))
+        else:
+            handlers[name] = grpc.stream_stream_rpc_method_handler(_to_stream(method, authenticator))
+    return grpc.method_handlers_generic_handler(SERVICE, handlers)
+
+
+def _to_unary(method: Unary, authenticator: Authenticator, in_flight: InFlight) -> Any:
+    async def call_unary(data: bytes, context: Context) -> bytes:
+        try:
+            call = _begin(context, authenticator, needs_token=method.needs_token)
+            with in_flight.slot():
+                response = await method.handle(decode(method.request_type, data), call)
+            return response.SerializeToString()
+        except BaseException as error:  # noqa: BLE001 # abort_with lets cancellations and aborts pass
+            await abort_with(context, error)
+
+    return call_unary
+
+
+def _to_stream(method: Stream, authenticator: Authenticator) -> Any:
+    async def call_stream(_requests: object, context: Context) -> None:
+        try:
+            await method.handle(None, context, _begin(context, authenticator, needs_token=True))
+        except BaseException as error:  # noqa: BLE001 # as above
+            await abort_with(context, error)
+
+    return call_stream
+
+
+def _to_subscription(method: Stream, authenticator: Authenticator) -> Any:
+    assert method.request_type is not None
+    request_type = method.request_type
+
+    async def call_subscription(data: bytes, context: Context) -> None:
+        try:
+            call = _begin(context, authenticator, needs_token=True)
+            await method.handle(decode(request_type, data), context, call)
+        except BaseException as error:  # noqa: BLE001 # as above
+            await abort_with(context, error)
+
+    return call_subscription
+
+
+def _begin(context: Context, authenticator: Authenticator, *, needs_token: bool) -> Call:
+    call_id = begin_call()
+    remaining = context.time_remaining()
+    return Call(
+        call_id=call_id,
+        address=peer_address(context),
+        deadline=None if remaining is None else asyncio.get_running_loop().time() + remaining,
+        principal=authenticator.principal_of(context.invocation_metadata()) if needs_token else None,
+    )

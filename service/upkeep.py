@@ -1,0 +1,43 @@
+"""What a worker does again and again besides serving: one loop a job, each with its time limit and its way to fail.
+
+A job that fails is logged and comes again at its next turn. What the database's absence breaks is expected and told
+once, when it begins.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+from storage.errors import Unavailable
+
+_log = structlog.get_logger(__name__)
+
+_LIMIT_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something that is done every so often."""
+
+    name: str
+    every_seconds: float
+    run: Callable[[], Awaitable[object]]
+
+
+async def run_job(job: Job) -> None:
+    """Runs a job until it is cancelled."""
+    is_failing = False
+    while True:
+        await asyncio.sleep(job.every_seconds)
+        try:
+            async with asyncio.timeout(_LIMIT_SECONDS):
+                await job.run()
+            is_failing = False
+        except (Unavailable, TimeoutError) as error:
+            if not is_failing:
+                _log.warning("job fails", job=job.name, error=str(error))
+            is_failing = True
+        except Exception:  # noqa: BLE001 # the others go on, and this one comes again
+            _log.exception("job failed", job=job.name)

@@ -1,0 +1,90 @@
+"""A worker from the inside: gets its settings, sets up logging, signals and the heartbeat, and runs the server.
+
+Started by the supervisor alone. What it serves is in `server.py`.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+from setproctitle import setproctitle
+
+from service.worker_process import BEAT, READY
+
+_BEAT_SECONDS = 1.0
+
+
+def main(index: int, beats: int) -> int:
+    """Runs until SIGTERM; returns the exit status.
+
+    Args:
+        beats: the file descriptor that heartbeats go to.
+    """
+    setproctitle(f"parley worker {index}")
+    _load_early()
+    handed = sys.stdin.buffer.read()
+    if not handed:  # the supervisor gave up before it knew the settings
+        return 0
+    from service import logs
+    from service.config import Settings
+
+    settings = Settings(**json.loads(handed))
+    logs.configure(settings.log, process=f"worker {index}")
+
+    import structlog
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_serve(settings, index, beats))
+        except Exception:  # noqa: BLE001 # the end of the process: say why, once
+            structlog.get_logger(__name__).exception("worker failed")
+            return 1
+    return 0
+
+
+def _load_early() -> None:
+    """Loads what takes long while the supervisor still prepares; not grpc, which comes after logging is set up."""
+    import uvloop  # noqa: F401
+
+
+async def _serve(settings: "Settings", index: int, beats: int) -> None:  # noqa: F821
+    from service.server import run_worker
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():  # asked twice
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    os.set_blocking(beats, False)
+
+    def write(byte: bytes) -> None:
+        try:
+            os.write(beats, byte)
+        except BlockingIOError:
+            pass  # the supervisor does not read just now; it finds the earlier ones
+        except BrokenPipeError:
+            stop.set()  # it is gone
+
+    def beat() -> None:
+        write(BEAT)
+
+    async def keep_beating() -> None:
+        while True:
+            beat()
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    beating = asyncio.create_task(keep_beating())
+    try:
+        await run_worker(
+            settings, index=index, listen=settings.listen, beat=beat, ready=lambda: write(READY), stop=stop
+        )
+    finally:
+        beating.cancel()

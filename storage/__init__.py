@@ -1,0 +1,1 @@
+"""PostgreSQL and Redis; knows nothing of gRPC or of the service."""

@@ -1,0 +1,1 @@
+"""Accounts, conversations and the log, in PostgreSQL."""

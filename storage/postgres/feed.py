@@ -1,0 +1,58 @@
+"""The commit feed: which conversations grew, for those who missed the publication.
+
+Row ids are no commit order, so reading resumes from a transaction horizon: rows of transactions at or above the xmin
+of the last read are looked at again, and the ids that were seen already are skipped.
+"""
+
+from storage.postgres.database import Database
+
+# How long rows are kept: far longer than any worker goes without reading; one that did starts anew from the log.
+KEEP_SECONDS = 600
+
+
+class Feed:
+    """A reader of the feed, with its place in it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._horizon: str | None = None
+        self._seen: set[int] = set()
+
+    async def read(self) -> dict[str, int]:
+        """Returns the last seq of each conversation that grew since the last read; one statement.
+
+        The first read returns nothing and marks the place.
+        """
+        if self._horizon is None:
+            self._horizon = await self._database.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
+            return {}
+        rows = await self._database.fetch(
+            """SELECT f.feed_id, f.conversation_ids, f.last_seqs, s.horizon
+               FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon) s
+               LEFT JOIN commit_feed f ON f.xid >= $1::text::xid8""",
+            self._horizon,
+        )
+        self._horizon = rows[0]["horizon"]
+        grown: dict[str, int] = {}
+        seen: set[int] = set()
+        for row in rows:
+            feed_id = row["feed_id"]
+            if feed_id is None:
+                continue
+            seen.add(feed_id)
+            if feed_id in self._seen:
+                continue
+            for conversation_id, last_seq in zip(row["conversation_ids"], row["last_seqs"], strict=True):
+                grown[conversation_id] = max(last_seq, grown.get(conversation_id, 0))
+        self._seen = seen
+        return grown
+
+    async def purge(self) -> None:
+        """Drops rows that are older than KEEP_SECONDS, some thousands at a time; safe to run on several workers."""
+        await self._database.execute(
+            """DELETE FROM commit_feed WHERE feed_id IN (
+                 SELECT feed_id FROM commit_feed
+                 WHERE create_time < clock_timestamp() - make_interval(secs => $1)
+                 ORDER BY feed_id LIMIT 10000 FOR UPDATE SKIP LOCKED)""",
+            float(KEEP_SECONDS),
+        )

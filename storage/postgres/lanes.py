@@ -1,0 +1,129 @@
+"""The write side of the log: a connection that stores batches of messages, one call each.
+
+The connection is the owner's alone. After any failure whose outcome is not known it is thrown away (`terminate`, never
+a cancel: a cancelled wait for a standby becomes visible and could be acknowledged and then lost).
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import asyncpg
+
+from storage import errors
+from storage.postgres.database import Connection, Database, translated
+from storage.records import Draft, Outcome, Stored
+
+# One plan for every batch, by index look-ups alone: planning costs more than running a small batch, and a plan made
+# while the tables were empty would scan them for ever.
+_PLANNER = (
+    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;"
+    " SET enable_mergejoin = off"
+)
+_STORE = "SELECT ord, outcome, seq, create_time FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+
+
+class LaneConnection:
+    """One held connection that stores batches; opened at the first use and after each failure.
+
+    Args:
+        database: gives the connection.
+        lock_timeout_ms: how long a batch waits for a conversation that another transaction holds.
+    """
+
+    def __init__(self, database: Database, *, lock_timeout_ms: int = 250) -> None:
+        self._database = database
+        self._lock_timeout_ms = lock_timeout_ms
+        self._connection: Connection | None = None
+        self._statement: asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record] | None = None
+
+    async def store(self, drafts: Sequence[Draft]) -> list[Stored]:
+        """Stores a batch in one transaction; gives what became of each draft, in order.
+
+        Of drafts with equal (conversation, sender, request id) the first counts; the later ones get its answer.
+
+        Raises:
+            LockTimeout: a conversation stayed locked; nothing was stored.
+            BadData: the database can't hold one of the drafts; nothing was stored.
+            Unavailable: there is no connection; nothing was stored.
+            OutcomeUnknown: the answer did not come; the batch may be stored. Asking again gives DUPLICATE then.
+        """
+        first_of: dict[tuple[str, str, str], int] = {}
+        firsts: list[Draft] = []
+        place: list[int] = []
+        for draft in drafts:
+            key = (draft.conversation_id, draft.sender, draft.request_id)
+            at = first_of.setdefault(key, len(firsts))
+            if at == len(firsts):
+                firsts.append(draft)
+            place.append(at)
+        answers = await self._store_distinct(firsts)
+        if len(firsts) == len(drafts):
+            return answers
+        seen: set[int] = set()
+        results = []
+        for draft, at in zip(drafts, place, strict=True):
+            results.append(_as_repeat(draft, firsts[at], answers[at]) if at in seen else answers[at])
+            seen.add(at)
+        return results
+
+    async def _store_distinct(self, drafts: Sequence[Draft]) -> list[Stored]:
+        columns = zip(
+            *(
+                (
+                    draft.conversation_id,
+                    draft.sender,
+                    draft.request_id,
+                    draft.request_hash,
+                    draft.size_bytes,
+                    draft.reply_to_seq,
+                    draft.text,
+                    draft.data,
+                    draft.content_type,
+                    draft.extras,
+                )
+                for draft in drafts
+            ),
+            strict=True,
+        )
+        statement = await self._open()
+        try:
+            with translated():
+                self._database.statement_count += 1
+                rows = await statement.fetch(*map(list, columns))
+        except (errors.LockTimeout, errors.BadData):
+            raise
+        except errors.Unavailable as error:
+            self.discard()
+            raise errors.OutcomeUnknown(str(error)) from error
+        except asyncio.CancelledError:
+            self.discard()
+            raise
+        answers: list[Stored | None] = [None] * len(drafts)
+        for ord_, outcome, seq, create_time in rows:
+            answers[ord_ - 1] = Stored(Outcome(outcome), seq or 0, create_time)
+        return [answer for answer in answers if answer is not None]
+
+    async def _open(self) -> "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]":
+        if self._statement is None or self._connection is None or self._connection.is_closed():
+            self.discard()
+            self._connection = await self._database.connect()
+            with translated():
+                await self._connection.execute(f"{_PLANNER}; SET lock_timeout = {self._lock_timeout_ms}")
+                self._statement = await self._connection.prepare(_STORE)
+        return self._statement
+
+    def discard(self) -> None:
+        """Throws the connection away at once, without a word to the server."""
+        if self._connection is not None:
+            self._connection.terminate()
+        self._connection = None
+        self._statement = None
+
+
+def _as_repeat(draft: Draft, first: Draft, answer: Stored) -> Stored:
+    """What a later one of equal request ids gets: the first one's answer."""
+    if answer.outcome not in (Outcome.STORED, Outcome.DUPLICATE):
+        return answer
+    if draft.request_hash != first.request_hash:
+        return Stored(Outcome.REUSED, answer.seq, answer.create_time)
+    return Stored(Outcome.DUPLICATE, answer.seq, answer.create_time)

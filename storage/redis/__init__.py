@@ -1,0 +1,1 @@
+"""Fan-out and presence, in Redis or Valkey."""

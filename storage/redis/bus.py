@@ -1,0 +1,204 @@
+"""Publish and subscribe over Redis, as a hint that comes at once and may be lost.
+
+Nothing here is reliable on purpose: what a subscriber misses is found again in PostgreSQL. A full or broken way out
+drops what it has and counts it. Channel names begin with the deployment id.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+_log = structlog.get_logger(__name__)
+
+# What may wait to be published, per worker; more is dropped, and the commit feed brings it.
+MAX_QUEUED_BYTES = 32 * 1024 * 1024
+_PIPELINE = 512
+_BEAT_SECONDS = 1.0
+# A connection on which the own beat was not heard for this long is taken for dead.
+_SILENCE_SECONDS = 3.0
+_RECONNECT_SECONDS = 0.2
+
+
+class Bus:
+    """One worker's connection to the bus.
+
+    Args:
+        redis: the client; the bus takes two connections of it.
+        prefix: the deployment id.
+        worker_id: names this worker; its beat goes over a channel of its own.
+        on_message: called with (channel name without prefix, payload), on the event loop; must not block.
+        on_connect: called after each (re)connection of the subscriber, when what was published meanwhile is lost.
+    """
+
+    def __init__(
+        self,
+        redis: "Redis",
+        *,
+        prefix: str,
+        worker_id: str,
+        on_message: Callable[[str, bytes], None],
+        on_connect: Callable[[], None],
+    ) -> None:
+        self._redis = redis
+        self._pubsub = redis.pubsub()
+        self._prefix = f"{prefix}:"
+        self._beat_channel = f"beat:{worker_id}"
+        self._on_message = on_message
+        self._on_connect = on_connect
+        self._channels: set[str] = set()
+        self._confirmed: set[str] = set()
+        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._queue: deque[tuple[str, bytes]] = deque()
+        self._queued_bytes = 0
+        self._filled = asyncio.Event()
+        self._emptied = asyncio.Event()
+        self._is_connected = False
+        self._last_beat = float("-inf")
+        self.published_count = 0
+        self.dropped_count = 0
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the bus carried this worker's own beat lately."""
+        return time.monotonic() - self._last_beat < _SILENCE_SECONDS
+
+    def channels(self, prefix: str) -> list[str]:
+        """Lists the subscribed channels whose names begin so."""
+        return [channel for channel in self._channels if channel.startswith(prefix)]
+
+    def publish_nowait(self, channel: str, payload: bytes) -> None:
+        """Queues a message; the oldest ones are dropped when too much waits."""
+        self._queue.append((channel, payload))
+        self._queued_bytes += len(payload)
+        while self._queued_bytes > MAX_QUEUED_BYTES:
+            _, dropped = self._queue.popleft()
+            self._queued_bytes -= len(dropped)
+            self.dropped_count += 1
+        self._filled.set()
+        self._emptied.clear()
+
+    async def subscribe(self, channels: Iterable[str], *, timeout_seconds: float = 1.0) -> bool:
+        """Subscribes and waits for the confirmations; False when they did not come in time (the bus is away)."""
+        wanted = [channel for channel in channels if channel not in self._confirmed]
+        self._channels.update(wanted)
+        if not wanted:
+            return True
+        if not self._is_connected:
+            return False
+        loop = asyncio.get_running_loop()
+        futures = [self._waiting.setdefault(channel, loop.create_future()) for channel in wanted]
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._pubsub.subscribe(*(self._prefix + channel for channel in wanted))
+                await asyncio.gather(*futures)
+        except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            for channel in wanted:
+                self._waiting.pop(channel, None)
+            if isinstance(error, asyncio.CancelledError) and not all(future.cancelled() for future in futures):
+                raise
+            return False
+        return True
+
+    async def unsubscribe(self, channels: Iterable[str]) -> None:
+        """Ends subscriptions; without effect on what is not subscribed."""
+        gone = [channel for channel in channels if channel in self._channels]
+        self._channels.difference_update(gone)
+        self._confirmed.difference_update(gone)
+        if gone and self._is_connected:
+            with suppress(RedisError, OSError):  # the reader sees the same fault and connects anew, without these
+                await self._pubsub.unsubscribe(*(self._prefix + channel for channel in gone))
+
+    async def run(self) -> None:
+        """Reads, publishes and beats until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._read_forever(), name="bus reader")
+            group.create_task(self._publish_forever(), name="bus publisher")
+            group.create_task(self._beat_forever(), name="bus beat")
+
+    async def close(self) -> None:
+        """Closes the subscriber's connection."""
+        with suppress(RedisError, OSError):  # it is thrown away either way
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
+
+    async def flush(self, timeout_seconds: float) -> None:
+        """Waits until what was queued is published, or the time is up."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._emptied.wait()
+        except TimeoutError:
+            _log.warning("bus messages not published at shutdown", count=len(self._queue))
+
+    async def _read_forever(self) -> None:
+        while True:
+            try:
+                await self._pubsub.subscribe(
+                    *(self._prefix + channel for channel in (self._beat_channel, *sorted(self._channels)))
+                )
+                self._is_connected = True
+                self._on_connect()
+                while True:
+                    message = await self._pubsub.get_message(timeout=_SILENCE_SECONDS)
+                    if message is not None:
+                        self._take(message)
+                    elif not self.is_alive:
+                        raise ConnectionError("the bus is silent")
+            except (RedisError, OSError) as error:
+                _log.warning("bus connection lost", error=str(error))
+                self._is_connected = False
+                self._confirmed.clear()
+                with suppress(RedisError, OSError):  # it is broken already
+                    await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
+                self._pubsub = self._redis.pubsub()
+                await asyncio.sleep(_RECONNECT_SECONDS)
+
+    def _take(self, message: dict[str, object]) -> None:
+        raw = message["channel"]
+        assert isinstance(raw, bytes)
+        channel = raw.decode()[len(self._prefix) :]
+        kind = message["type"]
+        if kind == "message":
+            if channel == self._beat_channel:
+                self._last_beat = time.monotonic()
+                return
+            payload = message["data"]
+            assert isinstance(payload, bytes)
+            self._on_message(channel, payload)
+        elif kind == "subscribe":
+            self._confirmed.add(channel)
+            waiting = self._waiting.pop(channel, None)
+            if waiting is not None and not waiting.done():
+                waiting.set_result(None)
+
+    async def _publish_forever(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            while self._queue:
+                batch = [self._queue.popleft() for _ in range(min(_PIPELINE, len(self._queue)))]
+                self._queued_bytes -= sum(len(payload) for _, payload in batch)
+                await self._publish(batch)
+            self._emptied.set()
+
+    async def _publish(self, batch: list[tuple[str, bytes]]) -> None:
+        try:
+            async with asyncio.timeout(2):
+                pipeline = self._redis.pipeline(transaction=False)
+                for channel, payload in batch:
+                    pipeline.publish(self._prefix + channel, payload)
+                await pipeline.execute()
+            self.published_count += len(batch)
+        except (RedisError, OSError, TimeoutError) as error:
+            self.dropped_count += len(batch)
+            _log.warning("bus messages dropped", count=len(batch), error=str(error))
+            await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _beat_forever(self) -> None:
+        while True:
+            self.publish_nowait(self._beat_channel, b"beat")
+            await asyncio.sleep(_BEAT_SECONDS)

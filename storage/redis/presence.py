@@ -1,0 +1,90 @@
+"""Who is online, in Redis: one entry a session, with an expiry that its worker pushes on.
+
+A user is online while any session's entry lives. A worker that dies takes its users' entries with it, SESSION_SECONDS
+later at most. When Redis was restarted empty, the workers' next refresh rebuilds it all. Clocks are Redis's own.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import RedisError
+
+from storage.errors import Unavailable
+
+# How long a session counts after its last refresh.
+SESSION_SECONDS = 12
+_TIMEOUT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceRecord:
+    """A user's presence; last_seen_time is None for one who never was online."""
+
+    is_online: bool
+    last_seen_time: datetime | None
+
+
+class PresenceStore:
+    """Presence of all users.
+
+    Args:
+        prefix: the deployment id.
+    """
+
+    def __init__(self, redis: "Redis", *, prefix: str) -> None:
+        self._redis = redis
+        self._prefix = prefix
+        scripts = resources.files("storage.redis") / "scripts"
+        self._touch, self._leave, self._read = (
+            redis.register_script((scripts / f"{name}.lua").read_text()) for name in ("touch", "leave", "read")
+        )
+
+    async def touch(self, sessions: Mapping[str, Sequence[str]]) -> list[str]:
+        """Pushes on the expiry of sessions, by user; one pipeline. Gives the users who were offline before.
+
+        Raises:
+            Unavailable: Redis is.
+        """
+        users = list(sessions)
+        answers = await self._run(self._touch, [(name, [SESSION_SECONDS * 1000, *sessions[name]]) for name in users])
+        return [name for name, was_offline in zip(users, answers, strict=True) if was_offline]
+
+    async def leave(self, username: str, session_id: str) -> bool:
+        """Takes a session away; gives whether the user is offline now.
+
+        Raises:
+            Unavailable: Redis is.
+        """
+        (is_offline,) = await self._run(self._leave, [(username, [session_id])])
+        return bool(is_offline)
+
+    async def read(self, usernames: Sequence[str]) -> dict[str, PresenceRecord]:
+        """Reads presence; one pipeline.
+
+        Raises:
+            Unavailable: Redis is.
+        """
+        answers = await self._run(self._read, [(name, []) for name in usernames])
+        return {
+            name: PresenceRecord(bool(is_online), datetime.fromtimestamp(seen / 1000, UTC) if seen else None)
+            for name, (is_online, seen) in zip(usernames, answers, strict=True)
+        }
+
+    async def _run(self, script: AsyncScript, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+        if not calls:
+            return []
+        try:
+            async with asyncio.timeout(_TIMEOUT_SECONDS):
+                pipeline = self._redis.pipeline(transaction=False)
+                for username, args in calls:
+                    keys = [f"{self._prefix}:online:{{{username}}}", f"{self._prefix}:seen:{{{username}}}"]
+                    await script(keys=keys, args=args, client=pipeline)
+                return list(await pipeline.execute())
+        except (RedisError, OSError, TimeoutError) as error:
+            raise Unavailable(f"redis: {type(error).__name__}: {error}") from error

@@ -1,0 +1,166 @@
+import base64
+import json
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from service.auth.key_ring import KeysError, to_keys
+from service.auth.keys import add_key, ensure_keys_file, load_keys
+from tests.auth.rings import private_jwk, public_jwk, ring, secret_jwk, write_keys
+
+SECRET = secret_jwk()
+
+
+def test_made_file_is_private_and_has_one_key_of_256_bits(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "keys.json"
+    assert ensure_keys_file(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    (jwk,) = json.loads(path.read_text())["keys"]
+    assert (jwk["kty"], jwk["alg"]) == ("oct", "HS256")
+    assert len(base64.urlsafe_b64decode(jwk["k"] + "=")) == 32
+    assert load_keys(path).signing_key.key_id == jwk["kid"]
+
+
+def test_file_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    ensure_keys_file(path)
+    before = path.read_bytes()
+    assert not ensure_keys_file(path)
+    assert path.read_bytes() == before
+
+
+def test_racing_processes_make_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        assert sum(pool.map(ensure_keys_file, [path] * 6)) == 1
+    assert len(json.loads(path.read_text())["keys"]) == 1
+
+
+def test_added_key_signs_and_the_old_one_stays(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    ensure_keys_file(path)
+    old = load_keys(path).signing_key
+    kid = add_key(path)
+    keys = load_keys(path)
+    assert keys.signing_key.key_id == kid
+    assert keys.find(old.key_id) is not None
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["keys.json", "keys.json.lock"]
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
+def test_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    path = write_keys(tmp_path / "keys.json", SECRET, mode=mode)
+    with pytest.raises(KeysError, match=f"mode {mode:04o}"):
+        load_keys(path)
+    with pytest.raises(KeysError):
+        add_key(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "not a JWK set"),
+        (b'{"keys": []}', "not a JWK set"),
+        (b'{"keys": {}}', "not a JWK set"),
+    ],
+)
+def test_file_that_is_no_set_of_keys_is_refused(tmp_path: Path, content: bytes, why: str) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(KeysError, match=why):
+        load_keys(path)
+
+
+def test_missing_file_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(KeysError, match=r"keys\.json can't be read: No such file"):
+        load_keys(tmp_path / "keys.json")
+
+
+EC, RSA = private_jwk("ES256"), private_jwk("RS256")
+
+
+@pytest.mark.parametrize(
+    ("jwk", "why"),
+    [
+        ("text", "not an object"),
+        ({**SECRET, "kid": ""}, "kid"),
+        ({**SECRET, "kid": "a/b"}, "kid"),
+        ({**SECRET, "kid": "k" * 65}, "kid"),
+        ({**SECRET, "kid": 7}, "kid"),
+        ({name: value for name, value in SECRET.items() if name != "alg"}, "alg"),
+        ({**SECRET, "alg": "none"}, "alg"),
+        ({**SECRET, "alg": "HS512"}, "alg"),
+        ({**SECRET, "alg": []}, "alg"),
+        ({**SECRET, "alg": "ES256"}, "kty"),
+        ({**EC, "alg": "HS256"}, "kty"),
+        ({**EC, "crv": "P-384"}, "kty"),
+        ({**SECRET, "use": "enc"}, "use"),
+        (secret_jwk(size_bytes=31), "at least 32 bytes"),
+        ({**SECRET, "k": 5}, "not a good HS256 key"),
+        ({**EC, "x": "AAAA"}, "not a good ES256 key"),
+        ({**RSA, "n": "!"}, "not a good RS256 key"),
+    ],
+)
+def test_key_that_can_not_be_used_is_refused_and_not_shown(jwk: object, why: str) -> None:
+    with pytest.raises(KeysError, match=why) as refusal:
+        to_keys({"keys": [jwk]})
+    assert str(SECRET["k"]) not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+
+
+def test_two_keys_of_one_id_are_refused() -> None:
+    with pytest.raises(KeysError, match="same"):
+        to_keys({"keys": [SECRET, secret_jwk()]})
+
+
+def test_public_key_may_verify_but_not_come_last() -> None:
+    public = public_jwk({**EC, "kid": "k0"})
+    assert to_keys({"keys": [public, SECRET]})[0].signing is None
+    with pytest.raises(KeysError, match="public"):
+        to_keys({"keys": [SECRET, public]})
+
+
+def test_keys_do_not_show_in_reprs() -> None:
+    assert str(ring(SECRET).signing_key.signing) not in repr(ring(SECRET).signing_key)
+
+
+def test_without_cryptography_the_error_names_the_extra() -> None:
+    script = (
+        "import sys, json; sys.modules['cryptography'] = None\n"
+        "from service.auth.key_ring import KeysError, to_keys\n"
+        "try: to_keys(json.loads(sys.argv[1]))\n"
+        "except KeysError as error: print(error)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, json.dumps({"keys": [EC]})], capture_output=True, text=True, check=True
+    )
+    assert "parley[crypto]" in run.stdout
+
+
+def test_bad_change_leaves_the_keys_of_before_in_force(tmp_path: Path) -> None:
+    path = write_keys(tmp_path / "keys.json", SECRET)
+    keys = load_keys(path)
+    for content in (b"broken", None, b"broken again"):
+        path.unlink(missing_ok=True)
+        if content is not None:
+            path.write_bytes(content)
+        keys.refresh()
+        assert keys.signing_key.key_id == "k1"
+    write_keys(path, secret_jwk("k2"))
+    assert keys.signing_key.key_id == "k2"
+    assert keys.find("k1") is None
+    assert keys.version == 1
+
+
+def test_file_that_can_not_be_written_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KeysError, match="can't be written"):
+        ensure_keys_file(tmp_path / "file" / "keys.json")

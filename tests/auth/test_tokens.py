@@ -1,0 +1,247 @@
+import base64
+import json
+from pathlib import Path
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.auth.keys import add_key, ensure_keys_file, load_keys
+from service.auth.refresh_tokens import RefreshTokens, new_login_id
+from service.auth.tokens import MAX_LIFE_SECONDS, MAX_TOKEN_BYTES
+from service.errors import ParleyError, TokenExpired, TokenInvalid
+from tests.auth.rings import NOW, Clock, issuer, private_jwk, public_jwk, ring, secret_jwk, verifier
+
+KEYS = ring()
+MISSING = object()
+
+
+def claims(**changes: object) -> dict[str, object]:
+    whole: dict[str, object] = {
+        "iss": "parley",
+        "aud": "parley",
+        "sub": "alice",
+        "iat": NOW,
+        "exp": NOW + 900,
+        "jti": "j1",
+        "sid": "s1",
+    }
+    whole |= changes
+    return {name: value for name, value in whole.items() if value is not MISSING}
+
+
+def signed(payload: dict[str, object], *, algorithm: str = "HS256", **header: object) -> str:
+    key = KEYS.signing_key
+    headers = {"kid": key.key_id, "typ": "at+jwt"} | header
+    return jwt.encode(
+        payload,
+        key.signing,
+        algorithm,
+        headers={name: value for name, value in headers.items() if value is not MISSING},
+    )
+
+
+def test_minted_token_speaks_for_its_user_and_login() -> None:
+    token = issuer(KEYS).mint("alice", login_id="l1", device_id="phone", now=NOW)
+    principal = verifier(KEYS).verify(token.text)
+    assert (principal.username, principal.login_id, principal.device_id) == ("alice", "l1", "phone")
+    assert principal.issue_time == NOW
+    assert principal.expire_time == token.expire_time == NOW + 900
+
+
+def test_header_and_claims_are_those_of_the_contract() -> None:
+    token = issuer(KEYS).mint("alice", login_id="l1", now=NOW).text
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "kid": "k1", "typ": "at+jwt"}
+    body = jwt.decode(token, options={"verify_signature": False})
+    assert set(body) == {"iss", "aud", "sub", "iat", "exp", "jti", "sid"}
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "ES256", "EdDSA", "RS256"])
+def test_each_algorithm_signs_and_verifies(algorithm: str) -> None:
+    jwk = private_jwk(algorithm)
+    token = issuer(ring(jwk)).mint("alice", login_id="l1", now=NOW).text
+    assert verifier(ring(jwk)).verify(token).username == "alice"
+    if algorithm != "HS256":
+        assert verifier(ring(public_jwk(jwk), secret_jwk("k2"))).verify(token).username == "alice"
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ("", "not a token"),
+        ("garbage", "not a token"),
+        ("a.b.c", "not a token"),
+        ("ä" * 40, "not a token"),
+        ("x" * (MAX_TOKEN_BYTES + 1), "too long"),
+        (RefreshTokens(b"k" * 32).first(new_login_id()), "not a token"),
+        (signed(claims(), typ="refresh+jwt"), "not an access token"),
+        (signed(claims(), typ="JWT"), "not an access token"),
+        (signed(claims(), typ=MISSING), "not an access token"),
+        (signed(claims(), kid="k2"), "no key"),
+        (signed(claims(), kid=MISSING), "no key"),
+        (signed(claims(), kid="../../etc/passwd"), "no key"),
+        (signed(claims(aud="another")), "another audience"),
+        (signed(claims(aud=["parley"])), "another audience"),
+        (signed(claims(iss="another")), "another issuer"),
+        (signed(claims(iss="parle")), "another issuer"),
+        (signed(claims(sub="Alice")), "sub"),
+        (signed(claims(sub="al ice")), "sub"),
+        (signed(claims(sid="")), "sid"),
+        (signed(claims(sid=7)), "wrong type"),
+        (signed(claims(device="a b")), "device"),
+        (signed(claims(exp="soon")), "number of seconds"),
+        (signed(claims(exp=float("nan"))), "number of seconds"),
+        (signed(claims(exp=float("inf"))), "number of seconds"),
+        (signed(claims(exp=10**400)), "number of seconds"),
+        (signed(claims(iat=True)), "number of seconds"),
+        (signed(claims(exp=NOW + MAX_LIFE_SECONDS + 2)), "too long"),
+        (signed(claims(iat=NOW + 6)), "not come"),
+        (signed(claims(nbf=NOW + 6)), "not come"),
+        *((signed(claims(**{name: MISSING})), "not a token") for name in ("exp", "iat", "sub", "jti", "sid")),
+        (signed(claims(aud=MISSING)), "not a"),
+        (signed(claims(iss=MISSING)), "not a"),
+    ],
+)
+def test_token_that_is_not_good_is_refused_and_never_shown(token: str, why: str) -> None:
+    with pytest.raises(TokenInvalid, match=why) as refusal:
+        verifier(KEYS).verify(token)
+    assert token == "" or token not in repr(refusal.value)
+    assert refusal.value.__cause__ is None
+    assert refusal.value.__suppress_context__ or refusal.value.__context__ is None
+
+
+def test_clock_of_another_server_may_be_ahead_by_up_to_five_seconds() -> None:
+    assert verifier(KEYS).verify(signed(claims(iat=NOW + 4.9, nbf=NOW + 4.9))).username == "alice"
+
+
+def test_token_is_good_until_its_last_microsecond_and_no_longer() -> None:
+    clock = Clock()
+    token = signed(claims(exp=NOW + 1.5))
+    clock.now = NOW + 1.499999
+    assert verifier(KEYS, clock).verify(token).username == "alice"
+    clock.now = NOW + 1.5
+    with pytest.raises(TokenExpired):
+        verifier(KEYS, clock).verify(token)
+
+
+def test_cached_token_still_ends_on_time() -> None:
+    clock = Clock()
+    judge = verifier(KEYS, clock)
+    token = signed(claims(exp=NOW + 1.5))
+    judge.verify(token)
+    clock.now = NOW + 1.5
+    with pytest.raises(TokenExpired):
+        judge.verify(token)
+
+
+def test_signature_is_checked_once_a_minute() -> None:
+    clock = Clock()
+    judge = verifier(KEYS, clock)
+    token = signed(claims())
+    for passed_seconds, count in [(0, 1), (1, 1), (59, 1), (60, 2), (61, 2)]:
+        clock.now = NOW + passed_seconds
+        judge.verify(token)
+        assert judge.signature_count == count
+
+
+def test_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.auth.tokens._CACHED_COUNT", 2)
+    judge = verifier(KEYS)
+    first, *others = [signed(claims(jti=f"j{number}")) for number in range(3)]
+    for token in [first, *others, *others]:
+        judge.verify(token)
+    assert judge.signature_count == 3
+    judge.verify(first)
+    assert judge.signature_count == 4
+
+
+def test_unsigned_token_is_refused() -> None:
+    header = {"alg": "none", "kid": "k1", "typ": "at+jwt"}
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims())]
+    for signature in ("", signed(claims()).rsplit(".", 1)[1]):
+        with pytest.raises(TokenInvalid):
+            verifier(KEYS).verify(".".join([*parts, signature]))
+
+
+@pytest.mark.filterwarnings("ignore::jwt.warnings.InsecureKeyLengthWarning")
+def test_public_key_does_not_work_as_a_secret() -> None:
+    jwk = private_jwk("EdDSA")
+    public = base64.urlsafe_b64decode(jwk["x"] + "=")
+    forged = jwt.encode(claims(), public, "HS256", headers={"kid": "k1", "typ": "at+jwt"})
+    with pytest.raises(TokenInvalid):
+        verifier(ring(jwk)).verify(forged)
+
+
+def test_another_algorithm_of_the_same_key_is_refused() -> None:
+    with pytest.raises(TokenInvalid):
+        verifier(KEYS).verify(jwt.encode(claims(), b"s" * 64, "HS512", headers={"kid": "k1", "typ": "at+jwt"}))
+    assert KEYS.signing_key.algorithm == "HS256"
+    own = jwt.encode(claims(), KEYS.signing_key.signing * 2, "HS512", headers={"kid": "k1", "typ": "at+jwt"})
+    with pytest.raises(TokenInvalid):
+        verifier(KEYS).verify(own)
+
+
+def test_key_in_the_header_is_not_looked_at() -> None:
+    foreign = private_jwk("EdDSA", kid="k1")
+    key = ring(foreign).signing_key
+    headers = {"kid": "k1", "typ": "at+jwt", "jwk": public_jwk(foreign), "jku": "http://127.0.0.1:1/keys"}
+    with pytest.raises(TokenInvalid):
+        verifier(KEYS).verify(jwt.encode(claims(), key.signing, "EdDSA", headers=headers))
+
+
+def test_changed_token_is_refused() -> None:
+    header, body, signature = signed(claims()).split(".")
+    other = base64.urlsafe_b64encode(json.dumps(claims(sub="bob")).encode()).rstrip(b"=").decode()
+    with pytest.raises(TokenInvalid, match="signature"):
+        verifier(KEYS).verify(f"{header}.{other}.{signature}")
+    with pytest.raises(TokenInvalid):
+        verifier(KEYS).verify(f"{header}.{body}.")
+
+
+@given(st.text(max_size=200) | st.lists(st.binary(max_size=60), min_size=3, max_size=3))
+def test_whatever_comes_gives_token_invalid(material: str | list[bytes]) -> None:
+    if isinstance(material, list):
+        material = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in material)
+    with pytest.raises(ParleyError) as refusal:
+        verifier(KEYS).verify(material)
+    assert type(refusal.value) is TokenInvalid
+
+
+def test_deeply_nested_header_is_refused() -> None:
+    header = base64.urlsafe_b64encode(b'{"a":' + b"[" * 2800).rstrip(b"=").decode()
+    with pytest.raises(TokenInvalid):
+        verifier(KEYS).verify(f"{header}.e30.")
+
+
+def test_life_beyond_the_longest_can_not_be_minted() -> None:
+    with pytest.raises(ValueError, match="lives up to"):
+        issuer(KEYS).mint("alice", login_id="l1", now=NOW, life_seconds=MAX_LIFE_SECONDS + 1)
+
+
+def test_worker_knows_a_key_that_was_added_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    ensure_keys_file(path)
+    keys_here, keys_there = load_keys(path), load_keys(path)
+    judge = verifier(keys_there)
+    old = issuer(keys_here).mint("alice", login_id="l1", now=NOW).text
+    judge.verify(old)
+    kid = add_key(path)
+    new = issuer(keys_here).mint("alice", login_id="l1", now=NOW).text
+    assert jwt.get_unverified_header(new)["kid"] == kid
+    assert judge.verify(new).username == judge.verify(old).username == "alice"
+
+
+def test_removed_key_ends_cached_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    ensure_keys_file(path)
+    keys = load_keys(path)
+    judge = verifier(keys)
+    token = issuer(keys).mint("alice", login_id="l1", now=NOW).text
+    judge.verify(token)
+    add_key(path)
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps({"keys": whole["keys"][1:]}))
+    keys.refresh()
+    with pytest.raises(TokenInvalid, match="no key"):
+        judge.verify(token)

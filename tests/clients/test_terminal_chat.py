@@ -1,0 +1,298 @@
+"""The terminal chat, driven in a pseudo-terminal as a person would."""
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import termios
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pexpect
+import pytest
+from parley.v1 import account_pb2, chat_service_pb2_grpc, message_pb2
+
+from tests.clients.conftest import EXAMPLES
+from tests.clients.relay import open_relay
+
+PASSWORD = "a long enough password"
+LIMIT_SECONDS = 15
+
+
+def fresh_name(stem: str) -> str:
+    return f"{stem}-{uuid.uuid4().hex[:8]}"
+
+
+class Person:
+    """Somebody at a terminal of 24 rows and 80 columns."""
+
+    def __init__(self, target: str, name: str, *arguments: str, knows_password: bool = True) -> None:
+        environment = {**os.environ, "TERM": "xterm", "PYTHONWARNINGS": "default"}
+        if knows_password:
+            arguments = ("--user", name, "--register", *arguments)
+            environment["PARLEY_PASSWORD"] = PASSWORD
+        self.name = name
+        self.child: pexpect.spawn[str] = pexpect.spawn(
+            sys.executable,
+            [str(EXAMPLES / "terminal_chat"), target, *arguments],
+            env=environment,  # type: ignore[arg-type]  # os._Environ's copy is what it wants
+            encoding="utf-8",
+            timeout=LIMIT_SECONDS,
+            dimensions=(24, 80),
+        )
+
+    def sees(self, text: str) -> None:
+        self.child.expect_exact(text)
+
+    def sees_like(self, pattern: str) -> None:
+        self.child.expect(pattern)
+
+    def types(self, text: str) -> None:
+        self.child.send(text)
+
+    def settings(self) -> list[Any]:
+        return termios.tcgetattr(self.child.child_fd)
+
+    def leaves(self) -> int:
+        self.child.expect(pexpect.EOF)
+        self.child.close()
+        return int(self.child.exitstatus if self.child.exitstatus is not None else -(self.child.signalstatus or 0))
+
+
+@contextlib.contextmanager
+def at_terminals(*people: Person) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for person in people:
+            person.child.close(force=True)
+
+
+async def drive(work: Callable[[], None]) -> None:
+    """pexpect blocks, and the server may share this loop."""
+    await asyncio.to_thread(work)
+
+
+async def test_two_people_talk(server: Any) -> None:
+    def work() -> None:
+        bob = Person(server.target, fresh_name("bob"))
+        with at_terminals(bob):
+            bob.sees("/help lists the commands")
+            ada = Person(server.target, fresh_name("ada"), "--conversation", bob.name)
+            with at_terminals(ada):
+                ada.sees(f"--- {bob.name} ---")
+                ada.types("hello 日本 👍\r")
+                ada.sees_like(rf"\d\d:\d\d {ada.name}: hello 日本 👍")
+                bob.sees_like(rf"\[{ada.name}\] \d\d:\d\d {ada.name}: hello 日本 👍")
+
+                bob.types(f"/join {ada.name}\r")
+                bob.sees(f"--- {ada.name} ---")
+                bob.types("w")
+                ada.sees(f"({bob.name} writes)>")
+                bob.types("ell\r")
+                ada.sees(f"{bob.name}: well")
+
+                ada.types("/who\r")
+                ada.sees(f"{bob.name}: online")
+                bob.types("\x04")
+                assert bob.leaves() == 0
+                ada.sees(f"{bob.name} is offline")
+                ada.types("/quit\r")
+                assert ada.leaves() == 0
+
+    await drive(work)
+
+
+async def test_group_has_history_for_those_who_come_back(server: Any) -> None:
+    def work() -> None:
+        bob = Person(server.target, fresh_name("bob"))
+        with at_terminals(bob):
+            bob.sees("/help lists the commands")
+            bob.types("/quit\r")
+            assert bob.leaves() == 0
+        title = fresh_name("garden")
+        ada = Person(server.target, fresh_name("ada"))
+        with at_terminals(ada):
+            ada.sees("no conversations yet")
+            ada.types(f"/new {title} {bob.name}\r")
+            ada.sees(f"--- {title} ---")
+            ada.types("while you were away\r")
+            ada.sees(f"{ada.name}: while you were away")
+            ada.types("\x03")
+            assert ada.leaves() == 0
+        again = Person(server.target, bob.name)
+        with at_terminals(again):
+            again.sees(f"{title} (1 unread)")
+            again.sees(f"{ada.name}: while you were away")
+            again.types(f"/join {title}\r/who\r")
+            again.sees(f"--- {title} ---")
+            again.sees_like(rf"{ada.name}: offline, last seen \d\d\d\d")
+
+    await drive(work)
+
+
+@pytest.mark.parametrize("way", ["ctrl-c", "ctrl-d", "quit", "sigterm", "sighup"])
+async def test_terminal_is_left_as_it_was(server: Any, way: str) -> None:
+    def work() -> None:
+        ada = Person(server.target, fresh_name("ada"), knows_password=False)
+        with at_terminals(ada):
+            ada.sees("user name: ")
+            before = ada.settings()
+            ada.types(f"{ada.name}\r")
+            ada.sees("password: ")
+            ada.types(f"{PASSWORD}\r")
+            ada.sees("[y/N] ")
+            ada.types("y\r")
+            ada.sees("/help lists the commands")
+            ada.sees("parley> ")
+            assert ada.settings() != before
+            keys = {"ctrl-c": "\x03", "ctrl-d": "\x04", "quit": "/quit\r"}
+            if way in keys:
+                ada.types(keys[way])
+            else:
+                ada.child.kill(getattr(signal, way.upper()))
+            ada.child.expect(pexpect.EOF)
+            assert ada.settings() == before
+            assert ada.leaves() == 0
+            assert "Traceback" not in str(ada.child.before)
+
+    await drive(work)
+
+
+@pytest.mark.parametrize("way", ["ctrl-c", "sigterm"])
+async def test_echo_comes_back_when_the_password_is_not_given(server: Any, way: str) -> None:
+    def work() -> None:
+        ada = Person(server.target, fresh_name("ada"), knows_password=False)
+        with at_terminals(ada):
+            ada.sees("user name: ")
+            before = ada.settings()
+            ada.types(f"{ada.name}\r")
+            ada.sees("password: ")
+            if way == "ctrl-c":
+                ada.types("\x03")
+            else:
+                ada.child.kill(signal.SIGTERM)
+            ada.child.expect(pexpect.EOF)
+            assert ada.settings() == before
+
+    await drive(work)
+
+
+async def test_wrong_password_is_one_line(server: Any) -> None:
+    name = fresh_name("ada")
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        stub: Any = chat_service_pb2_grpc.ChatServiceStub(channel)
+        await stub.Register(account_pb2.RegisterRequest(username=name, password="another password"))
+
+    def work() -> None:
+        ada = Person(server.target, name)
+        with at_terminals(ada):
+            ada.sees("wrong password")
+            assert ada.leaves() == 1
+            assert "Traceback" not in str(ada.child.before)
+
+    await drive(work)
+
+
+async def test_received_text_cannot_steer_the_terminal(server: Any) -> None:
+    ada, eve = fresh_name("ada"), fresh_name("eve")
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        stub: Any = chat_service_pb2_grpc.ChatServiceStub(channel)
+        person = await asyncio.to_thread(Person, server.target, ada)
+        with at_terminals(person):
+            await drive(lambda: person.sees("/help lists the commands"))
+            answer = await stub.Register(account_pb2.RegisterRequest(username=eve, password=PASSWORD))
+            text = "\x1b]0;owned\x07\x1b[2J\x9b5n end"
+            request = message_pb2.SendRequest(conversation_id=f"{ada}:{eve}", text=text)
+            await stub.Send(request, metadata=[("authorization", f"Bearer {answer.access_token}")])
+            await drive(lambda: person.sees(" end"))
+            shown = str(person.child.before)
+            assert "␛]0;owned" in shown
+            assert not re.search(r"\x1b\]|\x1b\[2J|\x9b|\x07", shown)
+
+
+async def test_message_typed_without_a_server_arrives_once(server: Any) -> None:
+    async with open_relay(server.target) as relay, grpc.aio.insecure_channel(server.target) as channel:
+        name = fresh_name("ada")
+        ada = await asyncio.to_thread(Person, relay.target, name, "--conversation", f"{name}:{name}")
+        with at_terminals(ada):
+            await drive(lambda: ada.sees("--- notes to self ---"))
+            await drive(lambda: ada.types("one\r"))
+            await drive(lambda: ada.sees(f"{name}: one"))
+            relay.cut()
+            await drive(lambda: ada.sees("connection lost"))
+            await drive(lambda: ada.types("two\r"))
+            await drive(lambda: ada.sees("it will be sent when the server is back"))
+            relay.restore()
+            await drive(lambda: ada.sees("connected again"))
+            await drive(lambda: ada.sees(f"{name}: two"))
+            await drive(lambda: ada.types("/quit\r"))
+            await drive(lambda: ada.child.expect(pexpect.EOF))
+        stub: Any = chat_service_pb2_grpc.ChatServiceStub(channel)
+        answer = await stub.Login(account_pb2.LoginRequest(username=name, password=PASSWORD))
+        page = await stub.Pull(
+            message_pb2.PullRequest(conversation_id=f"{name}:{name}"),
+            metadata=[("authorization", f"Bearer {answer.access_token}")],
+        )
+        assert [message.text for message in page.messages] == ["one", "two"]
+
+
+async def test_line_wider_than_the_terminal_and_a_resize_keep_one_row(server: Any) -> None:
+    def work() -> None:
+        name = fresh_name("ada")
+        ada = Person(server.target, name, "--conversation", f"{name}:{name}")
+        with at_terminals(ada):
+            ada.sees("notes to self> ")
+            ada.types("日本" * 40)
+            ada.child.setwinsize(24, 30)
+            ada.types(" end\r")
+            ada.sees(f"{name}: " + "日本" * 40 + " end")
+
+    await drive(work)
+
+
+async def test_lines_from_a_pipe_are_sent(server: Any) -> None:
+    name = fresh_name("ada")
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [
+            sys.executable, str(EXAMPLES / "terminal_chat"), server.target,
+            "--user", name, "--register", "--conversation", f"{name}:{name}",
+        ],
+        env={**os.environ, "PARLEY_PASSWORD": PASSWORD},
+        input="first\n日本\n",
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        stub: Any = chat_service_pb2_grpc.ChatServiceStub(channel)
+        answer = await stub.Login(account_pb2.LoginRequest(username=name, password=PASSWORD))
+        page = await stub.Pull(
+            message_pb2.PullRequest(conversation_id=f"{name}:{name}"),
+            metadata=[("authorization", f"Bearer {answer.access_token}")],
+        )
+    assert [message.text for message in page.messages] == ["first", "日本"]
+
+
+async def test_no_server_is_one_line() -> None:
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, str(EXAMPLES / "terminal_chat"), "127.0.0.1:1", "--user", "ada"],
+        env={**os.environ, "PARLEY_PASSWORD": PASSWORD},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "terminal chat: the server can't be reached\n"

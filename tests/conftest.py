@@ -1,0 +1,41 @@
+"""Fixtures that every folder shares: the servers (once a run) and databases (a schema each)."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from storage.postgres.database import Database
+from tests.support.databases import Backends, fresh_schema, open_database, running_backends
+
+
+@pytest.fixture(scope="session")
+def backends() -> Iterator[Backends]:
+    """The embedded PostgreSQL and Valkey of this run."""
+    with running_backends() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_url(backends: Backends) -> str:
+    """Where PostgreSQL is; use a schema of your own there (`database`, `fresh_schema`)."""
+    return backends.postgres.url
+
+
+@pytest.fixture(scope="session")
+def redis_url(backends: Backends) -> str:
+    """Where Valkey is; use keys and channels of your own there (a deployment id)."""
+    return backends.valkey.url
+
+
+@pytest.fixture(scope="module")
+async def module_database(postgres_url: str) -> AsyncIterator[Database]:
+    """A pool on a migrated schema that the tests of a module share."""
+    async with fresh_schema(postgres_url) as schema, open_database(postgres_url, schema) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> AsyncIterator[Database]:
+    """A pool on a migrated schema of this test alone."""
+    async with fresh_schema(postgres_url) as schema, open_database(postgres_url, schema) as opened:
+        yield opened
