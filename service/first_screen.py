@@ -25,7 +25,8 @@ def print_first_screen(settings: Settings) -> None:
     console.print("Stop: Ctrl-C. Settings: parley config. Try it with grpcurl:", markup=False)
     console.print()
     for comment, line in example_lines(settings):
-        console.print(Text(f"# {comment}", style="dim"))
+        if comment:
+            console.print(Text(f"# {comment}", style="dim"))
         console.print(Text(line))
     console.print()
     sys.stdout.flush()
@@ -46,13 +47,13 @@ def example_lines(settings: Settings) -> list[tuple[str, str]]:
 
     alice = {"username": "alice", "password": _PASSWORD}
     bob = {"username": "bob", "password": _PASSWORD}
-    read_token = r"""sed -n 's/.*"accessToken": "\([^"]*\)".*/\1/p'"""
+    extract = r"""sed -n 's/.*"accessToken": "\([^"]*\)".*/\1/p'"""
     send = {"conversation_id": "alice:bob", "text": "Hello, Bob!"}
     chat = {"correlation_id": 1, "send": {"requests": [{"conversation_id": "alice:bob", "text": "How are you?"}]}}
     return [
         ("make two accounts", call("Register", alice, token=False)),
         ("", call("Register", bob, token=False)),
-        ("log in", f"TOKEN=$({call('Login', alice, token=False)} | {read_token})"),
+        ("log in", f"TOKEN=$({call('Login', alice, token=False)} | {extract})"),
         ("send, and read what is there", call("Send", send)),
         ("", call("Pull", {"conversation_id": "alice:bob"})),
         ("the stream: say hello, send, receive", call("Chat", {"hello": {}}, chat)),

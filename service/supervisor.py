@@ -62,10 +62,10 @@ def serve(flags: Mapping[str, object], config_file: Path | None, first: WorkerPr
         except (AddressError, DataDirectoryError) as error:
             raise StartError(str(error)) from None
         directory.publish(listen)
+        preparation.ensure_keys(settings)
         servers = preparation.start_embedded(settings, stack)
         settings = preparation.resolve(settings, listen=listen, servers=servers)
         preparation.bring_up_to_date(settings)
-        preparation.ensure_keys(settings)
         signals.count_only()
         workers = [first, *(WorkerProcess(index) for index in range(1, settings.workers))]
         stack.callback(_stop_workers, workers, signals)

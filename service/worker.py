@@ -8,10 +8,14 @@ import json
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
 from service.worker_process import BEAT, READY
+
+if TYPE_CHECKING:
+    from service.config import Settings
 
 _BEAT_SECONDS = 1.0
 
@@ -50,7 +54,7 @@ def _load_early() -> None:
     import uvloop  # noqa: F401
 
 
-async def _serve(settings: "Settings", index: int, beats: int) -> None:  # noqa: F821
+async def _serve(settings: "Settings", index: int, beats: int) -> None:
     from service.server import run_worker
 
     loop = asyncio.get_running_loop()

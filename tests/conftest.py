@@ -6,6 +6,7 @@ import pytest
 
 from storage.postgres.database import Database
 from tests.support.databases import Backends, fresh_schema, open_database, running_backends
+from tests.support.servers import RunningServer, running_server
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +40,13 @@ async def database(postgres_url: str) -> AsyncIterator[Database]:
     """A pool on a migrated schema of this test alone."""
     async with fresh_schema(postgres_url) as schema, open_database(postgres_url, schema) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[RunningServer]:
+    """A real `parley serve` with two workers, on databases of its own; shared, so use names of your own."""
+    with running_server(workers=2, settings={"PARLEY_AUTH_ATTEMPTS_PER_MINUTE_PER_ADDRESS": "1000000"}) as running:
+        yield running
+        running.stop()
+    unforeseen = [line for line in running.output if '"level": "error"' in line]
+    assert not unforeseen, "\n".join(unforeseen)

@@ -56,7 +56,6 @@ async def private_server(worker_count: int) -> AsyncIterator[ServerPlace]:
             "PARLEY_LISTEN": target,
             "PARLEY_DATA_DIR": str(data_dir),
             "PARLEY_WORKERS": str(worker_count),
-            "PARLEY_AUTH__ACCESS_TOKEN_SECONDS": "86400",  # tokens that outlast the replay
         }
         log_path = Path(directory) / "server.log"
         with log_path.open("wb") as log:

@@ -63,7 +63,7 @@ def make_table(figures: Figures, counts: Sequence[Counts]) -> Table:
     table.add_row("messages", f"{figures.messages:,}")
     table.add_row("changes of members", f"{sum(c.changes for c in counts):,}")
     table.add_row("empty lines, skipped", f"{sum(c.empty for c in counts):,}")
-    table.add_row("changes without effect", f"{sum(c.changes_without_effect for c in counts):,}")
+    table.add_row("changes skipped", f"{sum(c.changes_without_effect for c in counts):,}")
     table.add_row("spoke without having joined", f"{sum(c.unseen_joins for c in counts):,}")
     table.add_row("other lines, left out", f"{sum(c.other for c in counts):,}")
     table.add_row("deliveries", f"{figures.deliveries:,}")

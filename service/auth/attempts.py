@@ -78,7 +78,7 @@ class _Buckets:
 
     def give_back(self, key: str) -> None:
         now = self._clock()
-        self._put(key, min(self._size, self._tokens(key, now) + 1), now)
+        self._put(key, self._tokens(key, now) + 1, now)
 
     def _tokens(self, key: str, now: float) -> float:
         tokens, last_time = self._buckets.get(key, (self._size, now))

@@ -58,9 +58,8 @@ class Fanout:
         self._bus.publish_nowait(REVOCATIONS_CHANNEL, encode_revocation(revocation))
 
     def publish_typing(self, conversation_id: str, username: str, *, is_active: bool, origin: int) -> None:
-        """Says that somebody writes; not stored."""
+        """Says that somebody writes; not stored, and over the bus alone: without it there is none."""
         item = Item(int(is_active), username.encode(), 0, origin)
-        deliver_typing(self._hub, conversation_id, item)
         self._bus.publish_nowait(
             conversation_channel(conversation_id), wire.pack(FrameType.TYPING, conversation_id, [item])
         )

@@ -1,8 +1,11 @@
 import base64
+import fcntl
 import json
 import multiprocessing
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,29 @@ def test_racing_processes_make_one_file(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         assert sum(pool.map(ensure_keys_file, [path] * 6)) == 1
     assert len(json.loads(path.read_text())["keys"]) == 1
+
+
+def test_who_waits_for_another_one_finds_the_other_ones_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys.json"
+    ensure_keys_file(path)
+    path.unlink()
+    waits = threading.Event()
+    flock = fcntl.flock
+
+    def flock_and_tell(descriptor: int, operation: int) -> None:
+        waits.set()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_and_tell)
+    with path.with_name("keys.json.lock").open() as lock, ThreadPoolExecutor(1) as other:
+        flock(lock, fcntl.LOCK_EX)
+        made = other.submit(ensure_keys_file, path)
+        assert waits.wait(10)
+        assert not path.exists()
+        write_keys(path, SECRET)
+        flock(lock, fcntl.LOCK_UN)
+        assert made.result(10) is False
+    assert load_keys(path).signing_key.key_id == SECRET["kid"]
 
 
 def test_added_key_signs_and_the_old_one_stays(tmp_path: Path) -> None:

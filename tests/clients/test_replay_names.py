@@ -15,6 +15,7 @@ NICKNAMES = st.text(
 @example({"Ada", "ada", "ADA", "a_a", "a|a", "a[a"})
 @example({"", "-", "_", "__", "x", "X", "x__"})
 @example({"replay.host", "replay.listener", "Replay.host"})
+@example({"[`[``|", "}}\\][\\"})  # the same stem, and digests that begin alike
 @example({"a" * 33, "a" * 34, "a" * 32})
 def test_names_are_legal_and_one_to_one(nicknames: set[str]) -> None:
     names = make_names(nicknames)

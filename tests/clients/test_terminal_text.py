@@ -40,7 +40,8 @@ def test_changes_of_members_are_told() -> None:
     def tell(**change: object) -> str:
         message = message_pb2.Message(sender="ada")
         message.membership.CopyFrom(message_pb2.MembershipChange(**change))  # type: ignore[arg-type]
-        return describe(message, {"bob": "Bob (bob)"})[0].partition(" * ")[2]
+        (line,) = describe(message, {"bob": "Bob (bob)"})
+        return str(line.partition(" * ")[2])
 
     action = message_pb2.MembershipChange
     assert tell(action=action.ACTION_ADDED, members=["bob", "cy"]) == "ada added Bob (bob), cy"

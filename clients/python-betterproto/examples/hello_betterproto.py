@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
 
 from grpclib import GRPCError, Status
 from grpclib.client import Channel
@@ -20,6 +21,7 @@ NAME, SECRET = "hello-betterproto", "correct horse battery staple"
 
 
 async def main(host: str, port: str) -> None:
+    """Does all of it."""
     async with Channel(host, int(port)) as channel:
         parley = ChatServiceStub(channel)
         try:
@@ -30,7 +32,7 @@ async def main(host: str, port: str) -> None:
             login = await parley.login(LoginRequest(username=NAME, password=SECRET))
         done = asyncio.Event()
 
-        async def frames():
+        async def frames() -> AsyncIterator[ChatRequest]:
             yield ChatRequest(hello=Hello(start=Start.LATEST))
             note = SendRequest(conversation_id=f"{NAME}:{NAME}", text="Hello, Parley!")
             yield ChatRequest(correlation_id=1, send=SendFrame(requests=[note]))

@@ -105,7 +105,7 @@ class Chat:
                 self._room = None
                 self._set_prompt()
             case "/who", [], Room() as room:
-                self._show(room.list_people())
+                await self._show_people(room)
             case "/history", [], Room() as room:
                 await self._show_history(room, _HISTORY_COUNT)
             case "/history", [count], Room() as room if count.isdecimal() and 0 < int(count) <= _LONGEST_HISTORY:
@@ -158,6 +158,11 @@ class Chat:
         if is_older:
             self._day = ""
             self._show(["---"])
+
+    async def _show_people(self, room: Room) -> None:
+        for presence in await self._directory.list_presences([member.username for member in room.members]):
+            room.take_presence(presence)
+        self._show(room.list_people())
 
     def _say_typing(self, *, is_active: bool) -> None:
         now = time.monotonic()

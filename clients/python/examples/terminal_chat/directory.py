@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 from grpc import aio
-from parley.v1 import account_pb2, conversation_pb2, message_pb2
+from parley.v1 import account_pb2, conversation_pb2, message_pb2, presence_pb2
 
 from terminal_chat.login import CALL_SECONDS, Login
 from terminal_chat.text import to_safe_line
@@ -76,6 +76,11 @@ class Directory:
             if not _is_unwritten(error, conversation_id):
                 raise
             return []
+
+    async def list_presences(self, usernames: list[str]) -> list[presence_pb2.Presence]:
+        """Returns who of them is online, of those whose presence may be known."""
+        request = presence_pb2.GetPresenceRequest(usernames=usernames[:_LONGEST_MEMBER_LIST])
+        return list((await self._call(self._stub.GetPresence, request)).presences)
 
     async def make(self, title: str, usernames: list[str]) -> conversation_pb2.Conversation:
         """Makes a group and returns it."""

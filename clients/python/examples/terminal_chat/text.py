@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from parley.v1 import message_pb2
 from rich.cells import cell_len
 
-_REORDERING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""They can make a text look as if it said something else."""
 _JOINING = frozenset("\u200c\u200d")
 """Scripts and emoji need them; they only join what is beside them."""
 _LINE_ENDS = str.maketrans(dict.fromkeys("\r\x0b\x0c\x85\u2028\u2029", "\n"))
@@ -36,8 +34,7 @@ def _to_visible(character: str) -> str:
         return chr(0x2400 + ord(character))  # the pictures of control characters: ESC becomes ␛
     if character == "\x7f":
         return "\u2421"
-    if character in _REORDERING:
-        return "\ufffd"
+    # Among the format characters (Cf) are those that make a text look as if it said something else.
     if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in _JOINING:
         return "\ufffd"
     return character

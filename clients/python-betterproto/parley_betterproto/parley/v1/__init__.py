@@ -424,8 +424,8 @@ class RefreshTokenRequest(betterproto.Message):
 
     refresh_token: str = betterproto.string_field(1)
     """
-    The latest refresh token of the login. TOKEN_INVALID when it is none or the login has ended, TOKEN_EXPIRED when past
-     its time, USER_DISABLED when that is why the login ended.
+    The latest refresh token of the login. TOKEN_INVALID when it is none or the login has ended, TOKEN_EXPIRED when
+     it is past its time, USER_DISABLED when the account is disabled.
     """
 
     request_id: str = betterproto.string_field(2)

@@ -1,0 +1,159 @@
+"""The command `parley`: what it takes and prints. What it does is in the modules that each command imports.
+
+Imports stay inside the commands: `serve` starts its first worker before anything else is loaded, and the others should
+answer quickly.
+"""
+
+import sys
+import time
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+
+from service.cli_accounts import token_command, user_commands
+from service.cli_options import ConfigOption, DataDirOption, fail
+
+_HELP = """A gRPC-first streaming chat service.
+
+`parley serve` starts a server; without settings it brings its own PostgreSQL and Valkey. Settings come from the file
+that PARLEY_CONFIG names, from PARLEY_* variables, and from flags, the later overriding the earlier.
+"""
+
+app = typer.Typer(
+    help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+
+
+def main() -> None:
+    """Runs the command line; what is wrong is one line on standard error and exit status 1."""
+    if sys.argv[1:2] == ["worker"] and len(sys.argv) == 4:  # the supervisor's own call: loads nothing else
+        from service import worker
+
+        sys.exit(worker.main(int(sys.argv[2]), int(sys.argv[3])))
+    try:
+        app(prog_name="parley")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"parley {metadata.version('parley')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def serve(
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Address; port 0 takes any free one. Default: 127.0.0.1:50051"),
+    ] = None,
+    data_dir: DataDirOption = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Worker processes. Default: 1")] = None,
+    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="auto, console or json.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run the server until Ctrl-C or SIGTERM.
+
+    Uses the databases that PARLEY_DATABASE_URL and PARLEY_REDIS_URL name, or else starts private ones in the data
+    directory. Logs go to standard error.
+    """
+    begin = time.monotonic()
+    from service.worker_process import WorkerProcess
+
+    first = WorkerProcess(0)
+    first.spawn()  # it loads its modules while this process loads its own
+    from service.loading import ConfigError
+    from service.preparation import StartError
+    from service.supervisor import serve as supervise
+
+    flags: dict[str, Any] = {
+        "listen": listen,
+        "data_dir": data_dir,
+        "workers": workers,
+        "log.level": log_level,
+        "log.format": log_format,
+    }
+    try:
+        supervise(flags, config, first, begin)
+    except (ConfigError, StartError) as error:
+        fail(str(error))
+
+
+@app.command(hidden=True)
+def worker(index: int, beats: int) -> None:
+    """Serve, as the supervisor's child; for the supervisor alone."""
+    from service import worker as inside
+
+    raise typer.Exit(inside.main(index, beats))
+
+
+@app.command()
+def migrate(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+    """Bring the database schema up to date; `serve` does so too.
+
+    Needs a database that runs: the one of PARLEY_DATABASE_URL, or that of a server running on the data directory.
+    """
+    from service.administration import open_settings
+    from service.loading import ConfigError
+    from service.preparation import StartError, bring_up_to_date
+
+    try:
+        ran = bring_up_to_date(open_settings({"data_dir": data_dir}, config))
+    except (ConfigError, StartError) as error:
+        fail(str(error))
+    typer.echo("\n".join(f"ran {name}" for name in ran) if ran else "the schema is up to date")
+
+
+@app.command()
+def config(
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a commented file with every setting and its default instead.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Print the settings in force and where each comes from; passwords are masked."""
+    from service import config_text
+    from service.loading import ConfigError, load
+
+    if example:
+        typer.echo(config_text.example(), nl=False)
+        return
+    try:
+        typer.echo(config_text.in_force(load(config_file=config)), nl=False)
+    except ConfigError as error:
+        fail(str(error))
+
+
+@app.command()
+def health(
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The server's address. Default: the one in the settings.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for an answer.")] = 3.0,
+) -> None:
+    """Ask a running server whether it serves (grpc.health.v1); exit status 0 if so, else 1."""
+    from service.health_probe import ProbeError, probe
+    from service.loading import ConfigError, load
+
+    try:
+        settings = load({"listen": listen, "data_dir": data_dir}, config_file=config).settings
+        typer.echo(probe(settings, timeout_seconds=timeout))
+    except (ConfigError, ProbeError) as error:
+        fail(str(error))
+
+
+app.add_typer(user_commands, name="user")
+app.command("token")(token_command)

@@ -1,0 +1,109 @@
+"""A real `parley serve` for the tests: a supervisor and its workers, as processes of their own."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.waiting import wait_until
+
+_READY = re.compile(r"Parley is ready on ([^\s]+:\d+)")
+_START_SECONDS = 30.0
+
+
+@dataclass(slots=True)
+class RunningServer:
+    """A server that serves.
+
+    Attributes:
+        target: host:port.
+        output: lines that it wrote so far, both streams.
+    """
+
+    process: "subprocess.Popen[str]"
+    data_dir: Path
+    target: str = ""
+    output: list[str] = field(default_factory=list)
+
+    def stop(self) -> int:
+        """Ends it as Ctrl-C would, and gives its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    @property
+    def text(self) -> str:
+        """All it wrote so far."""
+        return "\n".join(self.output)
+
+
+@contextlib.contextmanager
+def running_server(
+    data_dir: Path | None = None, *, workers: int = 1, settings: dict[str, str] | None = None
+) -> Iterator[RunningServer]:
+    """Starts a server on a free port and waits until it is ready; stops it at the end.
+
+    Args:
+        data_dir: None: one of its own, under the system's temporary directory, so that sockets have short paths.
+        settings: further PARLEY_* variables.
+    """
+    with contextlib.ExitStack() as stack:
+        if data_dir is None:
+            data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-server-")))
+        server = start_server(data_dir, workers=workers, settings=settings)
+        try:
+            wait_ready(server)
+            yield server
+        finally:
+            server.stop()
+
+
+def start_server(
+    data_dir: Path, *, workers: int = 1, settings: dict[str, str] | None = None
+) -> RunningServer:
+    """Starts a server on a free port, without waiting."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
+    environment |= {
+        "PARLEY_LISTEN": "127.0.0.1:0",
+        "PARLEY_DATA_DIR": str(data_dir),
+        "PARLEY_WORKERS": str(workers),
+        **(settings or {}),
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service", "serve"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+    server = RunningServer(process, data_dir)
+    threading.Thread(target=_collect, args=(server,), daemon=True).start()
+    return server
+
+
+def wait_ready(server: RunningServer) -> None:
+    """Waits until the server says that it is ready, and notes where it is."""
+
+    def is_ready() -> bool:
+        assert server.process.poll() is None, f"the server ended with {server.process.returncode}:\n{server.text}"
+        found = _READY.search(server.text)
+        if found:
+            server.target = found[1].rstrip(".")
+        return bool(found)
+
+    wait_until(is_ready, limit_seconds=_START_SECONDS, what="ready")
+
+
+def _collect(server: RunningServer) -> None:
+    assert server.process.stdout is not None
+    with server.process.stdout as lines:
+        for line in lines:
+            server.output.append(line.rstrip("\n"))
