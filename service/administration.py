@@ -51,11 +51,14 @@ def open_settings(flags: Mapping[str, object], config_file: Path | None) -> Sett
     return settings.model_copy(update={"database": settings.database.model_copy(update={"url": SecretStr(server.url)})})
 
 
-async def create_users(settings: Settings, names: Sequence[str], password: str | None) -> list[str]:
-    """Makes accounts; those without a password log in by minted tokens alone. Returns the names as they are kept.
+async def create_users(
+    settings: Settings, names: Sequence[str], password: str | None, *, exist_ok: bool = False
+) -> list[str]:
+    """Makes accounts; those without a password log in by minted tokens alone. Returns the names that were made.
 
     Raises:
-        StartError: a name is not legal or was given before (then none is made), or the database fails.
+        StartError: a name is not legal, or was given before and not `exist_ok` (then none is made), or the database
+            fails.
     """
     usernames = _to_usernames(names)
     password_hash = None
@@ -68,8 +71,10 @@ async def create_users(settings: Settings, names: Sequence[str], password: str |
         password_hash = await passwords.hash(password)
         passwords.close()
     async with _accounts(settings) as accounts:
-        if taken := sorted(await accounts.find_users(usernames)):
-            raise StartError(f"the name is or was somebody's: {', '.join(taken[:20])}")
+        taken = set(await accounts.find_users(usernames))
+        usernames = [name for name in usernames if name not in taken]
+        if taken and not exist_ok:
+            raise StartError(f"the name is or was somebody's: {', '.join(sorted(taken)[:20])}")
         if password_hash is None:
             await accounts.create_users(usernames)
         else:

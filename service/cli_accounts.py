@@ -51,6 +51,7 @@ def create(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input, one line.")
     ] = False,
+    exist_ok: Annotated[bool, typer.Option("--exist-ok", help="Leave those as they are that there are.")] = False,
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -67,7 +68,7 @@ def create(
 
     async def work() -> None:
         settings = administration.open_settings({"data_dir": data_dir}, config)
-        for name in await administration.create_users(settings, wanted, password):
+        for name in await administration.create_users(settings, wanted, password, exist_ok=exist_ok):
             typer.echo(f"made {name}")
 
     _run(work())

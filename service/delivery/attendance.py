@@ -122,7 +122,7 @@ class Attendants:
     async def drop_idle(self) -> None:
         """Ends the subscriptions of channels and users that nobody here needs any more."""
         gone = [conversation_channel(name) for name in self._hub.drop_idle()]
-        gone += [user_channel(name) for name in self._versions if name not in self._hub.users]
+        gone += [name for name in self._bus.channels("u:") if name.removeprefix("u:") not in self._hub.users]
         if gone:
             await self._bus.unsubscribe(gone)
 

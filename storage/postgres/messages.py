@@ -53,7 +53,7 @@ FROM seen s LEFT JOIN LATERAL (
 ORDER BY e.seq {order}"""
 )
 PAGE_FORWARD = _PAGE.format(order="ASC", bounds="e.seq >= greatest(lower(part), $3) AND e.seq < upper(part)")
-PAGE_REVERSE = _PAGE.format(order="DESC", bounds="e.seq >= lower(part) AND e.seq < least(upper(part), $3 + 1)")
+PAGE_REVERSE = _PAGE.format(order="DESC", bounds="e.seq >= lower(part) AND e.seq < least(upper(part), $3::bigint + 1)")
 
 
 class Messages:

@@ -92,18 +92,15 @@ class Bus:
         if not self._is_connected:
             return False
         loop = asyncio.get_running_loop()
-        futures = [self._waiting.setdefault(channel, loop.create_future()) for channel in wanted]
+        futures = {self._waiting.setdefault(channel, loop.create_future()) for channel in wanted}
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._pubsub.subscribe(*(self._prefix + channel for channel in wanted))
-                await asyncio.gather(*futures)
-        except (RedisError, OSError, TimeoutError, asyncio.CancelledError) as error:
-            for channel in wanted:
-                self._waiting.pop(channel, None)
-            if isinstance(error, asyncio.CancelledError) and not all(future.cancelled() for future in futures):
-                raise
+        except (RedisError, OSError, TimeoutError) as error:
+            _log.warning("not subscribed; the commit feed stands in", count=len(wanted), error=str(error))
             return False
-        return True
+        _, unconfirmed = await asyncio.wait(futures, timeout=timeout_seconds)
+        return not unconfirmed
 
     async def unsubscribe(self, channels: Iterable[str]) -> None:
         """Ends subscriptions; without effect on what is not subscribed."""

@@ -242,6 +242,16 @@ async def test_new_member_sees_from_the_own_entry_on_when_history_is_hidden(memb
     assert (await row_of(database, "cid", "g2"))["intervals"] == "{[2,)}"
 
 
+async def test_removal_takes_nothing_from_the_intervals_but_what_is_above(members, database):
+    await make_group(database, "g2", history_visible=False)
+    await send(database, "g2", "bob")
+    for nth in range(2):  # entries 2 and 3, 5 and 6
+        await add(members, "cid", conversation_id="g2", request_id=f"in{nth}")
+        await remove(members, "cid", conversation_id="g2", request_id=f"out{nth}")
+        await send(database, "g2", "bob")
+    assert (await row_of(database, "cid", "g2"))["intervals"] == "{[2,4),[5,7)}"
+
+
 async def test_removed_member_sees_up_to_the_removal(members, database):
     await send(database, "g1", "bob")
     assert (await remove(members, "bob")).entries[0].seq == 2

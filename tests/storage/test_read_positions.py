@@ -81,6 +81,8 @@ async def test_membership_entries_are_not_unread(members, database):
         "g1", "ann", request_id="r1", request_hash=b"", usernames=["cid"], decide=lambda standing: [change]
     )
     await send(database, "g1", "ann")
+    assert await unread(database, "ann", "g1") == (0, 0)
+    assert (await members.mark_read("g1", "ann", 2)).unread_count == 0
     assert await unread(database, "bob", "g1") == (0, 2)
     assert (await members.mark_read("g1", "bob", 2)).unread_count == 1
     assert await unread(database, "cid", "g1") == (1, 1)
