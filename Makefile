@@ -53,7 +53,7 @@ format: $(VENV)/.dev ## Format the code and the contract
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format --quiet .
 	scripts/googleapis.sh
-	$(BIN)/buf format -w --path proto
+	$(BIN)/buf format -w proto
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml

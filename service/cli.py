@@ -73,6 +73,9 @@ def serve(
 
     first = WorkerProcess(0)
     first.spawn()  # it loads its modules while this process loads its own
+    from service.lean import load_structlog
+
+    load_structlog()
     from service.loading import ConfigError
     from service.preparation import StartError
     from service.supervisor import serve as supervise

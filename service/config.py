@@ -121,7 +121,7 @@ class AuthSettings(_Node):
         default=20, description="Password attempts on one account, per worker, before RATE_LIMITED."
     )
     attempts_per_minute_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=1200,
+        default=6000,
         description="Password attempts and registrations from one address, per worker, before RATE_LIMITED.",
     )
     password_threads: Annotated[int, Field(ge=1, le=32)] = Field(default=2, description="Threads that hash passwords.")

@@ -17,18 +17,19 @@ _PASSWORD = "correct horse battery"  # noqa: S105 # an example
 
 
 def print_first_screen(settings: Settings) -> None:
-    """Prints the screen to standard output; without colours where that is not a terminal."""
-    console = Console(soft_wrap=True, highlight=False)
-    console.print()
-    console.print(Text.assemble("Parley is ready on ", (settings.listen, "bold green"), "."))
-    console.print(f"Data: {settings.data_dir}", markup=False)
-    console.print("Stop: Ctrl-C. Settings: parley config. Try it with grpcurl:", markup=False)
-    console.print()
+    """Prints the screen to standard output, at once; without colours where that is not a terminal."""
+    lines = [
+        Text(),
+        Text.assemble("Parley is ready on ", (settings.listen, "bold green"), "."),
+        Text(f"Data: {settings.data_dir}"),
+        Text("Stop: Ctrl-C. Settings: parley config. Try it with grpcurl:"),
+        Text(),
+    ]
     for comment, line in example_lines(settings):
         if comment:
-            console.print(Text(f"# {comment}", style="dim"))
-        console.print(Text(line))
-    console.print()
+            lines.append(Text(f"# {comment}", style="dim"))
+        lines.append(Text(line))
+    Console(soft_wrap=True).print(Text("\n").join([*lines, Text()]))
     sys.stdout.flush()
 
 
@@ -47,7 +48,8 @@ def example_lines(settings: Settings) -> list[tuple[str, str]]:
 
     alice = {"username": "alice", "password": _PASSWORD}
     bob = {"username": "bob", "password": _PASSWORD}
-    extract = r"""sed -n 's/.*"accessToken": "\([^"]*\)".*/\1/p'"""
+    # Python's reflection tells no JSON names: grpcurl prints access_token then, or makes accessToken of it itself.
+    extract = r"""sed -n 's/.*"access_*[tT]oken": "\([^"]*\)".*/\1/p'"""
     send = {"conversation_id": "alice:bob", "text": "Hello, Bob!"}
     chat = {"correlation_id": 1, "send": {"requests": [{"conversation_id": "alice:bob", "text": "How are you?"}]}}
     return [

@@ -20,6 +20,8 @@ from service.config import Settings
 
 PREFIX = "PARLEY_"
 FILE_VARIABLE = "PARLEY_CONFIG"
+# The commit that an image was built from; GetServerInfo tells it (service/rpc/server_info.py).
+COMMIT_VARIABLE = "PARLEY_COMMIT"
 
 # Kubernetes puts these into every container beside a Service that is named "parley".
 _SERVICE_LINK = re.compile(r"PARLEY_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP).*)?)")
@@ -126,7 +128,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     known = {leaf.variable: leaf.key for leaf in LEAVES.values()}
     for name in environment:
         upper = name.upper()
-        if not upper.startswith(PREFIX) or upper == FILE_VARIABLE or _SERVICE_LINK.fullmatch(upper):
+        if not upper.startswith(PREFIX) or upper in (FILE_VARIABLE, COMMIT_VARIABLE) or _SERVICE_LINK.fullmatch(upper):
             continue
         if upper not in known:
             nearest = _nearest(upper, [*known, FILE_VARIABLE])
@@ -213,7 +215,7 @@ def _allowed(shape: Mapping[str, Any]) -> str:
     if shape["type"] in {"integer", "number"}:
         kind = "a whole number" if shape["type"] == "integer" else "a number"
         low = f"above {shape['exclusiveMinimum']:g}" if "exclusiveMinimum" in shape else f"from {shape['minimum']}"
-        return f"{kind} {low}" + (f" to {shape['maximum']:g}" if "maximum" in shape else "")
+        return f"{kind} {low}" + (f" to {shape['maximum']:.12g}" if "maximum" in shape else "")
     if "pattern" in shape:
         return f"text like {shape['pattern']}"
     return {"path": "a path", "password": "a URL"}.get(shape.get("format", ""), "text")

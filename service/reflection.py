@@ -5,6 +5,7 @@ by renaming, and one servicer answers for both.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -17,13 +18,32 @@ V1 = "grpc.reflection.v1.ServerReflection"
 def reflection_handlers(service_names: Sequence[str]) -> list[grpc.GenericRpcHandler]:
     """Builds the handlers that describe these services and reflection itself."""
     _add_v1_descriptor()
-    servicer = reflection.aio.ReflectionServicer([*service_names, V1, V1ALPHA])
+    servicer = reflection.aio.ReflectionServicer([*service_names, V1, V1ALPHA], pool=_Pool())
     method = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
         response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
     )
     return [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": method}) for name in (V1, V1ALPHA)]
+
+
+class _Pool:
+    """The default descriptor pool; finds methods by their names too, as `grpcurl describe` asks for them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(descriptor_pool.Default(), name)
+
+    def FindFileContainingSymbol(self, symbol: str) -> Any:  # noqa: N802 # protobuf's name
+        """Returns the file that defines a symbol.
+
+        Raises:
+            KeyError: none does.
+        """
+        try:
+            return descriptor_pool.Default().FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            return descriptor_pool.Default().FindServiceByName(service).methods_by_name[method].containing_service.file
 
 
 def _add_v1_descriptor() -> None:

@@ -18,7 +18,6 @@ from service import logs, preparation
 from service.address import AddressError, hold_address
 from service.config import Settings
 from service.data_directory import DataDirectoryError, hold_data_directory
-from service.first_screen import print_first_screen
 from service.keeper import Keeper
 from service.loading import load, reveal
 from service.preparation import StartError
@@ -70,6 +69,8 @@ def serve(flags: Mapping[str, object], config_file: Path | None, first: WorkerPr
         workers = [first, *(WorkerProcess(index) for index in range(1, settings.workers))]
         stack.callback(_stop_workers, workers, signals)
         keepers = _start_workers(workers, settings) + [_keep_server(server) for server in servers]
+        # Only now: it takes long to load, and meanwhile the workers do so too.
+        from service.first_screen import print_first_screen
 
         def announce() -> None:
             _log.info("ready", listen=listen, workers=len(workers), seconds=round(time.monotonic() - begin, 2))

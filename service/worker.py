@@ -8,10 +8,12 @@ import json
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
+from service.lean import load_structlog
 from service.worker_process import BEAT, READY
 
 if TYPE_CHECKING:
@@ -33,9 +35,11 @@ def main(index: int, beats: int) -> int:
         return 0
     from service import logs
     from service.config import Settings
+    from service.data_directory import mark_worker
 
     settings = Settings(**json.loads(handed))
     logs.configure(settings.log, process=f"worker {index}")
+    mark_worker(settings.data_dir)
 
     import structlog
     import uvloop
@@ -51,7 +55,9 @@ def main(index: int, beats: int) -> int:
 
 def _load_early() -> None:
     """Loads what takes long while the supervisor still prepares; not grpc, which comes after logging is set up."""
-    import uvloop  # noqa: F401
+    load_structlog()
+    for name in ("uvloop", "redis.asyncio", "asyncpg", "jwt", "argon2", "service.config"):
+        import_module(name)
 
 
 async def _serve(settings: "Settings", index: int, beats: int) -> None:

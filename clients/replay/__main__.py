@@ -53,7 +53,7 @@ def _run(options: argparse.Namespace, console: Console) -> list[verdict.Finding]
         return uvloop.run(_replay(options, console))
     except* _FAULTS as group:
         for error in _leaves(group):
-            console.print(f"could not replay: {_describe(error)}", markup=False, highlight=False)
+            console.print(f"could not replay: {_describe(error)}", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 from grpc import aio
 from parley.v1 import chat_service_pb2_grpc
@@ -18,4 +18,4 @@ async def open_stub(target: str) -> AsyncIterator[Stub]:
     """Gives a stub on a connection of its own to host:port; closes it in the end."""
     # Without a pool of its own all channels to one address share one connection.
     async with aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        yield cast("Stub", chat_service_pb2_grpc.ChatServiceStub(channel))
+        yield chat_service_pb2_grpc.ChatServiceStub(channel)

@@ -90,6 +90,8 @@ def make_table(figures: Figures, counts: Sequence[Counts]) -> Table:
 def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     """Prints what is wrong, the first ones in full."""
     for finding in findings[:_FINDINGS_SHOWN]:
-        console.print(f"{finding.title}: {finding.source}: {finding.what}", markup=False, highlight=False)
+        console.print(
+            f"{finding.title}: {finding.source}: {finding.what}", markup=False, highlight=False, soft_wrap=True
+        )
     if len(findings) > _FINDINGS_SHOWN:
         console.print(f"... and {len(findings) - _FINDINGS_SHOWN:,} more")

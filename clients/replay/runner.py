@@ -137,6 +137,11 @@ class Runner:
         for pause_seconds in (*_PAUSES_SECONDS, None):
             try:
                 accepted = await asyncio.wait_for(answer, _ANSWER_SECONDS)
+            except TimeoutError:
+                raise TimeoutError(
+                    f"{group.plan.title}: line {say.number} of {say.sender} has no answer after {_ANSWER_SECONDS:.0f} s"
+                    f" ({stream.describe()})"
+                ) from None
             except Refused as refusal:
                 if not refusal.passes or pause_seconds is None:
                     raise

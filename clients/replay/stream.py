@@ -113,6 +113,14 @@ class DeviceStream:
         tally = self.tallies.get(conversation_id)
         return tally.last_seq if tally is not None else 0
 
+    def describe(self) -> str:
+        """Returns in what state the stream is, for a report of trouble."""
+        state = "open" if self._ready.is_set() else "not open"
+        return (
+            f"stream {state}, opened again {self.reconnect_count} times, {self.received_count:,} entries received,"
+            f" {len(self._outstanding)} sends without an answer"
+        )
+
     def drop(self) -> None:
         """Breaks the stream off at the next frame, unread; it is opened again as after any break."""
         self._drops = True
@@ -246,6 +254,7 @@ class DeviceStream:
         for waiting in self._outstanding.values():
             if not waiting.answer.done():
                 waiting.answer.set_exception(ConnectionError("the stream ended before the answer"))
+                waiting.answer.exception()  # Whoever waits is told; nobody may wait any more, and that is no fault.
         self._outstanding.clear()
 
 

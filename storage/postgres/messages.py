@@ -5,7 +5,7 @@ by the primary key; their cost grows with the page, not with the log.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import asyncpg
 
@@ -91,10 +91,14 @@ class Messages:
             Absent: there is no such conversation, or the user never was in it.
         """
         found = await self._database.fetchval(
-            _SEEN + " SELECT find_seq_by_time($1, $3, coalesce(lower(s.span), s.last_seq + 1), s.last_seq) FROM seen s",
+            _SEEN
+            + """
+            SELECT find_seq_by_time($1, $3::timestamptz + $4::int * interval '1 microsecond',
+                                    coalesce(lower(s.span), s.last_seq + 1), s.last_seq) FROM seen s""",
             conversation_id,
             username,
-            time + timedelta(microseconds=1) if reverse else time,  # PostgreSQL's times are in whole microseconds
+            time,
+            int(reverse),  # "not later" is "before the next microsecond"; PostgreSQL's times are in whole ones
         )
         if found is None:
             raise Absent(conversation_id)

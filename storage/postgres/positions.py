@@ -63,7 +63,9 @@ class Positions:
                 ) DELETE FROM cursors k USING old WHERE k.username = $1 AND k.device_id = old.device_id""",
                 username,
             )
-            count = await connection.fetchval("SELECT count(*) FROM devices WHERE username = $1", username)
+            count = await connection.fetchval(
+                "SELECT count(*) FROM devices WHERE username = $1 AND device_id <> $2", username, device_id
+            )
             if count >= max_devices:
                 return False
             made = await connection.fetchval(

@@ -249,6 +249,9 @@ async def test_request_id_with_another_content_is_refused(service, group):
     ):
         with pytest.raises(RequestIdReused):
             await attempted
+    await service.update_member("ann", group, "eve", role=Role.ADMIN, request_id="r2")
+    with pytest.raises(RequestIdReused):
+        await service.update_member("ann", group, "eve", role=Role.READER, request_id="r2")
 
 
 async def test_one_who_was_removed_after_an_unanswered_request_still_learns_of_it(service, group):

@@ -79,7 +79,9 @@ async def test_user_added_while_connected_receives_from_the_entry_on(server: Run
         async with bob.chat() as stream:
             group = await alice.make_group()
             await alice.send(group, "before")
-            await alice.call("AddMembers", conversation_pb2.AddMembersRequest(conversation_id=group, members=[bob.name]))
+            await alice.call(
+                "AddMembers", conversation_pb2.AddMembersRequest(conversation_id=group, members=[bob.name])
+            )
             await stream.until(lambda: stream.seqs(group), "the entry")
             await alice.send(group, "after")
             await stream.until(lambda: len(stream.seqs(group)) == 2, "what came after")
@@ -205,7 +207,9 @@ async def test_sends_of_one_stream_keep_their_order(server: RunningServer) -> No
         async with alice.chat() as a, bob.chat() as b:
             for start in range(0, 500, 10):
                 for stream, name in ((a, "a"), (b, "b")):
-                    frame = chat_pb2.SendFrame(requests=[request(group, f"{name}{n}") for n in range(start, start + 10)])
+                    frame = chat_pb2.SendFrame(
+                        requests=[request(group, f"{name}{n}") for n in range(start, start + 10)]
+                    )
                     await stream.write(send=frame)
             await a.until(lambda: len(a.texts(group)) == 1000, "all", limit_seconds=30)
             assert a.seqs(group) == list(range(1, 1001))

@@ -37,9 +37,10 @@ async def test_what_was_missed_comes_once_and_then_live(server: RunningServer) -
             await alice.send(group, "seen")
             await stream.until(lambda: stream.texts(group), "the first")
             await stream.write(ack=chat_pb2.AckFrame(positions=[position(group, 1)]))
-            assert await stream.refused(
-                await stream.write(ack=chat_pb2.AckFrame(positions=[position(group, 2)]))
-            ) == "ACK_BEYOND_DELIVERED"
+            assert (
+                await stream.refused(await stream.write(ack=chat_pb2.AckFrame(positions=[position(group, 2)])))
+                == "ACK_BEYOND_DELIVERED"
+            )
         await acked(bob, group, 1)
         for number in range(150):
             await alice.send(group, f"missed {number}")
@@ -148,7 +149,9 @@ async def test_no_seam_between_replay_and_live_under_load(server: RunningServer)
         for number in range(8):
             async with bob.chat(device_id=f"d{number}") as stream:
                 await complete(stream)
-                await stream.until(lambda stream=stream: stream.seqs(group)[-1:] > [30 * number], "some live ones")
+                await stream.until(
+                    lambda stream=stream, number=number: stream.seqs(group)[-1:] > [30 * number], "some live ones"
+                )
                 streams.append(stream)
         stop.set()
         last = await talking
@@ -163,7 +166,9 @@ async def test_large_backlog_comes_whole_through_a_bounded_buffer(server: Runnin
         own = f"{alice.name}:{alice.name}"
         text = "x" * 16_000
         for start in range(0, 240, 12):
-            requests = [message_pb2.SendRequest(conversation_id=own, text=f"{n} {text}") for n in range(start, start + 12)]
+            requests = [
+                message_pb2.SendRequest(conversation_id=own, text=f"{n} {text}") for n in range(start, start + 12)
+            ]
             await alice.call("BatchSend", message_pb2.BatchSendRequest(requests=requests))
         async with alice.chat() as stream:
             await complete(stream)
@@ -213,7 +218,9 @@ async def test_subscribe_receives_and_ack_moves_it(server: RunningServer) -> Non
         await alice.send(own, "two")
 
         async def subscribed() -> list[int]:
-            stream = Stream(alice.stub.Subscribe(chat_pb2.SubscribeRequest(hello=chat_pb2.Hello()), metadata=alice.metadata))
+            stream = Stream(
+                alice.stub.Subscribe(chat_pb2.SubscribeRequest(hello=chat_pb2.Hello()), metadata=alice.metadata)
+            )
             await complete(stream.start())
             await stream.close()
             return stream.seqs(own)

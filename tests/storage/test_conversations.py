@@ -339,5 +339,6 @@ async def test_those_who_share_a_conversation(conversations, database):
     assert await conversations.shares_conversation("ann", ["cid"]) == set()
     await database.execute("UPDATE members SET role = 0 WHERE username = 'bob'")
     assert await conversations.shares_conversation("ann", asked) == {"ann"}
+    await conversations.ensure_direct("ann:dan")
     assert await conversations.list_group_ids("ann") == ["g1"]
     assert await conversations.list_group_ids("bob") == []

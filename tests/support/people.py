@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2, status_pb2
 from parley.v1 import account_pb2, chat_pb2, chat_service_pb2_grpc, conversation_pb2, message_pb2
 
@@ -187,13 +188,9 @@ async def registered(target: str, name: str | None = None, device_id: str = "pho
     """A new user with a connection of its own."""
     async with grpc.aio.insecure_channel(target, options=_LOCAL) as channel:
         stub = chat_service_pb2_grpc.ChatServiceStub(channel)
-        request = account_pb2.RegisterRequest(
-            username=name or fresh_name(), password=PASSWORD, device_id=device_id
-        )
+        request = account_pb2.RegisterRequest(username=name or fresh_name(), password=PASSWORD, device_id=device_id)
         answer = await stub.Register(request, timeout=20)
-        yield Person(
-            channel, stub, answer.user.username, answer.access_token, answer.refresh_token, answer.device_id
-        )
+        yield Person(channel, stub, answer.user.username, answer.access_token, answer.refresh_token, answer.device_id)
 
 
 def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
@@ -217,10 +214,7 @@ def reason_of(status: status_pb2.Status) -> str:
 @asynccontextmanager
 async def refusal(reason: str, code: grpc.StatusCode | None = None) -> AsyncIterator[None]:
     """Expects the call inside to be refused for this reason."""
-    try:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
         yield
-    except grpc.aio.AioRpcError as error:
-        assert reason_of(status_of(error)) == reason, error.details()
-        assert code is None or error.code() is code
-    else:
-        raise AssertionError(f"not refused with {reason}")
+    assert reason_of(status_of(caught.value)) == reason, caught.value.details()
+    assert code is None or caught.value.code() is code

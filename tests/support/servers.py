@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,9 +66,14 @@ def running_server(
 
 
 def start_server(
-    data_dir: Path, *, workers: int = 1, settings: dict[str, str] | None = None
+    data_dir: Path,
+    *,
+    workers: int = 1,
+    settings: dict[str, str] | None = None,
+    command: Sequence[str] = (sys.executable, "-m", "service", "serve"),
+    user: str | None = None,
 ) -> RunningServer:
-    """Starts a server on a free port, without waiting."""
+    """Starts a server on a free port, without waiting; as another user where one is named."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
     environment |= {
         "PARLEY_LISTEN": "127.0.0.1:0",
@@ -77,12 +82,13 @@ def start_server(
         **(settings or {}),
     }
     process = subprocess.Popen(
-        [sys.executable, "-m", "service", "serve"],
+        list(command),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        user=user,
     )
     server = RunningServer(process, data_dir)
     threading.Thread(target=_collect, args=(server,), daemon=True).start()

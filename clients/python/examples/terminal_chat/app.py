@@ -17,6 +17,7 @@ from terminal_chat.terminal import open_screen
 from terminal_chat.text import to_safe_line
 
 _DRAIN_SECONDS = 10.0
+_SIGNAL_DRAIN_SECONDS = 1.0
 
 
 def main() -> None:
@@ -71,10 +72,10 @@ async def _run(chat: Chat, conversation: str, leaving: asyncio.Event) -> None:
     tasks = (connection, commands, signalled)
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if commands in done:
-            # What was typed is sent before we go, if the server lets us.
+        if connection not in done:
+            # What was typed is sent before we go, if the server lets us; a signal waits less.
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DRAIN_SECONDS):
+                async with asyncio.timeout(_DRAIN_SECONDS if commands in done else _SIGNAL_DRAIN_SECONDS):
                     await chat.connection.wait_for_answers()
         for task in done:
             await task

@@ -224,6 +224,8 @@ class Chat:
                 room.take_typing(message.sender, is_active=False)
                 if message.HasField("membership"):
                     await self._attempt(self._reload_members(room))
+                elif any(member.username not in room.presence for member in room.members):
+                    self._watch()  # The first message of a direct conversation lets its users see each other.
             self._show_message(message)
 
     async def _learn_title(self, conversation_id: str) -> None:

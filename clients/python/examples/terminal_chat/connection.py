@@ -139,9 +139,9 @@ class Connection:
             if frame.welcomes:
                 self._begin()
             self._take_results(frame)
-            self._on_frame(frame)
             for message in frame.messages:
                 self._unacked[message.conversation_id] = message.seq
+            self._on_frame(frame)
 
     def _begin(self) -> None:
         """A session is open: what was not answered goes out again, before anything new."""

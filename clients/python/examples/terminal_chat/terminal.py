@@ -157,8 +157,12 @@ class PipeScreen:
 
     def print(self, lines: Iterable[str], *, is_dim: bool = False) -> None:
         """Prints lines."""
-        for line in lines:
-            print(line, flush=True)
+        try:
+            for line in lines:
+                print(line, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more
+            self.events.put_nowait(Signal.LEAVE)
 
     def set_prompt(self, prompt: str) -> None:
         """There is none."""

@@ -193,11 +193,6 @@ class ErrorReason(betterproto.Enum):
     The database can't be reached now; RetryInfo says when to come again. UNAVAILABLE.
     """
 
-    RETRY_EXHAUSTED = 20002
-    """
-    Attempts to store ended without a known outcome; send again with the same request_id. UNAVAILABLE.
-    """
-
     TOKEN_MISSING = 30001
     """
     The call needs `authorization: Bearer <access token>` in its metadata. UNAUTHENTICATED.
@@ -284,6 +279,11 @@ class ErrorReason(betterproto.Enum):
 
     ACK_BEYOND_DELIVERED = 50005
     """An ack is above what was handed to this device. INVALID_ARGUMENT."""
+
+    RETRY_EXHAUSTED = 50006
+    """
+    Attempts to store ended without a known outcome; send again with the same request_id. UNAVAILABLE.
+    """
 
     TOO_MANY_DEVICES = 50007
     """

@@ -1,0 +1,101 @@
+"""Frames are joined by joining their bytes: every field of a ChatResponse is repeated, so nothing is overwritten."""
+
+from datetime import UTC, datetime
+
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from hypothesis import given
+from hypothesis import strategies as st
+from parley.v1 import chat_pb2, message_pb2
+
+from service.convert.drafts import encode_stored, frame_message
+from service.convert.times import to_timestamp
+from service.delivery import encode
+from service.errors import Internal, InvalidRequest
+from storage.records import Entry, EntryKind, Outcome, Stored
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+texts = st.text(max_size=200)
+seqs = st.integers(1, 2**63 - 1)
+outcomes = st.one_of(
+    seqs.map(lambda seq: Stored(Outcome.STORED, seq, NOW)),
+    seqs.map(lambda seq: Stored(Outcome.DUPLICATE, seq, NOW)),
+    st.just(InvalidRequest("text", "must not be empty")),
+)
+pieces = st.one_of(
+    st.builds(lambda text, seq: encode_stored(message_pb2.Message(text=text), seq, NOW), texts, seqs),
+    st.builds(
+        lambda number, found: encode.results(number, ["g"] * len(found), enumerate(found)),
+        st.integers(1, 2**63 - 1),
+        st.lists(outcomes, max_size=4),
+    ),
+    st.builds(encode.caught_up, st.lists(st.tuples(texts, seqs, st.booleans()), max_size=3)),
+    st.builds(lambda number: encode.error(number, Internal("1")), st.integers(0, 9)),
+    st.builds(lambda name, is_active: encode.typing("g", name, is_active=is_active), texts, st.booleans()),
+    st.builds(encode.go_away, st.floats(0, 10)),
+    st.builds(encode.heartbeat),
+)
+
+
+def fields_of(response: chat_pb2.ChatResponse) -> dict[str, list[object]]:
+    return {field.name: list(getattr(response, field.name)) for field in chat_pb2.ChatResponse.DESCRIPTOR.fields}
+
+
+@given(st.lists(pieces, max_size=8))
+def test_joined_bytes_are_the_concatenation_of_their_fields(bodies):
+    joined = fields_of(chat_pb2.ChatResponse.FromString(b"".join(bodies)))
+    apart = [fields_of(chat_pb2.ChatResponse.FromString(body)) for body in bodies]
+    assert joined == {name: [value for one in apart for value in one[name]] for name in joined}
+
+
+def test_every_field_of_a_chat_response_is_a_repeated_message():
+    for field in chat_pb2.ChatResponse.DESCRIPTOR.fields:
+        assert field.is_repeated, field.name
+        assert field.type == FieldDescriptor.TYPE_MESSAGE, field.name
+        assert field.containing_oneof is None, field.name
+
+
+@given(texts, st.binary(max_size=20_000), seqs)
+def test_message_framed_by_hand_is_what_protobuf_would_write(text, data, seq):
+    message = message_pb2.Message(text=text, data=data)
+    body = encode_stored(message, seq, NOW)
+    assert (message.seq, message.create_time) == (seq, to_timestamp(NOW))
+    assert body == chat_pb2.ChatResponse(messages=[message]).SerializeToString()
+
+
+@pytest.mark.parametrize("size", [0, 1, 100, 127, 128, 129, 16_383, 16_384, 2**21 - 1, 2**21])
+def test_every_length_of_the_length_is_right(size):
+    message = message_pb2.Message(data=b"x" * size)
+    assert chat_pb2.ChatResponse.FromString(frame_message(message)).messages[0] == message
+
+
+def test_results_without_a_correlation_id_are_errors_alone():
+    found = [Stored(Outcome.STORED, 1, NOW), InvalidRequest("text", "x"), Stored(Outcome.DUPLICATE, 2, NOW)]
+    response = chat_pb2.ChatResponse.FromString(encode.results(0, ["a", "b", "c"], enumerate(found)))
+    assert [(result.index, result.WhichOneof("outcome")) for result in response.results] == [(1, "error")]
+    response = chat_pb2.ChatResponse.FromString(encode.results(5, ["a", "b", "c"], enumerate(found)))
+    assert [result.accepted.conversation_id for result in response.results] == ["a", "", "c"]
+    assert [result.accepted.deduplicated for result in response.results] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("action", "expected"),
+    [
+        (1, (("bob", "cid"), (), False)),
+        (2, ((), ("bob", "cid"), False)),
+        (3, ((), (), False)),
+        (4, ((), (), True)),
+    ],
+)
+def test_membership_is_read_from_the_bytes(action, expected):
+    extras = {"membership": {"action": action, "members": ["bob", "cid"], "role": 2}}
+    entry = Entry("g", 4, EntryKind.MEMBERSHIP, "ann", "r", NOW, 100, extras=extras)
+    item = encode.entry_item(entry)
+    assert (item.seq, item.kind, item.origin) == (4, EntryKind.MEMBERSHIP, 0)
+    assert encode.membership_of(item) == expected
+
+
+def test_message_is_no_membership_whatever_it_holds():
+    item = encode.entry_item(Entry("g", 4, EntryKind.MESSAGE, "ann", "r", NOW, 100, text="x"))
+    assert encode.membership_of(item) == ((), (), False)

@@ -1,0 +1,73 @@
+"""What the pages name is there: links, files, tests, methods; and the code that they show works."""
+
+import ast
+import functools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, list_blocks, read_prose
+from tests.support.servers import RunningServer
+
+FOLDERS = "service|storage|tests|clients|proto|docs|scripts"
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@functools.cache
+def list_methods() -> dict[str, set[str]]:
+    """Names the methods of each class of the code."""
+    methods: dict[str, set[str]] = {}
+    for path in [*(ROOT / "service").rglob("*.py"), *(ROOT / "storage").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                names = methods.setdefault(node.name, set())
+                names |= {part.name for part in node.body if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef)}
+    return methods
+
+
+@each_page
+def test_links_lead_to_files_of_the_project(page: Path) -> None:
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", read_prose(page))]
+    targets = [(page.parent / link).resolve() for link in links if link and "://" not in link]
+    assert [path for path in targets if not (path.exists() and path.is_relative_to(ROOT))] == []
+
+
+@each_page
+def test_files_and_tests_that_are_named_are_there(page: Path) -> None:
+    missing = []
+    for path, test in re.findall(rf"`((?:{FOLDERS})/[\w./-]+)(?:::(\w+))?`", read_prose(page)):
+        file = ROOT / path
+        if not file.exists() or (test and not re.search(rf"def {test}\(", file.read_text())):
+            missing.append(f"{path}::{test}" if test else path)
+    commands = re.findall(rf"(?:python|sh|pytest) ((?:{FOLDERS})/[\w./-]+)", page.read_text())
+    missing += [path for path in commands if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@each_page
+def test_methods_that_are_named_are_there(page: Path) -> None:
+    named = re.findall(r"`(_?[A-Z]\w+)\.(\w+)`", page.read_text())
+    methods = list_methods()
+    assert [(owner, name) for owner, name in named if owner in methods and name not in methods[owner]] == []
+    if page.name == "architecture.md":
+        assert len(named) > 20
+        assert {owner for owner, _ in named} <= set(methods)
+
+
+def test_reader_of_details_on_the_errors_page_works(server: RunningServer) -> None:
+    (code,) = [content for language, content in list_blocks(ROOT / "docs" / "errors.md") if language == "python"]
+    call = f"""
+from parley.v1 import chat_service_pb2_grpc, message_pb2
+try:
+    with grpc.insecure_channel("{server.target}") as channel:
+        chat_service_pb2_grpc.ChatServiceStub(channel).Send(message_pb2.SendRequest(), timeout=20)
+except grpc.RpcError as error:
+    print(reason_of(error))
+"""
+    done = subprocess.run(
+        [sys.executable, "-"], input=code + call, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.stdout.strip() == "TOKEN_MISSING", done.stderr

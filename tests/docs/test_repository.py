@@ -1,0 +1,105 @@
+"""What holds for every file of the project: it stands alone, gives nothing away, and stays readable."""
+
+import ast
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GENERATED = ("clients/python/parley/", "clients/python-betterproto/parley_betterproto/")
+MAX_LINES = 400
+MAX_TEST_LINES = 520  # read test by test; think again before raising it
+MAX_ADR_LINES = 60
+
+# Written with blanks, so that this file does not name them.
+_REGISTRIES = [
+    host.replace(" ", ".") for host in ("pypi org", "pythonhosted org", "npmjs org", "crates io", "proxy golang org")
+]
+_SECRETS = {
+    "a token": re.compile(r"eyJ[\w-]{20,}\.eyJ[\w-]{20,}\.[\w-]{20,}"),
+    "a private key": re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----"),
+    "a service's token": re.compile(r"\b(?:gh[pousr]_\w{30,}|py" r"pi-\w{30,}|AKIA[A-Z0-9]{16})\b"),
+    "a path of a machine": re.compile(r"(?<![\w.~$}/])/(?:work|root|home/\w+|Users/\w+|mnt/\w+)/[\w.-]"),
+}
+
+
+def list_files() -> Iterator[Path]:
+    """Lists the project's files: all that .gitignore does not leave out."""
+    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()} | {".git"}
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in ignored and not name.endswith(".egg-info")]
+        yield from (Path(folder) / name for name in files)
+
+
+def to_name(path: Path) -> str:
+    """The path as it is in the project."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def read(path: Path) -> str:
+    """The text of a file; what is no text has none."""
+    return path.read_text(encoding="utf-8", errors="ignore")
+
+
+def test_files_give_nothing_away() -> None:
+    found = [
+        f"{to_name(path)} has {what}: {match[0][:60]}"
+        for path in list_files()
+        for what, pattern in _SECRETS.items()
+        for match in pattern.finditer(read(path))
+    ]
+    assert found == []
+
+
+def test_files_name_no_package_registry() -> None:
+    assert [(to_name(path), host) for path in list_files() for host in _REGISTRIES if host in read(path)] == []
+
+
+def test_files_stay_readable() -> None:
+    long = {}
+    for path in list_files():
+        name = to_name(path)
+        if path.suffix not in (".py", ".sql", ".proto", ".sh", ".md", ".lua") or name.startswith(GENERATED):
+            continue
+        count = read(path).count("\n")
+        if count > (MAX_TEST_LINES if name.startswith("tests/") else MAX_LINES):
+            long[name] = count
+    assert long == {}
+
+
+@pytest.mark.parametrize("folder", ["service", "storage", "clients/replay", "clients/python/examples"])
+def test_every_module_says_what_lives_in_it(folder: str) -> None:
+    silent = [
+        to_name(path) for path in (ROOT / folder).rglob("*.py") if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert silent == []
+
+
+def test_decisions_are_numbered_and_short() -> None:
+    pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
+    for page in pages:
+        lines = page.read_text().splitlines()
+        assert len(lines) <= MAX_ADR_LINES, page.name
+        assert lines[0].startswith(f"# {int(page.name[:4])}. "), page.name
+        headings = [line for line in lines if line.startswith("## ")]
+        assert headings == ["## Context", "## Decision", "## Consequences", "## Rejected", "## Held by"], page.name
+
+
+def test_scripts_can_be_run_and_say_what_they_do() -> None:
+    for path in (ROOT / "scripts").glob("*.sh"):
+        first, second, *_ = path.read_text().splitlines()
+        assert first == "#!/bin/sh", path.name
+        assert second.startswith("# "), path.name
+        assert os.access(path, os.X_OK), path.name
+
+
+def test_every_target_of_make_is_in_its_help() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.findall(r"^\.PHONY: (\S+)$", makefile, re.MULTILINE)
+    helped = re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)
+    assert phony == helped
+    assert {"help", "run", "test", "check", "generate", "replay", "format"} <= set(helped)

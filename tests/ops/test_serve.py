@@ -1,0 +1,281 @@
+"""`parley serve` for real: starts, stops, and what happens when a part of it, or all of it, is killed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from parley.v1 import account_pb2, chat_service_pb2_grpc, message_pb2
+
+from tests.support import ordinary
+from tests.support.servers import RunningServer, running_server, start_server, wait_ready
+from tests.support.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+PARLEY = (sys.executable, "-m", "service")
+PASSWORD = "correct horse battery"
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningServer]:
+    """A server with two workers that the tests of this module hurt."""
+    with running_server(workers=2) as server:
+        yield server
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory with a short path, so that sockets fit; open to other users."""
+    path = Path(tempfile.mkdtemp(prefix="parley-ops-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Runs a command to its end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
+    return subprocess.run(
+        [*PARLEY, *arguments], env=environment | settings, capture_output=True, text=True, check=False, timeout=40
+    )
+
+
+def send(target: str, request_id: str) -> message_pb2.SendResponse:
+    """Registers alice and bob, where they are missing, and sends one message; waits for a server that is coming up."""
+    with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        stub = chat_service_pb2_grpc.ChatServiceStub(channel)
+        try:
+            for name in ("alice", "bob"):
+                stub.Register(
+                    account_pb2.RegisterRequest(username=name, password=PASSWORD), timeout=20, wait_for_ready=True
+                )
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
+                raise
+        login = stub.Login(account_pb2.LoginRequest(username="alice", password=PASSWORD), timeout=20)
+        request = message_pb2.SendRequest(conversation_id="alice:bob", text="hello", request_id=request_id)
+        metadata = (("authorization", f"Bearer {login.access_token}"),)
+        response: message_pb2.SendResponse = stub.Send(request, metadata=metadata, timeout=20)
+        return response
+
+
+def family(server: RunningServer) -> list[psutil.Process]:
+    """The supervisor and all below it."""
+    supervisor = psutil.Process(server.process.pid)
+    return [supervisor, *supervisor.children(recursive=True)]
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Says whether it has ended."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def child(server: RunningServer, name: str) -> psutil.Process:
+    """Waits for the supervisor's child of this name (as `ps` shows it)."""
+
+    def find() -> psutil.Process | None:
+        for process in psutil.Process(server.process.pid).children():
+            try:
+                if name in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
+                    return process
+            except psutil.NoSuchProcess:
+                pass
+        return None
+
+    return wait_until(find, what=name)
+
+
+def replaced(server: RunningServer, old: psutil.Process, name: str) -> bool:
+    """Waits until another process has taken the place of `old`."""
+    return bool(
+        wait_until(
+            lambda: is_gone(old) and child(server, name).pid != old.pid, limit_seconds=25, what=f"another {name}"
+        )
+    )
+
+
+def test_ps_tells_the_processes_apart(running: RunningServer) -> None:
+    assert psutil.Process(running.process.pid).cmdline()[0].strip() == "parley serve"
+    for name in ("parley worker 0", "parley worker 1", "valkey-server", "bin/postgres"):
+        child(running, name)
+
+
+def test_no_secret_is_in_arguments_or_environments_of_workers(running: RunningServer) -> None:
+    worker = child(running, "parley worker 0")
+    assert not [name for name in worker.environ() if "URL" in name]
+    keys = running.data_dir / "keys.json"
+    assert keys.stat().st_mode & 0o777 == 0o600
+
+
+def test_lines_of_the_first_screen_work_as_pasted(running: RunningServer) -> None:
+    wait_until(lambda: "/Chat" in running.text, what="the whole screen")
+    lines = [line for line in running.output if "grpcurl -" in line]
+    assert len(lines) == 6
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-e"], input="\n".join(lines), env=environment, capture_output=True, text=True, check=False, timeout=50
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Hello, Bob!" in done.stdout
+    assert "How are you?" in done.stdout
+
+
+def test_a_port_in_use_is_one_clear_line(running: RunningServer, directory: Path) -> None:
+    done = run("serve", "--listen", running.target, "--data-dir", str(directory / "d"))
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1].startswith(f"parley: the address {running.target} is in use")
+    assert "Traceback" not in done.stderr
+    assert not (directory / "d" / "postgres").exists()
+
+
+def test_a_second_server_on_the_data_directory_is_refused(running: RunningServer) -> None:
+    done = run("serve", "--listen", "127.0.0.1:0", "--data-dir", str(running.data_dir))
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith(f"parley: another server (process {running.process.pid}) runs on the data directory")
+
+
+@pytest.mark.parametrize("name", ["parley worker 0", "valkey-server", "bin/postgres"])
+def test_what_dies_is_started_again(running: RunningServer, name: str) -> None:
+    victim = child(running, name)
+    victim.kill()
+    assert replaced(running, victim, name)
+    wait_until(lambda: run("health", "--listen", running.target).returncode == 0, limit_seconds=20, what="health")
+    assert send(running.target, f"after {name}").message.seq > 0
+
+
+def test_a_worker_that_stalls_is_killed_and_started_again(running: RunningServer) -> None:
+    victim = child(running, "parley worker 1")
+    victim.suspend()
+    assert replaced(running, victim, "parley worker 1")
+    assert "silent for too long" in running.text
+
+
+def test_accounts_and_tokens_from_the_command_line(running: RunningServer) -> None:
+    place = ("--data-dir", str(running.data_dir))
+    assert run("user", "create", "Service-1", *place).stdout == "made service-1\n"
+    again = run("user", "create", "service-1", *place)
+    assert (again.returncode, again.stderr) == (1, "parley: the name is or was somebody's: service-1\n")
+    token = run("token", "service-1", "--ttl", "600", *place).stdout.strip()
+    with grpc.insecure_channel(running.target) as channel:
+        stub = chat_service_pb2_grpc.ChatServiceStub(channel)
+        metadata = (("authorization", f"Bearer {token}"),)
+        answer = stub.GetUser(account_pb2.GetUserRequest(), metadata=metadata, timeout=10)
+        assert answer.user.username == "service-1"
+        assert run("user", "disable", "service-1", *place).returncode == 0
+        refused = run("token", "service-1", *place)
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "there is no open account: service-1" in refused.stderr
+
+        def is_refused() -> bool:
+            try:
+                stub.GetUser(account_pb2.GetUserRequest(), metadata=metadata, timeout=10)
+            except grpc.RpcError as error:
+                return bool(error.code() is grpc.StatusCode.UNAUTHENTICATED)
+            return False
+
+        wait_until(is_refused, limit_seconds=15, what="the end of a disabled account's token")
+    assert run("user", "enable", "service-1", *place).returncode == 0
+    assert run("migrate", *place).stdout == "the schema is up to date\n"
+
+
+def test_sigterm_stops_everything(directory: Path) -> None:
+    server = start_server(directory / "d")
+    wait_ready(server)
+    everybody = family(server)
+    assert server.stop() == 0
+    assert [process for process in everybody if not is_gone(process)] == []
+    assert not (directory / "d/postgres/postmaster.pid").exists()
+    assert "Traceback" not in server.text
+
+
+def test_ctrl_c_while_it_starts_stops_everything(directory: Path) -> None:
+    server = start_server(directory / "d")
+    wait_until((directory / "d" / "valkey").exists, limit_seconds=30, what="a start under way")
+    everybody = family(server)
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(30) == 0
+    for process in everybody:
+        wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
+    assert "Traceback" not in server.text
+
+
+@pytest.mark.parametrize("user", [None, ordinary.USER])
+def test_after_a_kill_of_the_whole_tree_the_next_start_has_everything(directory: Path, user: str | None) -> None:
+    """As who runs the tests, and as an ordinary user where that is root."""
+    python = ordinary.Python(sys.executable, {})
+    if user is not None:
+        python = ordinary.python_of_ordinary_user("service.server")
+        shutil.chown(directory, user)
+    command = (python.path, "-m", "service", "serve")
+    for attempt in range(2):
+        server = start_server(directory / "d", user=user, command=command, settings=python.settings)
+        try:
+            wait_ready(server)
+            answer = send(server.target, "the same")
+            assert (answer.deduplicated, answer.message.seq) == (attempt == 1, 1)
+        finally:
+            for process in reversed(family(server)):
+                process.kill()
+            server.process.wait()
+
+
+def test_children_end_when_the_supervisor_alone_is_killed(directory: Path) -> None:
+    server = start_server(directory / "d")
+    wait_ready(server)
+    everybody = family(server)
+    server.process.kill()
+    server.process.wait()
+    again = start_server(directory / "d")  # at once, while the old ones are still ending
+    wait_ready(again)
+    try:
+        for process in everybody:
+            wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
+    finally:
+        assert again.stop() == 0
+
+
+def test_the_command_of_make_run_starts_and_starts_again(directory: Path) -> None:
+    recipe = subprocess.run(
+        ["make", "--silent", "--dry-run", "run"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()[-1]
+    assert recipe == "exec .venv/bin/parley serve"
+    command = ("sh", "-c", f"cd '{ROOT}' && {recipe.replace('.venv/bin', str(Path(sys.executable).parent))}")
+    for _ in range(2):
+        server = start_server(directory / "d", command=command)
+        wait_ready(server)
+        assert send(server.target, "same").message.seq == 1
+        assert server.stop() == 0
+
+
+def test_a_data_directory_that_can_not_be_used_is_one_clear_line(directory: Path) -> None:
+    (directory / "file").write_text("")
+    done = run("serve", "--listen", "127.0.0.1:0", "--data-dir", str(directory / "file"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("parley: can't use the data directory")
+
+
+def test_plaintext_beyond_loopback_needs_a_setting(directory: Path) -> None:
+    done = run("serve", "--listen", "0.0.0.0:0", "--data-dir", str(directory / "d"))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "TLS is not set up" in done.stderr
+    assert not (directory / "d").exists()
+
+
+def test_health_without_a_server_fails_with_a_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        target = f"127.0.0.1:{unused.getsockname()[1]}"
+    done = run("health", "--listen", target)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"parley: {target} does not answer")

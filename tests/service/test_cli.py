@@ -1,0 +1,78 @@
+"""The command line: help, version, and how mistakes end. What needs a running server is in tests/ops."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+
+from service.cli import app
+
+
+def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """Runs the command to its end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env=environment | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+def test_every_command_and_option_has_a_help() -> None:
+    root = get_command(app)
+    commands = dict(root.commands)  # type: ignore[attr-defined]
+    commands |= {f"user {name}": command for name, command in commands["user"].commands.items()}
+    assert {"serve", "migrate", "config", "token", "user", "health", "user create", "user disable"} <= set(commands)
+    for name, command in commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            assert command.hidden or getattr(parameter, "help", None), f"{name} {parameter.name}"
+
+
+def test_version_and_help_are_printed() -> None:
+    assert run("--version").stdout.startswith("parley 0.")
+    shown = run("serve", "--help")
+    assert shown.returncode == 0
+    for flag in ("--listen", "--data-dir", "--workers", "--config"):
+        assert flag in shown.stdout
+
+
+def test_the_example_is_yaml() -> None:
+    assert yaml.safe_load(run("config", "--example").stdout)["listen"] == "127.0.0.1:50051"
+
+
+def test_config_prints_origins(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("workers: 3\n")
+    shown = run("config", PARLEY_CONFIG=str(path), PARLEY_REDIS_URL="redis://:hunter2@h").stdout
+    assert f"workers: 3  # file {path}" in shown
+    assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize("command", ["config", "serve", "health", "migrate"])
+def test_a_wrong_setting_is_one_line_and_status_1(command: str) -> None:
+    done = run(command, PARLEY_WORKERS="many")
+    assert done.returncode == 1
+    assert done.stderr == (
+        "parley: workers (variable PARLEY_WORKERS): 'many' is not allowed; it takes a whole number from 1 to 64\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [("token", "alice"), ("user", "create", "alice"), ("migrate",)])
+def test_without_a_running_server_commands_say_so(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, "--data-dir", str(tmp_path / "d"))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("parley: no server runs on the data directory")
+
+
+def test_the_supervisor_does_not_load_grpc() -> None:
+    code = "import sys, service.supervisor, service.first_screen\nsys.exit('grpc' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,217 @@
+"""Cursors and devices: acks never go back, devices are bounded, a new one begins where its user has read."""
+
+import asyncio
+
+import pytest
+
+from storage.postgres.conversations import Conversations
+from storage.postgres.database import Database
+from storage.postgres.members import Members
+from storage.postgres.positions import Ack, Positions
+from storage.records import Attendance, MembershipAction, MembershipChange, Role
+from tests.support.lanes import add_group
+from tests.support.logs import add_users, send
+from tests.support.patient import patient_database
+from tests.support.waiting import wait_for
+
+MAX_DEVICES = 3
+
+
+@pytest.fixture
+async def db(database: Database) -> Database:
+    """ann and bob are in the group g, which has 5 entries."""
+    await add_users(database, "ann", "bob")
+    await add_group(database, "g", "ann", "bob")
+    for _ in range(5):
+        await send(database, "g", "ann")
+    return database
+
+
+@pytest.fixture
+async def positions(db: Database) -> Positions:
+    return Positions(db)
+
+
+async def enroll(positions: Positions, device_id: str, username: str = "bob") -> bool:
+    return await positions.enroll_device(username, device_id, max_devices=MAX_DEVICES)
+
+
+async def start_of(positions: Positions, device_id: str, username: str = "bob") -> dict[str, int]:
+    attendances = await positions.list_attendances(username, device_id)
+    return {item.conversation_id: item.start_seq for item in attendances}
+
+
+async def change(db: Database, action: MembershipAction, *members: str) -> None:
+    role = Role.GONE if action == MembershipAction.REMOVED else Role.MEMBER
+    made = MembershipChange(action, members, role)
+    number = str(await db.fetchval("SELECT last_seq FROM conversations WHERE conversation_id = 'g'"))
+    await Members(db).change(
+        "g", "ann", request_id=number, request_hash=b"", usernames=members, decide=lambda standing: [made]
+    )
+
+
+async def test_acks_never_go_back(positions):
+    for seq, expected in ((3, 3), (2, 3), (5, 5), (0, 5)):
+        await positions.store_acks([Ack("bob", "phone", "g", seq)])
+        assert await start_of(positions, "phone") == {"g": expected}
+
+
+async def test_highest_ack_of_a_batch_counts(positions):
+    await positions.store_acks([Ack("bob", "phone", "g", seq) for seq in (1, 4, 2)])
+    assert await start_of(positions, "phone") == {"g": 4}
+
+
+async def test_acks_are_one_statement(positions, db):
+    before = db.statement_count
+    await positions.store_acks([Ack("bob", f"d{nth}", "g", nth) for nth in range(100)])
+    assert db.statement_count - before == 1
+
+
+async def test_writers_with_the_same_keys_do_not_wait_for_each_other(positions, db):
+    acks = [Ack("bob", f"d{nth:03}", "g", 1) for nth in range(400)]
+
+    async def write(turn: int) -> None:
+        # Batches name the keys in opposite orders; the rows must be locked in one order all the same.
+        batch = [Ack(one.username, one.device_id, one.conversation_id, turn) for one in acks]
+        await positions.store_acks(batch if turn % 2 else batch[::-1])
+
+    for first in range(1, 25, 4):
+        await asyncio.gather(*(write(turn) for turn in range(first, first + 4)))
+    stored = await db.fetch("SELECT DISTINCT acked_seq FROM cursors")
+    assert [row["acked_seq"] for row in stored] == [24]
+
+
+async def test_ack_keeps_the_epoch(positions, db):
+    await db.execute("UPDATE deployment SET epoch = 7")
+    await positions.store_acks([Ack("bob", "phone", "g", 1)])
+    assert await db.fetchval("SELECT epoch FROM cursors") == 7
+
+
+async def test_known_device_costs_one_statement(positions, db):
+    assert await enroll(positions, "phone")
+    before = db.statement_count
+    assert await enroll(positions, "phone")
+    assert db.statement_count - before == 1
+
+
+async def test_new_device_begins_at_the_read_positions_for_good(positions, db):
+    await Members(db).mark_read("g", "bob", 3)
+    assert await enroll(positions, "tablet")
+    assert await start_of(positions, "tablet") == {"g": 3}
+    await Members(db).mark_read("g", "bob", 5)
+    assert await enroll(positions, "tablet")
+    assert await start_of(positions, "tablet") == {"g": 3}
+    assert await enroll(positions, "laptop")
+    assert await start_of(positions, "laptop") == {"g": 5}
+
+
+async def test_one_who_read_nothing_begins_where_he_joined(positions, db):
+    await add_users(db, "cid")
+    await change(db, MembershipAction.ADDED, "cid")
+    assert await enroll(positions, "phone", "cid")
+    assert await positions.list_attendances("cid", "phone") == [Attendance("g", 6, 5, 1, is_member=True)]
+    assert await start_of(positions, "phone") == {"g": 0}
+
+
+async def test_devices_are_bounded_and_known_ones_stay_welcome(positions):
+    for nth in range(MAX_DEVICES):
+        assert await enroll(positions, f"d{nth}")
+    assert not await enroll(positions, "one more")
+    assert await enroll(positions, "d0")
+    assert await enroll(positions, "phone", "ann")
+
+
+async def test_devices_that_come_at_once_keep_the_bound(positions, db):
+    enrolled = await asyncio.gather(*(enroll(positions, f"d{nth}") for nth in range(8)))
+    assert sum(enrolled) == MAX_DEVICES
+    assert await db.fetchval("SELECT count(*) FROM devices WHERE username = 'bob'") == MAX_DEVICES
+
+
+async def test_two_first_streams_of_the_last_device_are_both_let_in(postgres_url):
+    async with patient_database(postgres_url) as db:
+        await add_users(db, "bob")
+        positions = Positions(db)
+        for nth in range(MAX_DEVICES - 1):
+            assert await enroll(positions, f"d{nth}")
+        holder = await db.connect()
+        async with holder.transaction():
+            await holder.execute("SELECT 1 FROM users FOR NO KEY UPDATE")
+            enrolling = [asyncio.create_task(enroll(positions, "last")) for _ in range(2)]
+            # Both have found that they are not known yet, and wait for the user's row.
+            await wait_for(lambda: lock_waits(db), what="two waits")
+        await holder.close()
+        assert await asyncio.gather(*enrolling) == [True, True]
+
+
+async def lock_waits(db: Database) -> bool:
+    return bool(await db.fetchval("SELECT count(*) = 2 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+
+async def test_devices_unused_for_90_days_make_room_and_lose_their_cursors(positions, db):
+    for nth in range(MAX_DEVICES):
+        await enroll(positions, f"d{nth}")
+        await positions.store_acks([Ack("bob", f"d{nth}", "g", 4)])
+    await db.execute("UPDATE devices SET last_use_time = now() - interval '89 days' WHERE device_id = 'd0'")
+    assert not await enroll(positions, "new")
+    await db.execute("UPDATE devices SET last_use_time = now() - interval '91 days' WHERE device_id = 'd0'")
+    assert await enroll(positions, "new")
+    assert await start_of(positions, "d0") == {"g": 0}
+    assert await start_of(positions, "d1") == {"g": 4}
+
+
+async def test_use_keeps_a_device(positions, db):
+    await enroll(positions, "old")
+    await db.execute("UPDATE devices SET last_use_time = now() - interval '89 days'")
+    await enroll(positions, "old")
+    assert await db.fetchval("SELECT last_use_time > now() - interval '1 minute' FROM devices")
+
+
+async def test_attendance_says_where_to_begin_and_to_end(positions, db):
+    await add_group(db, "h", "bob")
+    await positions.store_acks([Ack("bob", "phone", "g", 2)])
+    found = {item.conversation_id: item for item in await positions.list_attendances("bob", "phone")}
+    assert found == {
+        "g": Attendance("g", 5, 2, 1, is_member=True),
+        "h": Attendance("h", 0, 0, 1, is_member=True),
+    }
+    assert [item.conversation_id for item in await positions.list_attendances("bob", "phone", only=["h"])] == ["h"]
+
+
+async def test_former_member_is_attended_until_everything_is_acked(positions, db):
+    await change(db, MembershipAction.REMOVED, "bob")
+    await send(db, "g", "ann")
+    assert await positions.list_attendances("bob", "phone") == [Attendance("g", 6, 0, 1, is_member=False)]
+    await positions.store_acks([Ack("bob", "phone", "g", 5)])
+    assert await start_of(positions, "phone") == {"g": 5}
+    await positions.store_acks([Ack("bob", "phone", "g", 6)])
+    assert await start_of(positions, "phone") == {}
+    found = await positions.list_attendances("bob", "phone", also_former=["g"])
+    assert found == [Attendance("g", 6, 6, 1, is_member=False)]
+
+
+async def test_floor_is_where_the_last_interval_begins(positions, db):
+    await db.execute("UPDATE conversations SET history_visible = false")
+    await change(db, MembershipAction.REMOVED, "bob")
+    await send(db, "g", "ann")
+    await change(db, MembershipAction.ADDED, "bob")
+    (found,) = await positions.list_attendances("bob", "phone")
+    assert (found.last_seq, found.start_seq, found.floor_seq) == (8, 7, 8)
+
+
+async def test_deleted_conversation_is_not_attended(positions, db):
+    await db.execute("UPDATE conversations SET delete_time = now()")
+    assert await positions.list_attendances("bob", "phone", also_former=["g"]) == []
+    assert await positions.list_conversation_ids("bob") == []
+
+
+async def test_membership_version_grows_with_each_change(positions, db):
+    seen = [await positions.membership_versions(["bob", "nobody"])]
+    await Conversations(db).ensure_direct("ann:bob")
+    seen.append(await positions.membership_versions(["bob"]))
+    await change(db, MembershipAction.REMOVED, "bob")
+    seen.append(await positions.membership_versions(["bob"]))
+    versions = [one["bob"] for one in seen]
+    assert versions == sorted(set(versions))
+    assert set(seen[0]) == {"bob"}
+    assert sorted(await positions.list_conversation_ids("bob")) == ["ann:bob"]
+    assert await positions.last_seqs(["g", "ann:bob", "nosuchgroup"]) == {"g": 6, "ann:bob": 0}

@@ -1,0 +1,112 @@
+"""The delivery parts of one worker, wired as the server wires them, on a real database and bus, without gRPC."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from parley.v1 import chat_pb2
+from redis.asyncio import Redis
+
+from service.auth.revocations import Revocations
+from service.delivery.attendance import Attendants
+from service.delivery.fanout import Fanout
+from service.delivery.hub import Hub
+from service.delivery.presence import PresenceTracker
+from service.delivery.replay import Replayer
+from service.delivery.session import Session
+from service.intake import Intake
+from storage.postgres.conversations import Conversations
+from storage.postgres.database import Database
+from storage.postgres.messages import Messages
+from storage.postgres.positions import Positions
+from storage.redis.bus import Bus
+from storage.redis.presence import PresenceStore
+from tests.support.waiting import wait_for
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker's parts."""
+
+    bus: Bus
+    hub: Hub
+    replayer: Replayer
+    attendants: Attendants
+    fanout: Fanout
+    presence: PresenceTracker
+
+    async def attach(self, username: str, device_id: str = "phone", **explicit: int) -> "Reader":
+        """Opens a session as hello does."""
+        reader = Reader(Session(secrets.randbits(62) | 1, username, device_id))
+        await self.attendants.attach(reader.session, explicit, starts_at_latest=False)
+        return reader
+
+
+@dataclass(slots=True)
+class Reader:
+    """A session whose stream is read by the test."""
+
+    session: Session
+    got: "chat_pb2.ChatResponse | None" = None
+
+    def read(self) -> chat_pb2.ChatResponse:
+        """Takes all frames that wait; gives all that came so far."""
+        self.got = self.got or chat_pb2.ChatResponse()
+        while frame := self.session.take_frame():
+            self.got.MergeFromString(frame)
+        return self.got
+
+    def seqs(self, conversation_id: str) -> list[int]:
+        """The seqs that came of a conversation, in order."""
+        return [message.seq for message in self.read().messages if message.conversation_id == conversation_id]
+
+    async def until(self, conversation_id: str, *seqs: int) -> None:
+        """Waits until exactly these came."""
+        await wait_for(lambda: self.seqs(conversation_id) == list(seqs), what=f"{seqs} of {conversation_id}")
+
+
+@contextlib.asynccontextmanager
+async def running_worker(
+    database: Database,
+    redis_url: str,
+    *,
+    prefix: str | None = None,
+    has_bus: bool = True,
+    positions: Positions | None = None,
+) -> AsyncIterator[Worker]:
+    """Builds the parts and runs the bus, unless it is to be away.
+
+    Args:
+        prefix: the deployment id; workers with the same one hear each other.
+    """
+    redis = Redis.from_url(redis_url)
+    intake = Intake()
+    bus = Bus(
+        redis,
+        prefix=prefix or secrets.token_hex(6),
+        worker_id=secrets.token_hex(4),
+        on_message=intake.take,
+        on_connect=intake.reconnected,
+    )
+    messages = Messages(database)
+    hub = Hub(messages, on_lag=intake.nudge, on_added=intake.refresh)
+    replayer = Replayer(messages, hub)
+    attendants = Attendants(hub, replayer, positions or Positions(database), bus, max_devices=100)
+    store = PresenceStore(redis, prefix=bus._prefix)
+    presence = PresenceTracker(store, bus, Conversations(database).shares_conversation)
+    intake.connect(hub, replayer, attendants, presence, Revocations())
+    running = asyncio.create_task(bus.run()) if has_bus else None
+    try:
+        if has_bus:
+            await wait_for(lambda: bus.is_alive, what="the bus")
+        yield Worker(bus, hub, replayer, attendants, Fanout(hub, attendants, bus), presence)
+    finally:
+        if running is not None:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        await replayer.close()
+        await hub.close()
+        await bus.close()
+        await redis.aclose()
