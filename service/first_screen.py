@@ -10,7 +10,7 @@ import sys
 from rich.console import Console
 from rich.text import Text
 
-from service.config import Settings, split_listen
+from service.config import Settings, is_loopback, split_listen
 
 _SERVICE = "parley.v1.ChatService"
 _PASSWORD = "correct horse battery"  # noqa: S105 # an example
@@ -25,6 +25,11 @@ def print_first_screen(settings: Settings) -> None:
         Text("Stop: Ctrl-C. Settings: parley config. Try it with grpcurl:"),
         Text(),
     ]
+    if not _shows_reflection(settings):
+        lines[-1:] = [
+            Text("(grpcurl asks the server for its methods; beyond loopback PARLEY_REFLECTION=on allows that)"),
+            Text(),
+        ]
     for comment, line in example_lines(settings):
         if comment:
             lines.append(Text(f"# {comment}", style="dim"))
@@ -39,7 +44,8 @@ def example_lines(settings: Settings) -> list[tuple[str, str]]:
     host, port = split_listen(place)
     if host in ("0.0.0.0", "::"):  # noqa: S104 # what is listened on; clients need one of its addresses
         place = f"127.0.0.1:{port}" if host == "0.0.0.0" else f"[::1]:{port}"  # noqa: S104
-    security = "-plaintext " if settings.tls.certificate_file is None else "-insecure "
+    certificate = settings.tls.certificate_file
+    security = "-plaintext " if certificate is None else f"-cacert {shlex.quote(str(certificate))} "
 
     def call(method: str, *messages: object, token: bool = True) -> str:
         header = '-H "authorization: Bearer $TOKEN" ' if token else ""
@@ -60,3 +66,9 @@ def example_lines(settings: Settings) -> list[tuple[str, str]]:
         ("", call("Pull", {"conversation_id": "alice:bob"})),
         ("the stream: say hello, send, receive", call("Chat", {"hello": {}}, chat)),
     ]
+
+
+def _shows_reflection(settings: Settings) -> bool:
+    return settings.reflection == "on" or (
+        settings.reflection == "auto" and is_loopback(split_listen(settings.listen)[0])
+    )

@@ -69,8 +69,10 @@ class Intake:
                     self._presence.take_announcement(name, payload)
                 case _ if channel == REVOCATIONS_CHANNEL:
                     self._revocations.apply(decode_revocation(payload))
-        except (UnknownFrame, ValueError) as error:
+        except UnknownFrame as error:
             _log.warning("bus message not understood", channel=channel, error=str(error))
+        except Exception:  # noqa: BLE001 # whatever was published, the bus must go on for the others
+            _log.exception("bus message failed", channel=channel)
 
     def _take_frame(self, conversation_id: str, payload: bytes) -> None:
         hub_channel = self._hub.channels.get(conversation_id)

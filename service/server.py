@@ -17,6 +17,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 
 from service.auth.accounts import AccountService
 from service.auth.attempts import Attempts
+from service.auth.key_ring import KeyRing
 from service.auth.keys import load_keys
 from service.auth.passwords import Passwords
 from service.auth.refresh_tokens import RefreshTokens
@@ -26,7 +27,7 @@ from service.config import Settings
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import Attendants
 from service.delivery.conversations import ConversationService
-from service.delivery.fanout import Fanout
+from service.delivery.fanout import REVOCATIONS_CHANNEL, Fanout
 from service.delivery.hub import Hub
 from service.delivery.presence import PresenceTracker
 from service.delivery.replay import Replayer
@@ -61,6 +62,7 @@ from storage.postgres.migrate import read_deployment
 from storage.postgres.positions import Positions
 from storage.records import Deployment, Revocation
 from storage.redis.bus import Bus
+from storage.redis.connections import make_pool
 from storage.redis.presence import PresenceStore
 
 _log = structlog.get_logger(__name__)
@@ -68,7 +70,6 @@ _log = structlog.get_logger(__name__)
 # How long a shutdown lets what was begun end; reconnects of clients are spread over the second one.
 DRAIN_SECONDS = 8.0
 SPREAD_SECONDS = 2.0
-_REDIS_CONNECTIONS = 8
 
 
 async def run_worker(
@@ -99,6 +100,7 @@ async def run_worker(
 
     await stores.feed.read()  # from here on, whatever the bus loses is found
     delivery.writer.start()
+    await delivery.bus.subscribe([REVOCATIONS_CHANNEL])  # noted now, in force as soon as the bus is there
     background = _start_background(stores, delivery, auth, health)
     await health.check()
     await server.start()
@@ -141,6 +143,7 @@ class _Delivery:
 @dataclass(frozen=True, slots=True)
 class _Auth:
     authenticator: Authenticator
+    keys: KeyRing
     reader: RevocationReader
     streams: Streams
     accounts: AccountService
@@ -159,12 +162,7 @@ async def _open_stores(settings: Settings) -> _Stores:
     await database.open()
     async with database.acquire() as connection:
         deployment = await read_deployment(connection)
-    pool = BlockingConnectionPool.from_url(
-        settings.redis.url.get_secret_value(),
-        max_connections=_REDIS_CONNECTIONS,
-        timeout=1,
-        socket_connect_timeout=1,
-    )
+    pool = make_pool(settings.redis.url.get_secret_value())
     return _Stores(
         database=database,
         redis=Redis(connection_pool=pool),
@@ -246,7 +244,7 @@ async def _build_auth(settings: Settings, stores: _Stores, delivery: _Delivery) 
         refresh_token_seconds=auth.refresh_token_seconds,
     )
     verifier = TokenVerifier(keys, issuer=auth.issuer, audience=auth.audience)
-    return _Auth(Authenticator(verifier, revocations), reader, streams, accounts, passwords)
+    return _Auth(Authenticator(verifier, revocations), keys, reader, streams, accounts, passwords)
 
 
 def _build_server(
@@ -294,11 +292,15 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
         for conversation_id, last_seq in (await stores.feed.read()).items():
             delivery.hub.note_last_seq(conversation_id, last_seq)
 
+    async def follow_keys_file() -> None:
+        auth.keys.refresh()
+
     jobs = [
         Job("health", CHECK_SECONDS, health.check),
         Job("commit feed", 1.0, sweep),
         Job("membership versions", 3.0, delivery.attendants.refresh_changed),
         Job("revocations", 5.0, auth.reader.poll),
+        Job("keys file", 5.0, follow_keys_file),
         Job("idle channels", 5.0, delivery.attendants.drop_idle),
         Job("unwatched presence", 15.0, delivery.presence.drop_unwatched),
         Job("purge feed", 30.0, stores.feed.purge),

@@ -31,7 +31,8 @@ class Signals:
         os.set_blocking(self._wakeup_write, False)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
         for number in _STOPPING:
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays in force
+            # nohup stays in force. SIGINT is taken even so: shells have it ignored in what they start with "&".
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         return self

@@ -187,6 +187,22 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """What a user lacks of one log, as far as it was read.
+
+    Attributes:
+        end_seq: the last seq that the user may see.
+        floor_seq: from here on everything is visible to the user.
+        is_member: False for a former member.
+    """
+
+    entries: list[Entry]
+    end_seq: int
+    floor_seq: int
+    is_member: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """A conversation as one of its members sees it.
 

@@ -79,7 +79,7 @@ class Runner:
                 case Say():
                     await self._wait_for_the_rate()
                     stream = self._stage.speakers[step.sender]
-                    await self._take(group, step, stream, await self._submit(group, step, stream))
+                    await self._take(group, step, stream, self._submit(group, step, stream))
                 case Join():
                     await self._stage.calls.add(group.conversation_id, [step.username])
                 case Leave():
@@ -96,7 +96,7 @@ class Runner:
                 await self._wait_for_the_rate()
                 await self._room.acquire()
                 stream = self._stage.speakers[step.sender]
-                answer = await self._submit(group, step, stream)
+                answer = self._submit(group, step, stream)
                 answers.create_task(self._take_in_room(group, step, stream, answer))
 
     async def _wait_for_the_clock(self, group: Group, minute: int, started: float) -> None:
@@ -110,7 +110,7 @@ class Runner:
             self._next_send = turn + 1 / self._pace.rate
             await asyncio.sleep(max(0.0, turn - time.monotonic()))
 
-    async def _submit(self, group: Group, say: Say, stream: DeviceStream) -> Answer:
+    def _submit(self, group: Group, say: Say, stream: DeviceStream) -> Answer:
         request = message_pb2.SendRequest(
             conversation_id=group.conversation_id,
             text=say.text,
@@ -118,7 +118,7 @@ class Runner:
             attributes={STYLE: say.kind},
         )
         self._timings.sent_at.setdefault((group.conversation_id, say.request_id), time.monotonic())
-        return await stream.submit(request)
+        return stream.submit(request)
 
     async def _take_in_room(self, group: Group, say: Say, stream: DeviceStream, answer: Answer) -> None:
         try:
@@ -147,7 +147,7 @@ class Runner:
                     raise
                 group.retried_senders.add(say.sender)
                 await asyncio.sleep(pause_seconds)
-                answer = await self._submit(group, say, stream)
+                answer = self._submit(group, say, stream)
             else:
                 group.accepted[say.number] = accepted.seq
                 return

@@ -1,12 +1,14 @@
 """A device's Chat stream, kept open: sends with their answers, receives, connects again. Nothing of the logs is here.
 
 A broken stream is opened again after a pause; sends without an answer go out again with the same request_id, in the
-order in which they were sent, so each takes effect once.
+order in which they were sent, so each takes effect once. Few frames wait for their answers at a time, and what is sent
+meanwhile makes up the next one: a server reads a stream frame by frame, so who says much in a hurry says it in one.
 """
 
 import asyncio
+import collections
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,6 +23,10 @@ _RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, gr
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.1, 5.0
 _PATIENCE_SECONDS = 60.0
 """How long a server may be away, and how long an end may take."""
+
+_FRAMES_WAITING = 2
+_REQUESTS_A_FRAME = 100
+_BYTES_A_FRAME = 128 * 1024
 
 OnMessage = Callable[[message_pb2.Message], None]
 Call: TypeAlias = aio.StreamStreamCall[chat_pb2.ChatRequest, chat_pb2.ChatResponse]
@@ -39,7 +45,7 @@ class Refused(Exception):
         return self.code in (grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], grpc.StatusCode.UNAVAILABLE.value[0])
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Outstanding:
     request: message_pb2.SendRequest
     answer: asyncio.Future[message_pb2.Accepted]
@@ -65,6 +71,16 @@ class DeviceStream:
         ack_every: int = 0,
         resumes_from_acks: bool = False,
     ) -> None:
+        """Nothing happens before `open`.
+
+        Args:
+            stub: the service's.
+            token: the user's.
+            device_id: names the device.
+            on_message: called for each entry that is new to the device.
+            ack_every: after how many entries the device acknowledges what it has; 0: never.
+            resumes_from_acks: after a break, begin at what was acknowledged instead of at what was received.
+        """
         self.tallies: dict[str, Tally] = {}
         self.reconnect_count = 0
         self.received_count = 0
@@ -74,15 +90,16 @@ class DeviceStream:
         self._device_id = device_id
         self._on_message = on_message
         self._ack_every = ack_every
-        self._acked_count = 0
         self._resumes_from_acks = resumes_from_acks
+        self._acked_count = 0
         self._drops = False
-        self._outstanding: dict[int, _Outstanding] = {}
+        self._closing = False
+        self._outbox: collections.deque[_Outstanding] = collections.deque()
+        self._frames: dict[int, dict[int, _Outstanding]] = {}
         self._ids = itertools.count(1)
         self._call: Call | None = None
         self._ready = asyncio.Event()
-        self._write_lock = asyncio.Lock()
-        self._closing = False
+        self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -99,13 +116,17 @@ class DeviceStream:
             await self._task
             raise ConnectionError("the server ended the stream before its welcome")
 
-    async def submit(self, request: message_pb2.SendRequest) -> asyncio.Future[message_pb2.Accepted]:
-        """Sends and returns where the answer will be: Accepted, or Refused raised. In the order of the calls."""
-        correlation_id = next(self._ids)
+    def submit(self, request: message_pb2.SendRequest) -> asyncio.Future[message_pb2.Accepted]:
+        """Sends, in the order of the calls; the answer is Accepted, or Refused raised.
+
+        Raises:
+            ConnectionError: the stream has ended for good.
+        """
+        if self._task is None or self._task.done():
+            raise ConnectionError("the stream has ended")
         answer: asyncio.Future[message_pb2.Accepted] = asyncio.get_running_loop().create_future()
-        async with self._write_lock:
-            self._outstanding[correlation_id] = _Outstanding(request, answer)
-            await self._write(_send_frame(correlation_id, request))
+        self._outbox.append(_Outstanding(request, answer))
+        self._wake.set()
         return answer
 
     def last_seq(self, conversation_id: str) -> int:
@@ -118,7 +139,7 @@ class DeviceStream:
         state = "open" if self._ready.is_set() else "not open"
         return (
             f"stream {state}, opened again {self.reconnect_count} times, {self.received_count:,} entries received,"
-            f" {len(self._outstanding)} sends without an answer"
+            f" {len(self._frames)} frames without an answer"
         )
 
     def drop(self) -> None:
@@ -130,33 +151,15 @@ class DeviceStream:
         self._closing = True
         if self._task is None:
             return
-        call = self._call
         try:
-            if call is not None and not call.done():
-                async with self._write_lock, asyncio.timeout(_PATIENCE_SECONDS):
-                    await call.done_writing()
+            if self._call is not None and self._ready.is_set():
+                await self._call.done_writing()
                 await asyncio.wait({self._task}, timeout=_PATIENCE_SECONDS)
         except (aio.AioRpcError, asyncio.InvalidStateError):
             pass  # It ended by itself in that moment; the task below knows why.
         finally:
-            if call is not None:
-                call.cancel()
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _write(self, frame: chat_pb2.ChatRequest) -> None:
-        """Writes when there is a stream; when it is broken, the next one begins with what is outstanding."""
-        call = self._call
-        if call is None or not self._ready.is_set():
-            return
-        try:
-            await call.write(frame)
-        except (aio.AioRpcError, asyncio.InvalidStateError):
-            return
-        except asyncio.CancelledError:
-            # grpc.aio says so, too, when the call was cancelled and not this task.
-            if (task := asyncio.current_task()) is not None and task.cancelling():
-                raise
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -186,24 +189,33 @@ class DeviceStream:
         Raises:
             grpc.aio.AioRpcError: it ended with another status than OK.
         """
-        call = self._stub.Chat(metadata=(("authorization", f"Bearer {self._token}"),))
-        self._call = call
-        self._drops = False
-        for tally in self.tallies.values():
-            tally.begin_stream()
+        self._begin()
+        call = self._call = self._stub.Chat(metadata=(("authorization", f"Bearer {self._token}"),))
+        writer: asyncio.Task[None] | None = None
         try:
             await call.write(chat_pb2.ChatRequest(correlation_id=next(self._ids), hello=self._hello()))
             async for frame in call:
                 if self._drops:
                     return
                 if frame.welcomes:
-                    await self._begin(call)
+                    self._ready.set()
+                    writer = asyncio.create_task(self._write_all(call))
                 self._take(frame)
-                if self._ack_every and self.received_count - self._acked_count >= self._ack_every:
-                    self._acked_count = self.received_count
-                    await self._acknowledge()
         finally:
+            if writer is not None:
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
             call.cancel()
+
+    def _begin(self) -> None:
+        """Makes ready for a new stream: what was not answered goes out again, before anything newer."""
+        self._drops = False
+        for tally in self.tallies.values():
+            tally.begin_stream()
+        unanswered = [waiting for frame in self._frames.values() for waiting in frame.values()]
+        self._frames.clear()
+        self._outbox.extendleft(reversed(unanswered))
+        self._wake.set()
 
     def _hello(self) -> chat_pb2.Hello:
         if not self.reconnect_count:
@@ -218,16 +230,31 @@ class DeviceStream:
             for conversation_id, tally in self.tallies.items()
         ]
 
-    async def _begin(self, call: Call) -> None:
-        async with self._write_lock:
-            for correlation_id, waiting in list(self._outstanding.items()):
-                await call.write(_send_frame(correlation_id, waiting.request))
-            self._ready.set()
+    async def _write_all(self, call: Call) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._ack_every and self.received_count - self._acked_count >= self._ack_every:
+                    self._acked_count = self.received_count
+                    await call.write(chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=self._positions())))
+                while self._outbox and len(self._frames) < _FRAMES_WAITING:
+                    await call.write(self._next_frame())
+        except (aio.AioRpcError, asyncio.InvalidStateError):
+            return  # The stream has ended; who reads it learns why.
 
-    async def _acknowledge(self) -> None:
-        """Tells the server all that this device has."""
-        async with self._write_lock:
-            await self._write(chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=self._positions())))
+    def _next_frame(self) -> chat_pb2.ChatRequest:
+        """Takes what waits in the outbox, as much as fits."""
+        correlation_id = next(self._ids)
+        frame: dict[int, _Outstanding] = {}
+        size_bytes = 0
+        while self._outbox and len(frame) < _REQUESTS_A_FRAME and size_bytes < _BYTES_A_FRAME:
+            waiting = self._outbox.popleft()
+            size_bytes += waiting.request.ByteSize()
+            frame[len(frame)] = waiting
+        self._frames[correlation_id] = frame
+        requests = [waiting.request for waiting in frame.values()]
+        return chat_pb2.ChatRequest(correlation_id=correlation_id, send=chat_pb2.SendFrame(requests=requests))
 
     def _take(self, frame: chat_pb2.ChatResponse) -> None:
         self.received_count += len(frame.messages)
@@ -237,26 +264,30 @@ class DeviceStream:
                 tally = self.tallies[message.conversation_id] = Tally()
             if tally.add(message.seq) and self._on_message is not None:
                 self._on_message(message)
-        self._answer(frame.results)
+        if self._ack_every and frame.messages:
+            self._wake.set()
+        for result in frame.results:
+            self._take_result(result)
         self.error_messages += [error.error.message for error in frame.errors]
 
-    def _answer(self, results: Iterable[message_pb2.SendResult]) -> None:
-        for result in results:
-            waiting = self._outstanding.pop(result.correlation_id, None)
-            if waiting is None or waiting.answer.done():
-                continue
-            if result.HasField("accepted"):
-                waiting.answer.set_result(result.accepted)
-            else:
-                waiting.answer.set_exception(Refused(result.error.code, result.error.message))
+    def _take_result(self, result: message_pb2.SendResult) -> None:
+        waiting = self._frames.get(result.correlation_id, {}).pop(result.index, None)
+        if waiting is None:
+            return
+        if not self._frames[result.correlation_id]:
+            del self._frames[result.correlation_id]
+            self._wake.set()
+        if waiting.answer.done():
+            return
+        if result.HasField("accepted"):
+            waiting.answer.set_result(result.accepted)
+        else:
+            waiting.answer.set_exception(Refused(result.error.code, result.error.message))
 
     def _fail_outstanding(self) -> None:
-        for waiting in self._outstanding.values():
+        self._begin()
+        for waiting in self._outbox:
             if not waiting.answer.done():
                 waiting.answer.set_exception(ConnectionError("the stream ended before the answer"))
                 waiting.answer.exception()  # Whoever waits is told; nobody may wait any more, and that is no fault.
-        self._outstanding.clear()
-
-
-def _send_frame(correlation_id: int, request: message_pb2.SendRequest) -> chat_pb2.ChatRequest:
-    return chat_pb2.ChatRequest(correlation_id=correlation_id, send=chat_pb2.SendFrame(requests=[request]))
+        self._outbox.clear()

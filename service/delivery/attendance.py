@@ -13,7 +13,7 @@ import structlog
 from service import errors
 from service.delivery import encode
 from service.delivery.channel import Channel
-from service.delivery.hub import Hub
+from service.delivery.hub import NEVER, Hub
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from storage.errors import Unavailable
@@ -22,6 +22,9 @@ from storage.records import Attendance
 from storage.redis.bus import Bus
 
 _log = structlog.get_logger(__name__)
+
+# Marks of a hello that are written as one piece: far below the limit of a frame, with the longest ids.
+_MARKS_A_PIECE = 1000
 
 
 def conversation_channel(conversation_id: str) -> str:
@@ -47,10 +50,12 @@ class Attendants:
         self._positions = positions
         self._bus = bus
         self._max_devices = max_devices
-        self._opening: dict[str, asyncio.Future[None]] = {}
+        self._opening: dict[str, asyncio.Task[None]] = {}
         self._versions: dict[str, int] = {}
         self._refreshing: dict[str, asyncio.Task[None]] = {}
         self._stale: set[str] = set()
+        # Sessions whose hello is under way, and whether a refresh came in between: it must not place them instead.
+        self._attaching: dict[Session, bool] = {}
 
     async def attach(
         self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool
@@ -65,14 +70,25 @@ class Attendants:
             TooManyDevices: the device is new and the user has as many as one may have.
             Unavailable: the database is.
         """
+        self._hub.users.setdefault(session.username, set()).add(session)
+        self._attaching[session] = False
+        try:
+            return await self._attach(session, explicit, starts_at_latest=starts_at_latest)
+        finally:
+            if self._attaching.pop(session):
+                self.refresh(session.username)
+
+    async def _attach(
+        self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool
+    ) -> list[errors.ParleyError]:
         username = session.username
-        self._hub.users.setdefault(username, set()).add(session)
         if not await self._positions.enroll_device(username, session.device_id, max_devices=self._max_devices):
             raise errors.TooManyDevices(self._max_devices)
         versions, _ = await asyncio.gather(
             self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
         )
-        self._versions[username] = versions.get(username, 0)
+        # Not raised for another stream of the user that is here already: what that one has not seen must still differ.
+        self._versions.setdefault(username, versions.get(username, 0))
         await self._open_channels(await self._positions.list_conversation_ids(username))
         attendances = await self._positions.list_attendances(username, session.device_id, also_former=list(explicit))
         await self._open_channels(item.conversation_id for item in attendances if item.is_member)
@@ -92,7 +108,8 @@ class Attendants:
         if not session.lags:
             name, seq, _ = marks.pop() if marks else ("", 0, True)
             marks.append((name, seq, True))
-        session.put(encode.caught_up(marks))
+        for first in range(0, len(marks), _MARKS_A_PIECE):
+            session.put(encode.caught_up(marks[first : first + _MARKS_A_PIECE]))
         self._replayer.nudge(session)
         return refusals
 
@@ -111,13 +128,13 @@ class Attendants:
         """Compares the version of every user here with the one last seen; one statement. Repairs lost announcements."""
         users = list(self._hub.users)
         if not users:
-            self._versions.clear()
             return
         versions = await self._positions.membership_versions(users)
         for username, version in versions.items():
             if username in self._versions and self._versions[username] != version:
                 self.refresh(username)
-        self._versions = {name: self._versions.get(name, version) for name, version in versions.items()}
+        for username in [name for name in self._versions if name not in self._hub.users]:
+            del self._versions[username]
 
     async def drop_idle(self) -> None:
         """Ends the subscriptions of channels and users that nobody here needs any more."""
@@ -137,13 +154,17 @@ class Attendants:
             versions = await self._positions.membership_versions([username])
             conversation_ids = await self._positions.list_conversation_ids(username)
             for session in list(self._hub.users.get(username, ())):
+                if session in self._attaching:
+                    self._attaching[session] = True
+                    continue
                 new = [name for name in conversation_ids if name not in session.conversation_ids]
                 if new:
                     await self._open_channels(new)
                     for item in await self._positions.list_attendances(username, session.device_id, only=new):
                         if item.is_member and session in self._hub.users.get(username, ()):
-                            session.finished.pop(item.conversation_id, None)
-                            self._place(session, item, item.start_seq)
+                            # One who comes back was handed more than the device acked: that does not come again.
+                            handed_seq = session.finished.pop(item.conversation_id, 0)
+                            self._place(session, item, max(item.start_seq, handed_seq))
                     self._replayer.nudge(session)
             if username in self._hub.users:
                 self._versions[username] = versions.get(username, 0)
@@ -169,6 +190,12 @@ class Attendants:
             return None
         channel = self._hub.channels[conversation_id]
         session.conversation_ids.add(conversation_id)
+        if (lag := session.lags.get(conversation_id)) is not None:
+            # One who comes back while the former past is still being brought: that goes on, from the database alone.
+            channel.lagging.add(session)
+            channel.idle_since = None
+            lag.is_member, lag.floor_seq = True, NEVER
+            return None
         if position == channel.position:
             self._hub.join(channel, session)
             return channel.position
@@ -178,36 +205,42 @@ class Attendants:
         return None
 
     async def _open_channels(self, conversation_ids: Iterable[str]) -> None:
-        """Sees to it that channels are open; those that another session is opening are waited for."""
-        wanted = list(conversation_ids)
+        """Sees to it that channels are open; those that another session is opening are waited for.
+
+        Raises:
+            Unavailable: the database is.
+        """
+        now = asyncio.get_running_loop().time()
         new: list[str] = []
-        waits: list[asyncio.Future[None]] = []
-        loop = asyncio.get_running_loop()
-        for conversation_id in wanted:
+        openings: set[asyncio.Task[None]] = set()
+        for conversation_id in conversation_ids:
+            channel = self._hub.channels.get(conversation_id)
             if conversation_id in self._opening:
-                waits.append(self._opening[conversation_id])
-            elif conversation_id not in self._hub.channels:
+                openings.add(self._opening[conversation_id])
+            elif channel is None:
                 new.append(conversation_id)
+            elif channel.idle_since is not None:
+                channel.idle_since = now  # about to be used, so not to be dropped
         if new:
-            opened = loop.create_future()
-            for conversation_id in new:
-                self._opening[conversation_id] = opened
-                self._hub.channels[conversation_id] = Channel(conversation_id)
-            try:
-                await self._bus.subscribe(map(conversation_channel, new))
-                last_seqs = await self._positions.last_seqs(new)
-                for conversation_id in new:
-                    self._hub.open(self._hub.channels[conversation_id], last_seqs.get(conversation_id, 0))
-                    self._hub.channels[conversation_id].idle_since = loop.time()
-            except BaseException:
-                for conversation_id in new:
-                    del self._hub.channels[conversation_id]
-                raise
-            finally:
-                for conversation_id in new:
-                    del self._opening[conversation_id]
-                opened.set_result(None)
-        for wait in waits:
-            await asyncio.shield(wait)
-        if any(conversation_id not in self._hub.channels for conversation_id in wanted):
-            raise Unavailable("a conversation could not be opened")
+            # A task of its own: a session that goes away meanwhile must not fail those who wait for the same channels.
+            opening = asyncio.create_task(self._open_new(new), name="open channels")
+            self._opening.update(dict.fromkeys(new, opening))
+            openings.add(opening)
+        await asyncio.gather(*map(asyncio.shield, openings))
+
+    async def _open_new(self, conversation_ids: list[str]) -> None:
+        channels = {conversation_id: Channel(conversation_id) for conversation_id in conversation_ids}
+        self._hub.channels.update(channels)
+        try:
+            await self._bus.subscribe(map(conversation_channel, conversation_ids))
+            last_seqs = await self._positions.last_seqs(conversation_ids)
+            for conversation_id, channel in channels.items():
+                self._hub.open(channel, last_seqs.get(conversation_id, 0))
+                channel.idle_since = asyncio.get_running_loop().time()
+        except BaseException:
+            for conversation_id in conversation_ids:
+                del self._hub.channels[conversation_id]
+            raise
+        finally:
+            for conversation_id in conversation_ids:
+                del self._opening[conversation_id]

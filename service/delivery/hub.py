@@ -25,6 +25,8 @@ _RUN_BYTES = 256 * 1024
 _GAP_LIMIT = 500
 _GAP_READERS = 4
 _RETRY_SECONDS = 0.25
+# Above every seq.
+NEVER = 2**63
 # Channels stay open this long after the last session, so that a reconnect finds its tail.
 LINGER_SECONDS = 30.0
 
@@ -170,6 +172,7 @@ class Hub:
             else:
                 # The database limits the rest of its replay; the tail, which all share, must not serve it any more.
                 lag.is_member = False
+                lag.floor_seq = NEVER  # also when the user comes back before the replay got here
 
     def _watch_hole(self, channel: Channel) -> None:
         if channel.is_reading or channel.position < 0:

@@ -109,9 +109,12 @@ class Lane:
                 await self._halve(batch, error)
                 return
             except storage_errors.LockTimeout:
-                if self._siding_of is None:
+                if self._siding_of is None and self._writer.has_siding_room:
                     await self._store_apart(batch)
                     return
+                batch = self._give_up_old(batch)
+            except storage_errors.Conflict as error:
+                _log.warning("batch met another one", count=len(batch), error=str(error))
                 batch = self._give_up_old(batch)
             except storage_errors.OutcomeUnknown as error:
                 _log.warning("batch outcome unknown", count=len(batch), error=str(error))

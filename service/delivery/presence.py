@@ -94,11 +94,13 @@ class PresenceTracker:
         names = [name for name, _ in records]
         self._watched[session] = set(names)
         for name, record in records:
+            self._tell(name, record)  # those who watch already may have missed it
             self._watchers.setdefault(name, set()).add(session)
             self._known[name] = record
         await self._bus.subscribe(map(presence_channel, names))
         for name, record in records:
-            session.put_ephemeral(("presence", name), encode_event(name, record, correlation_id))
+            now_known = self._known.get(name, record)  # a change may have come since it was read
+            session.put_ephemeral(("presence", name), encode_event(name, now_known, correlation_id))
 
     def take_announcement(self, username: str, payload: bytes) -> None:
         """Takes what the bus says of a user."""

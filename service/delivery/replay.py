@@ -19,7 +19,7 @@ from service.delivery.wire import Item
 from service.errors import Internal
 from storage.errors import Unavailable
 from storage.postgres.messages import Messages
-from storage.records import Entry, EntryKind, Position
+from storage.records import Backlog, EntryKind, Position
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +103,7 @@ class Replayer:
                 moved |= self._take_page(session, position, backlog.get(position.conversation_id))
         return moved
 
-    def _take_page(self, session: Session, position: Position, page: tuple[list[Entry], int, bool] | None) -> bool:
+    def _take_page(self, session: Session, position: Position, page: Backlog | None) -> bool:
         conversation_id = position.conversation_id
         lag = session.lags.get(conversation_id)
         if lag is None or lag.position != position.seq:
@@ -111,14 +111,15 @@ class Replayer:
         if page is None:
             self._finish(session, conversation_id, lag.position)
             return True
-        entries, end_seq, is_member = page
-        items = [encode.entry_item(entry) for entry in entries]
+        items = [encode.entry_item(entry) for entry in page.entries]
         channel = self._hub.channels.get(conversation_id)
-        if channel is not None and is_member and items and items[-1].seq > channel.position:
+        if channel is not None and page.is_member and items and items[-1].seq > channel.position:
             self._hub.deliver(conversation_id, items)
-        is_whole = not entries or entries[-1].seq >= end_seq
-        lag.is_member = is_member
-        return self._push(session, conversation_id, lag, items, end_seq=end_seq if is_whole else None)
+        is_whole = not items or items[-1].seq >= page.end_seq
+        lag.is_member = page.is_member
+        # One who came back meanwhile may see the tail only from there on.
+        lag.floor_seq = max(lag.floor_seq, page.floor_seq)
+        return self._push(session, conversation_id, lag, items, end_seq=page.end_seq if is_whole else None)
 
     def _push(
         self, session: Session, conversation_id: str, lag: Lag, items: list[Item], *, end_seq: int | None = None
@@ -140,7 +141,8 @@ class Replayer:
             if end_seq is not None:
                 self._finish(session, conversation_id, lag.position)
             return True
-        if channel is not None:
+        # One who came back is put into the conversation by the attendants first.
+        if channel is not None and conversation_id in session.conversation_ids:
             self._join_if_level(session, channel, lag)
         return lag.position != before or conversation_id not in session.lags
 

@@ -18,14 +18,22 @@ from service.delivery.session import Session
 from storage.records import Revocation
 
 _TICK_SECONDS = 0.25
+# How long a stream that is to end may take for its last write.
+_END_SECONDS = 2.0
 
 
 @dataclass(slots=True, eq=False)
 class OpenStream:
-    """A stream and whom its latest token speaks for."""
+    """A stream and whom its latest token speaks for.
+
+    Attributes:
+        task: what serves it; cancelled when the end that was asked for does not come, because its client does not read.
+    """
 
     session: Session
     principal: Principal
+    task: "asyncio.Task[None] | None" = None
+    end_deadline: float | None = None
 
 
 class Streams:
@@ -97,6 +105,17 @@ class Streams:
             for stream in self._streams:
                 if stream.principal.expire_time <= now:
                     stream.session.end(errors.TokenExpired())
+                if stream.session.ending is not None:
+                    self._hasten(stream)
+
+    def _hasten(self, stream: OpenStream) -> None:
+        """Cancels a stream that was asked to end and can't: a write that waits for its client holds it."""
+        now = asyncio.get_running_loop().time()
+        if stream.end_deadline is None:
+            stream.end_deadline = now + _END_SECONDS
+        elif stream.end_deadline < now and stream.task is not None:
+            stream.task.cancel()
+            stream.task = None  # once is enough; what cleans up must not be disturbed
 
     async def go_away(self, *, drain_seconds: float, spread_seconds: float) -> None:
         """Tells all streams to leave, lets what was begun end, then ends them.

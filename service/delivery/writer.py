@@ -24,6 +24,8 @@ _log = structlog.get_logger(__name__)
 # How long a lane waits for a conversation that another transaction holds, and a siding.
 _LANE_LOCK_MS = 250
 _SIDING_LOCK_MS = 2000
+# Each siding holds a connection of its own; beyond these a locked conversation holds up its lane.
+_MAX_SIDINGS = 8
 
 # Tells whoever delivers: the messages of one committed batch, in the order of their conversations' seqs.
 Announce = Callable[[Sequence[tuple[Submission, Stored]]], None]
@@ -128,6 +130,11 @@ class Writer:
         if self._sidings and (siding := self._sidings.get(conversation_id)) is not None:
             return siding
         return self._lanes[crc32(conversation_id.encode()) % len(self._lanes)]
+
+    @property
+    def has_siding_room(self) -> bool:
+        """Whether one more locked conversation may wait alone."""
+        return len(self._sidings) < _MAX_SIDINGS
 
     def close_siding(self, conversation_id: str) -> None:
         """The conversation has nothing left on its siding: the next message takes the lane again."""

@@ -109,6 +109,7 @@ class _ChatStream:
         Raises:
             ParleyError: why it ends, if not by the client's half-close.
         """
+        self.open_stream.task = asyncio.current_task()
         reader = asyncio.create_task(self._read_all() if self._hello is None else self._subscribe(self._hello))
         reader.add_done_callback(lambda _: self._wake.set())
         try:
@@ -129,6 +130,8 @@ class _ChatStream:
                 await self._room.wait()
             async with asyncio.timeout_at(None if self._frames.is_open else deadline):
                 data = await self._context.read()
+            if self._session.ending is not None:
+                return  # nothing of a login that has ended takes effect, even while its stream can't be closed
             if data is grpc.aio.EOF:
                 self._is_half_closed = True
                 return

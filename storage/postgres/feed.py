@@ -8,6 +8,7 @@ from storage.postgres.database import Database
 
 # How long rows are kept: far longer than any worker goes without reading; one that did starts anew from the log.
 KEEP_SECONDS = 600
+_PURGE_ROWS = 10_000
 
 
 class Feed:
@@ -48,11 +49,14 @@ class Feed:
         return grown
 
     async def purge(self) -> None:
-        """Drops rows that are older than KEEP_SECONDS, some thousands at a time; safe to run on several workers."""
-        await self._database.execute(
-            """DELETE FROM commit_feed WHERE feed_id IN (
-                 SELECT feed_id FROM commit_feed
-                 WHERE create_time < clock_timestamp() - make_interval(secs => $1)
-                 ORDER BY feed_id LIMIT 10000 FOR UPDATE SKIP LOCKED)""",
-            float(KEEP_SECONDS),
-        )
+        """Drops rows that are older than KEEP_SECONDS; safe to run on several workers. Looks at old rows alone."""
+        while True:
+            tag = await self._database.execute(
+                """DELETE FROM commit_feed WHERE feed_id IN (
+                     SELECT feed_id FROM (SELECT feed_id, create_time FROM commit_feed ORDER BY feed_id LIMIT $2) oldest
+                     WHERE create_time < clock_timestamp() - make_interval(secs => $1))""",
+                float(KEEP_SECONDS),
+                _PURGE_ROWS,
+            )
+            if int(tag.split()[1]) < _PURGE_ROWS:
+                return

@@ -57,7 +57,7 @@ FROM conversations c CROSS JOIN unnest($2::text[]) AS added(username)
 WHERE c.conversation_id = $1
 ORDER BY added.username
 ON CONFLICT (conversation_id, username) DO UPDATE
-SET role = excluded.role, visible = m.visible + excluded.visible, start_seq = excluded.start_seq,
+SET role = excluded.role, visible = m.visible + excluded.visible,
     read_seq = excluded.read_seq, read_count = excluded.read_count, own_unread = 0, join_time = excluded.join_time"""
 
 # The removed see the entry that removed them ($2) and nothing above.

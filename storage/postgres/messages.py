@@ -11,10 +11,13 @@ import asyncpg
 
 from storage.errors import Absent
 from storage.postgres.database import Database
-from storage.records import Entry, EntryKind, Page, Position
+from storage.records import Backlog, Entry, EntryKind, Page, Position
 
 # A page takes no further entry once it has this much: with the largest entry (64 KiB) it stays below 1 MiB.
 PAGE_BYTES = 940 * 1024
+
+# Above every seq, with room for one more in a bigint.
+_TOP = 2**62
 
 ENTRY_COLUMNS = (
     "e.conversation_id, e.seq, e.kind, e.sender, e.request_id, e.create_time, e.size_bytes, e.reply_to_seq,"
@@ -73,7 +76,7 @@ class Messages:
             Absent: there is no such conversation, or the user never was in it.
         """
         sql = PAGE_REVERSE if reverse else PAGE_FORWARD
-        start = (cursor or 2**62) if reverse else max(cursor, 1)
+        start = min(cursor or _TOP, _TOP) if reverse else max(cursor, 1)
         rows = await self._database.fetch(sql, conversation_id, username, start, limit, PAGE_BYTES)
         if not rows:
             raise Absent(conversation_id)
@@ -137,7 +140,7 @@ class Messages:
 
     async def read_backlog(
         self, username: str, positions: Sequence[Position], *, limit_each: int
-    ) -> dict[str, tuple[list[Entry], int, bool]]:
+    ) -> dict[str, Backlog]:
         """Reads what follows each position, as the user may see it, in one statement.
 
         Args:
@@ -145,14 +148,16 @@ class Messages:
             limit_each: entries at most for each; all together stop at PAGE_BYTES and the last ones come short.
 
         Returns:
-            For each conversation: its entries, the last seq that the user may see, and whether the user is a member
-            still. A conversation that is gone is left out.
+            A backlog for each conversation; one that is gone is left out.
         """
         rows = await self._database.fetch(
             f"""
             SELECT q.conversation_id AS wanted,
                    CASE WHEN upper_inf(m.visible) THEN c.last_seq ELSE coalesce(upper(m.visible) - 1, 0) END AS end_seq,
-                   m.role > 0 AS is_member, e.*
+                   m.role > 0 AS is_member,
+                   coalesce((SELECT lower(part) FROM unnest(m.visible) AS part ORDER BY part DESC LIMIT 1), 1)
+                       AS floor_seq,
+                   e.*
             FROM unnest($2::text[], $3::bigint[]) WITH ORDINALITY AS q(conversation_id, after_seq, ord)
             JOIN members m ON m.conversation_id = q.conversation_id AND m.username = $1
             JOIN conversations c ON c.conversation_id = q.conversation_id AND c.delete_time IS NULL
@@ -174,12 +179,12 @@ class Messages:
             limit_each,
             max(1, PAGE_BYTES // max(1, len(positions))),
         )
-        backlog: dict[str, tuple[list[Entry], int, bool]] = {}
+        found: dict[str, Backlog] = {}
         for row in rows:
-            entries, _, _ = backlog.setdefault(row["wanted"], ([], row["end_seq"], row["is_member"]))
+            backlog = found.setdefault(row["wanted"], Backlog([], row["end_seq"], row["floor_seq"], row["is_member"]))
             if row["seq"] is not None:
-                entries.append(to_entry(row))
-        return backlog
+                backlog.entries.append(to_entry(row))
+        return found
 
 
 def to_entry(row: asyncpg.Record) -> Entry:

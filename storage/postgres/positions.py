@@ -129,7 +129,7 @@ class Positions:
         return {row["conversation_id"]: row["last_seq"] for row in rows}
 
     async def store_acks(self, acks: Sequence[Ack]) -> None:
-        """Stores acks, none of which goes back; one statement."""
+        """Stores acks, none of which goes back, also not before where a device without cursor begins; one statement."""
         highest: dict[tuple[str, str, str], int] = {}
         for ack in acks:
             key = (ack.username, ack.device_id, ack.conversation_id)
@@ -137,9 +137,10 @@ class Positions:
         ordered = sorted(highest.items())
         await self._database.execute(
             """INSERT INTO cursors AS k (username, device_id, conversation_id, acked_seq, epoch)
-               SELECT a.username, a.device_id, a.conversation_id, a.seq, d.epoch
+               SELECT a.username, a.device_id, a.conversation_id, greatest(a.seq, m.start_seq), d.epoch
                FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
                     WITH ORDINALITY AS a(username, device_id, conversation_id, seq, ord)
+               JOIN members m ON m.conversation_id = a.conversation_id AND m.username = a.username
                CROSS JOIN deployment d
                ORDER BY a.ord
                ON CONFLICT (username, device_id, conversation_id)

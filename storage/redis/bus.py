@@ -134,9 +134,10 @@ class Bus:
     async def _read_forever(self) -> None:
         while True:
             try:
-                await self._pubsub.subscribe(
-                    *(self._prefix + channel for channel in (self._beat_channel, *sorted(self._channels)))
-                )
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    await self._pubsub.subscribe(
+                        *(self._prefix + channel for channel in (self._beat_channel, *sorted(self._channels)))
+                    )
                 self._is_connected = True
                 self._on_connect()
                 while True:
@@ -168,6 +169,8 @@ class Bus:
             self._on_message(channel, payload)
         elif kind == "subscribe":
             self._confirmed.add(channel)
+            if channel == self._beat_channel:
+                self.publish_nowait(channel, b"beat")  # so that it is known to be alive at once
             waiting = self._waiting.pop(channel, None)
             if waiting is not None and not waiting.done():
                 waiting.set_result(None)
@@ -199,3 +202,5 @@ class Bus:
         while True:
             self.publish_nowait(self._beat_channel, b"beat")
             await asyncio.sleep(_BEAT_SECONDS)
+            # What was asked for while the connection was being made, or timed out.
+            await self.subscribe(self._channels - self._confirmed)

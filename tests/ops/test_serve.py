@@ -1,5 +1,6 @@
 """`parley serve` for real: starts, stops, and what happens when a part of it, or all of it, is killed."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -7,8 +8,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import psutil
@@ -38,6 +40,32 @@ def directory() -> Iterator[Path]:
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def start(directory: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Starts servers on `directory / "d"`; none is left at the end, whatever became of the test."""
+    started: list[RunningServer] = []
+
+    def start_one(*, is_awaited: bool = True, **options: Any) -> RunningServer:
+        server = start_server(directory / "d", **options)
+        started.append(server)
+        if is_awaited:
+            wait_ready(server)
+        return server
+
+    yield start_one
+    for server in started:
+        kill_all(server)
+
+
+def kill_all(server: RunningServer) -> None:
+    """Kills the supervisor and all below it; fine when they have ended."""
+    if server.process.poll() is None:
+        for process in reversed(family(server)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    server.process.wait()
 
 
 def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -190,9 +218,8 @@ def test_accounts_and_tokens_from_the_command_line(running: RunningServer) -> No
     assert run("migrate", *place).stdout == "the schema is up to date\n"
 
 
-def test_sigterm_stops_everything(directory: Path) -> None:
-    server = start_server(directory / "d")
-    wait_ready(server)
+def test_sigterm_stops_everything(directory: Path, start: Callable[..., RunningServer]) -> None:
+    server = start()
     everybody = family(server)
     assert server.stop() == 0
     assert [process for process in everybody if not is_gone(process)] == []
@@ -200,8 +227,8 @@ def test_sigterm_stops_everything(directory: Path) -> None:
     assert "Traceback" not in server.text
 
 
-def test_ctrl_c_while_it_starts_stops_everything(directory: Path) -> None:
-    server = start_server(directory / "d")
+def test_ctrl_c_while_it_starts_stops_everything(directory: Path, start: Callable[..., RunningServer]) -> None:
+    server = start(is_awaited=False)
     wait_until((directory / "d" / "valkey").exists, limit_seconds=30, what="a start under way")
     everybody = family(server)
     server.process.send_signal(signal.SIGINT)
@@ -212,49 +239,39 @@ def test_ctrl_c_while_it_starts_stops_everything(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("user", [None, ordinary.USER])
-def test_after_a_kill_of_the_whole_tree_the_next_start_has_everything(directory: Path, user: str | None) -> None:
+def test_after_a_kill_of_the_whole_tree_the_next_start_has_everything(
+    directory: Path, start: Callable[..., RunningServer], user: str | None
+) -> None:
     """As who runs the tests, and as an ordinary user where that is root."""
     python = ordinary.Python(sys.executable, {})
     if user is not None:
         python = ordinary.python_of_ordinary_user("service.server")
         shutil.chown(directory, user)
-    command = (python.path, "-m", "service", "serve")
     for attempt in range(2):
-        server = start_server(directory / "d", user=user, command=command, settings=python.settings)
-        try:
-            wait_ready(server)
-            answer = send(server.target, "the same")
-            assert (answer.deduplicated, answer.message.seq) == (attempt == 1, 1)
-        finally:
-            for process in reversed(family(server)):
-                process.kill()
-            server.process.wait()
+        server = start(user=user, command=(python.path, "-m", "service", "serve"), settings=python.settings)
+        answer = send(server.target, "the same")
+        assert (answer.deduplicated, answer.message.seq) == (attempt == 1, 1)
+        kill_all(server)
 
 
-def test_children_end_when_the_supervisor_alone_is_killed(directory: Path) -> None:
-    server = start_server(directory / "d")
-    wait_ready(server)
+def test_children_end_when_the_supervisor_alone_is_killed(start: Callable[..., RunningServer]) -> None:
+    server = start()
     everybody = family(server)
     server.process.kill()
     server.process.wait()
-    again = start_server(directory / "d")  # at once, while the old ones are still ending
-    wait_ready(again)
-    try:
-        for process in everybody:
-            wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
-    finally:
-        assert again.stop() == 0
+    start()  # at once, while the old ones are still ending
+    for process in everybody:
+        wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
 
 
-def test_the_command_of_make_run_starts_and_starts_again(directory: Path) -> None:
+def test_the_command_of_make_run_starts_and_starts_again(start: Callable[..., RunningServer]) -> None:
     recipe = subprocess.run(
         ["make", "--silent", "--dry-run", "run"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()[-1]
     assert recipe == "exec .venv/bin/parley serve"
-    command = ("sh", "-c", f"cd '{ROOT}' && {recipe.replace('.venv/bin', str(Path(sys.executable).parent))}")
+    command = ("sh", "-c", recipe.replace(".venv/bin", str(Path(sys.executable).parent)))
     for _ in range(2):
-        server = start_server(directory / "d", command=command)
-        wait_ready(server)
+        server = start(command=command)
         assert send(server.target, "same").message.seq == 1
         assert server.stop() == 0
 

@@ -279,15 +279,15 @@ async def test_backlog_of_several_conversations_at_once(database):
     wanted.append(Position("nosuchgroup", 0))
     backlog = await messages.read_backlog("bob", wanted, limit_each=3)
     assert {
-        name: ([entry.seq for entry in entries], end_seq, is_member)
-        for name, (entries, end_seq, is_member) in backlog.items()
+        name: ([entry.seq for entry in found.entries], found.end_seq, found.is_member)
+        for name, found in backlog.items()
     } == {
         "a": ([1, 2, 3], 6, True),
         "b": ([], 6, True),
         "c": ([5, 6], 6, True),
         "left": ([2, 4, 5], 5, False),
     }
-    assert [entry.text for entry in backlog["a"][0]] == ["a1", "a2", "a3"]
+    assert [entry.text for entry in backlog["a"].entries] == ["a1", "a2", "a3"]
 
 
 async def test_backlog_shares_its_size_between_the_conversations(database):
@@ -299,9 +299,9 @@ async def test_backlog_shares_its_size_between_the_conversations(database):
         for _ in range(10):
             await send(database, name, "ann", size_bytes=PAGE_BYTES // 8)
     backlog = await messages.read_backlog("ann", [Position(name, 0) for name in names], limit_each=100)
-    assert [len(backlog[name][0]) for name in names] == [2, 2, 2, 2]
+    assert [len(backlog[name].entries) for name in names] == [2, 2, 2, 2]
     alone = await messages.read_backlog("ann", [Position("g0", 0)], limit_each=100)
-    assert len(alone["g0"][0]) == 8
+    assert len(alone["g0"].entries) == 8
 
 
 async def test_page_after_a_real_return_with_hidden_history(database):

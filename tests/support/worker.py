@@ -22,6 +22,7 @@ from storage.postgres.database import Database
 from storage.postgres.messages import Messages
 from storage.postgres.positions import Positions
 from storage.redis.bus import Bus
+from storage.redis.connections import make_pool
 from storage.redis.presence import PresenceStore
 from tests.support.waiting import wait_for
 
@@ -81,7 +82,8 @@ async def running_worker(
     Args:
         prefix: the deployment id; workers with the same one hear each other.
     """
-    redis = Redis.from_url(redis_url)
+    pool = make_pool(redis_url)
+    redis = Redis(connection_pool=pool)
     intake = Intake()
     bus = Bus(
         redis,
@@ -110,3 +112,4 @@ async def running_worker(
         await hub.close()
         await bus.close()
         await redis.aclose()
+        await pool.aclose()

@@ -19,11 +19,15 @@ LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
     v_now timestamptz;
+    v_locked text[];
 BEGIN
-    PERFORM 1 FROM conversations c
-      WHERE c.conversation_id = ANY (ARRAY(SELECT DISTINCT unnest(p_conversation_ids)))
-      ORDER BY c.conversation_id
-      FOR NO KEY UPDATE;
+    SELECT coalesce(array_agg(l.conversation_id), '{}') INTO v_locked
+    FROM (
+        SELECT c.conversation_id FROM conversations c
+        WHERE c.conversation_id = ANY (ARRAY(SELECT DISTINCT unnest(p_conversation_ids)))
+        ORDER BY c.conversation_id
+        FOR NO KEY UPDATE
+    ) l;
 
     v_now := clock_timestamp();
 
@@ -43,7 +47,9 @@ BEGIN
                     p_texts, p_datas, p_content_types, p_extras)
              WITH ORDINALITY AS i(conversation_id, sender, request_id, request_hash, size_bytes, reply_to_seq,
                                   text, data, content_type, extras, ord)
+        -- One that was made while the locks were waited for is visible here but not locked: it is not there yet.
         LEFT JOIN conversations c ON c.conversation_id = i.conversation_id AND c.delete_time IS NULL
+                                 AND c.conversation_id = ANY (v_locked)
         LEFT JOIN members m ON m.conversation_id = i.conversation_id AND m.username = i.sender
         LEFT JOIN messages d ON d.conversation_id = i.conversation_id AND d.sender = i.sender
                             AND d.request_id = i.request_id

@@ -1280,7 +1280,8 @@ class CreateConversationRequest(betterproto.Message):
 
     request_id: str = betterproto.string_field(3)
     """
-    Makes a repeat safe: the same id gives the same group (and REQUEST_ID_REUSED with another title or members).
+    Makes a repeat safe: the same id gives the same group (REQUEST_ID_REUSED with another title or members,
+     CONVERSATION_NOT_FOUND when the group was deleted or left meanwhile).
      Up to 64 bytes. Empty: the server makes one, and a repeat makes another group.
     """
 

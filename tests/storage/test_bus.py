@@ -1,0 +1,127 @@
+"""The bus: carries what it can, says when it can't, and ends when it is told to."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from storage.redis.bus import MAX_QUEUED_BYTES, Bus
+from storage.redis.connections import make_pool
+from tests.support.waiting import wait_for
+
+
+@contextlib.asynccontextmanager
+async def made(redis_url: str, prefix: str, heard: list[tuple[str, bytes]]) -> AsyncIterator[Bus]:
+    pool = make_pool(redis_url)
+    redis = Redis(connection_pool=pool)
+    bus = Bus(
+        redis,
+        prefix=prefix,
+        worker_id=secrets.token_hex(4),
+        on_message=lambda channel, payload: heard.append((channel, payload)),
+        on_connect=lambda: None,
+    )
+    try:
+        yield bus
+    finally:
+        await bus.close()
+        await redis.aclose()
+        await pool.aclose()
+
+
+@contextlib.asynccontextmanager
+async def running(redis_url: str, prefix: str, heard: list[tuple[str, bytes]]) -> AsyncIterator[Bus]:
+    async with made(redis_url, prefix, heard) as bus:
+        task = asyncio.create_task(bus.run())
+        try:
+            await wait_for(lambda: bus.is_alive, what="the bus")
+            yield bus
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_is_published_reaches_subscribers_in_order(redis_url):
+    heard: list[tuple[str, bytes]] = []
+    async with running(redis_url, "one", heard) as here, running(redis_url, "one", []) as there:
+        assert await here.subscribe(["c:a", "c:b"])
+        for nth in range(600):
+            there.publish_nowait("c:a", b"%d" % nth)
+        there.publish_nowait("c:other", b"x")
+        await wait_for(lambda: len(heard) == 600)
+        assert heard == [("c:a", b"%d" % nth) for nth in range(600)]
+        await here.unsubscribe(["c:a"])
+        assert here.channels("c:") == ["c:b"]
+        there.publish_nowait("c:a", b"unheard")
+        there.publish_nowait("c:b", b"fence")
+        await wait_for(lambda: heard[-1] == ("c:b", b"fence"))
+        assert len(heard) == 601
+
+
+async def test_deployments_do_not_hear_each_other(redis_url):
+    heard: list[tuple[str, bytes]] = []
+    async with running(redis_url, "this", heard) as here, running(redis_url, "that", []) as other:
+        await here.subscribe(["c:a"])
+        other.publish_nowait("c:a", b"x")
+        here.publish_nowait("c:a", b"fence")
+        await wait_for(lambda: heard)
+        assert heard == [("c:a", b"fence")]
+
+
+async def test_subscription_is_confirmed_once_also_for_two_who_ask_at_once(redis_url):
+    async with running(redis_url, "one", []) as bus:
+        assert await asyncio.gather(*(bus.subscribe(["c:a", f"c:{nth}"]) for nth in range(5))) == [True] * 5
+        assert await bus.subscribe(["c:a"])
+
+
+async def test_one_who_gives_up_takes_no_confirmation_from_another(redis_url):
+    async with running(redis_url, "one", []) as bus:
+        first = asyncio.create_task(bus.subscribe(["c:a"]))
+        second = asyncio.create_task(bus.subscribe(["c:a"]))
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert await second
+
+
+async def test_away_bus_says_so_at_once_and_takes_what_fits(redis_url):
+    async with made(redis_url, "one", []) as bus:  # never run, so never connected
+        assert not bus.is_alive
+        assert not await bus.subscribe(["c:a"])
+        piece = b"x" * (1024 * 1024)
+        for _ in range(MAX_QUEUED_BYTES // len(piece) + 3):
+            bus.publish_nowait("c:a", piece)
+        assert bus.dropped_count == 3
+
+
+async def test_lost_connection_is_made_again_with_all_subscriptions(redis_url):
+    heard: list[tuple[str, bytes]] = []
+    async with running(redis_url, "one", heard) as bus:
+        await bus.subscribe(["c:a"])
+        killer = Redis.from_url(redis_url)
+        await killer.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        await killer.aclose()
+
+        async def hears() -> bool:
+            bus.publish_nowait("c:a", b"again")
+            return bool(heard)
+
+        await wait_for(hears, what="the new connection")
+        assert bus.is_alive
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_bus_ends_wherever_it_is_cancelled(redis_url, steps):
+    async with made(redis_url, "one", []) as bus:
+        task = asyncio.create_task(bus.run())
+        await wait_for(lambda: bus.is_alive)
+        bus.publish_nowait("c:a", b"x")
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=5)
+        assert done, "the bus does not end"
