@@ -1,6 +1,17 @@
 """`python -m service` is the command `parley`."""
 
-from service.cli import main
+import sys
+
+
+def _main() -> None:
+    if sys.argv[1:2] == ["worker"] and len(sys.argv) == 4:  # the supervisor's own call: loads no command line
+        from service import worker
+
+        sys.exit(worker.main(int(sys.argv[2]), int(sys.argv[3])))
+    from service.cli import main
+
+    main()
+
 
 if __name__ == "__main__":
-    main()
+    _main()

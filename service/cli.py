@@ -13,6 +13,7 @@ import typer
 
 from service.cli_accounts import token_command, user_commands
 from service.cli_options import ConfigOption, DataDirOption, fail
+from service.lean import load_structlog
 
 _HELP = """A gRPC-first streaming chat service.
 
@@ -27,10 +28,6 @@ app = typer.Typer(
 
 def main() -> None:
     """Runs the command line; what is wrong is one line on standard error and exit status 1."""
-    if sys.argv[1:2] == ["worker"] and len(sys.argv) == 4:  # the supervisor's own call: loads nothing else
-        from service import worker
-
-        sys.exit(worker.main(int(sys.argv[2]), int(sys.argv[3])))
     try:
         app(prog_name="parley")
     except KeyboardInterrupt:
@@ -73,8 +70,6 @@ def serve(
 
     first = WorkerProcess(0)
     first.spawn()  # it loads its modules while this process loads its own
-    from service.lean import load_structlog
-
     load_structlog()
     from service.loading import ConfigError
     from service.preparation import StartError

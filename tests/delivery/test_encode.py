@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 import pytest
-from google.protobuf.descriptor import FieldDescriptor
 from hypothesis import given
 from hypothesis import strategies as st
 from parley.v1 import chat_pb2, message_pb2
@@ -47,13 +46,6 @@ def test_joined_bytes_are_the_concatenation_of_their_fields(bodies):
     joined = fields_of(chat_pb2.ChatResponse.FromString(b"".join(bodies)))
     apart = [fields_of(chat_pb2.ChatResponse.FromString(body)) for body in bodies]
     assert joined == {name: [value for one in apart for value in one[name]] for name in joined}
-
-
-def test_every_field_of_a_chat_response_is_a_repeated_message():
-    for field in chat_pb2.ChatResponse.DESCRIPTOR.fields:
-        assert field.is_repeated, field.name
-        assert field.type == FieldDescriptor.TYPE_MESSAGE, field.name
-        assert field.containing_oneof is None, field.name
 
 
 @given(texts, st.binary(max_size=20_000), seqs)

@@ -193,8 +193,6 @@ def test_a_worker_that_stalls_is_killed_and_started_again(running: RunningServer
 def test_accounts_and_tokens_from_the_command_line(running: RunningServer) -> None:
     place = ("--data-dir", str(running.data_dir))
     assert run("user", "create", "Service-1", *place).stdout == "made service-1\n"
-    again = run("user", "create", "service-1", *place)
-    assert (again.returncode, again.stderr) == (1, "parley: the name is or was somebody's: service-1\n")
     token = run("token", "service-1", "--ttl", "600", *place).stdout.strip()
     with grpc.insecure_channel(running.target) as channel:
         stub = chat_service_pb2_grpc.ChatServiceStub(channel)
@@ -214,17 +212,6 @@ def test_accounts_and_tokens_from_the_command_line(running: RunningServer) -> No
             return False
 
         wait_until(is_refused, limit_seconds=15, what="the end of a disabled account's token")
-    assert run("user", "enable", "service-1", *place).returncode == 0
-    assert run("migrate", *place).stdout == "the schema is up to date\n"
-
-
-def test_sigterm_stops_everything(directory: Path, start: Callable[..., RunningServer]) -> None:
-    server = start()
-    everybody = family(server)
-    assert server.stop() == 0
-    assert [process for process in everybody if not is_gone(process)] == []
-    assert not (directory / "d/postgres/postmaster.pid").exists()
-    assert "Traceback" not in server.text
 
 
 def test_ctrl_c_while_it_starts_stops_everything(directory: Path, start: Callable[..., RunningServer]) -> None:
@@ -264,7 +251,9 @@ def test_children_end_when_the_supervisor_alone_is_killed(start: Callable[..., R
         wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
 
 
-def test_the_command_of_make_run_starts_and_starts_again(start: Callable[..., RunningServer]) -> None:
+def test_the_command_of_make_run_starts_stops_at_sigterm_and_starts_again(
+    directory: Path, start: Callable[..., RunningServer]
+) -> None:
     recipe = subprocess.run(
         ["make", "--silent", "--dry-run", "run"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()[-1]
@@ -272,8 +261,12 @@ def test_the_command_of_make_run_starts_and_starts_again(start: Callable[..., Ru
     command = ("sh", "-c", recipe.replace(".venv/bin", str(Path(sys.executable).parent)))
     for _ in range(2):
         server = start(command=command)
+        everybody = family(server)
         assert send(server.target, "same").message.seq == 1
         assert server.stop() == 0
+        assert [process for process in everybody if not is_gone(process)] == []
+        assert not (directory / "d/postgres/postmaster.pid").exists()
+        assert "Traceback" not in server.text
 
 
 def test_a_data_directory_that_can_not_be_used_is_one_clear_line(directory: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from storage.errors import BadData, LockTimeout, OutcomeUnknown, Unavailable
+from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from storage.postgres.lanes import LaneConnection
 from storage.postgres.members import Members
@@ -196,7 +197,9 @@ async def test_lanes_that_meet_in_many_conversations_store_densely_without_deadl
         count = sum(await asyncio.gather(*(write(lane, number) for number, lane in enumerate(lanes))))
     for group in groups:
         assert [seq for seq, _ in await log_of(db, group)] == list(range(1, count // 6 + 1))
-    counted = await db.fetch("SELECT own_unread, role FROM members WHERE conversation_id LIKE 'g_' AND username = 'ann'")
+    counted = await db.fetch(
+        "SELECT own_unread, role FROM members WHERE conversation_id LIKE 'g_' AND username = 'ann'"
+    )
     assert {row["own_unread"] for row in counted} == {count // 6}
 
 
@@ -297,3 +300,16 @@ async def test_no_connection_is_told_as_nothing_stored():
         with pytest.raises(Unavailable) as caught:
             await lane.store([draft("g", "ann")])
     assert not isinstance(caught.value, OutcomeUnknown)
+
+
+async def test_conversation_made_while_the_batch_waits_is_not_written_without_its_lock(db):
+    """The batch's locks are taken with the eyes of before; what is made meanwhile is stored in the next attempt."""
+    await add_group(db, "zoo", "ann")
+    async with lane_of(db) as lane, lane_of(db) as other:
+        async with locked(db, "zoo"):
+            waiting = asyncio.create_task(lane.store([draft("ann:bob", "ann", "hi"), draft("zoo", "ann")]))
+            await wait_until_blocked(db, 1)
+            await Conversations(db).ensure_direct("ann:bob")
+            assert seqs(await other.store([draft("ann:bob", "bob", "hi")])) == [1]
+        assert outcomes(await waiting) == [Outcome.NO_CONVERSATION, Outcome.STORED]
+        assert seqs(await lane.store([draft("ann:bob", "ann", "hi again")])) == [2]

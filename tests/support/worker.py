@@ -76,6 +76,7 @@ async def running_worker(
     prefix: str | None = None,
     has_bus: bool = True,
     positions: Positions | None = None,
+    messages: Messages | None = None,
 ) -> AsyncIterator[Worker]:
     """Builds the parts and runs the bus, unless it is to be away.
 
@@ -92,7 +93,7 @@ async def running_worker(
         on_message=intake.take,
         on_connect=intake.reconnected,
     )
-    messages = Messages(database)
+    messages = messages or Messages(database)
     hub = Hub(messages, on_lag=intake.nudge, on_added=intake.refresh)
     replayer = Replayer(messages, hub)
     attendants = Attendants(hub, replayer, positions or Positions(database), bus, max_devices=100)

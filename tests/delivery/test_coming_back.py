@@ -1,0 +1,143 @@
+"""Who was removed and comes back, or is put somewhere while a hello is under way: nothing leaks, is lost or comes twice."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from service.delivery import encode
+from storage.postgres.database import Database
+from storage.postgres.members import Members
+from storage.postgres.messages import Messages
+from storage.postgres.positions import Ack, Positions
+from storage.records import Attendance, Backlog, Entry, MembershipAction, MembershipChange, Position, Role
+from tests.support.lanes import add_group
+from tests.support.logs import add_users, send
+from tests.support.waiting import wait_for
+from tests.support.worker import Worker, running_worker
+
+LENGTH = 250
+
+
+class Interrupted(Messages):
+    """Does something of the test's before the n-th read of a backlog."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.before: dict[int, object] = {}
+        self.read_count = 0
+
+    async def read_backlog(
+        self, username: str, positions: Sequence[Position], *, limit_each: int
+    ) -> dict[str, Backlog]:
+        self.read_count += 1
+        action = self.before.get(self.read_count)
+        if callable(action):
+            await action()
+        return await super().read_backlog(username, positions, limit_each=limit_each)
+
+
+class Slow(Positions):
+    """Does something of the test's after a hello has read where the device begins."""
+
+    after = None
+
+    async def list_attendances(
+        self, username: str, device_id: str, *, only: Sequence[str] | None = None, also_former: Sequence[str] = ()
+    ) -> list[Attendance]:
+        found = await super().list_attendances(username, device_id, only=only, also_former=also_former)
+        action, self.after = self.after, None
+        if action is not None:
+            await action()
+        return found
+
+
+@pytest.fixture
+async def db(database: Database) -> Database:
+    """ann and bob are in g, which has LENGTH entries; then bob is removed by one more."""
+    await add_users(database, "ann", "bob")
+    await add_group(database, "g", "ann", "bob")
+    for _ in range(LENGTH):
+        await send(database, "g", "ann")
+    return database
+
+
+async def change(db: Database, action: MembershipAction) -> Entry:
+    made = MembershipChange(action, ("bob",), Role.GONE if action == MembershipAction.REMOVED else Role.MEMBER)
+    number = str(await db.fetchval("SELECT last_seq FROM conversations WHERE conversation_id = 'g'"))
+    result = await Members(db).change(
+        "g", "ann", request_id=number, request_hash=b"", usernames=["bob"], decide=lambda standing: [made]
+    )
+    return result.entries[0]
+
+
+def come_back(db: Database, worker: Worker):
+    """Adds bob again, and waits until the worker has taken note."""
+
+    async def act() -> None:
+        entry = await change(db, MembershipAction.ADDED)
+        worker.hub.deliver("g", [encode.entry_item(entry)])
+        worker.attendants.refresh("bob")
+        await wait_for(lambda: not worker.attendants._refreshing, what="the refresh")
+
+    return act
+
+
+@pytest.mark.parametrize("nth_read", [1, 2, 3])
+@pytest.mark.parametrize("acked_seq", [0, 5])
+async def test_one_who_comes_back_during_the_replay_gets_all_of_it_in_order(db, redis_url, nth_read, acked_seq):
+    await change(db, MembershipAction.REMOVED)
+    if acked_seq:
+        await Positions(db).enroll_device("bob", "phone", max_devices=9)
+        await Positions(db).store_acks([Ack("bob", "phone", "g", acked_seq)])
+    messages = Interrupted(db)
+    async with running_worker(db, redis_url, has_bus=False, messages=messages) as worker:
+        await worker.attach("ann", g=LENGTH + 1)
+        messages.read_count = 0
+        messages.before = {nth_read: come_back(db, worker)}
+        reader = await worker.attach("bob")
+        await reader.until("g", *range(acked_seq + 1, LENGTH + 3))
+        await wait_for(lambda: "g" in reader.session.conversation_ids and not reader.session.lags)
+        assert [mark.complete for mark in reader.read().caught_up] == [True]
+        worker.hub.detach(reader.session)
+        assert reader.session not in worker.hub.channels["g"].live
+
+
+async def test_hidden_part_is_not_shown_from_memory_to_one_who_comes_back(db, redis_url):
+    await db.execute("UPDATE conversations SET history_visible = false")
+    removed = (await change(db, MembershipAction.REMOVED)).seq
+    messages = Interrupted(db)
+    async with running_worker(db, redis_url, has_bus=False, messages=messages) as worker:
+        witness = await worker.attach("ann", g=removed)
+        for _ in range(5):
+            await send(db, "g", "ann", "hidden")
+        worker.hub.note_last_seq("g", removed + 5)
+        await witness.until("g", *range(removed + 1, removed + 6))
+
+        async def come_back_unheard() -> None:
+            await change(db, MembershipAction.ADDED)
+
+        messages.before = {messages.read_count + 1: come_back_unheard}
+        reader = await worker.attach("bob", g=removed - 100)  # a page ends with the removal
+        await wait_for(lambda: reader.seqs("g")[-1:] == [removed], what="the removal")
+        worker.hub.note_last_seq("g", removed + 6)
+        worker.attendants.refresh("bob")
+        await reader.until("g", *range(removed - 99, removed + 1), removed + 6)
+
+
+async def test_refresh_while_a_hello_is_under_way_does_not_place_the_session(db, redis_url):
+    positions = Slow(db)
+    async with running_worker(db, redis_url, has_bus=False, positions=positions) as worker:
+        await Positions(db).enroll_device("bob", "phone", max_devices=9)
+        await Positions(db).store_acks([Ack("bob", "phone", "g", 200)])
+
+        async def refresh() -> None:
+            await add_group(db, "new", "ann", "bob")
+            worker.attendants.refresh("bob")
+            await wait_for(lambda: not worker.attendants._refreshing, what="the refresh")
+
+        positions.after = refresh
+        reader = await worker.attach("bob", g=3)
+        await reader.until("g", *range(4, LENGTH + 1))
+        assert [mark.conversation_id for mark in reader.read().caught_up] == ["g"]
+        # What the refresh was about is not forgotten.
+        await wait_for(lambda: "new" in reader.session.conversation_ids, what="the new conversation")

@@ -1,0 +1,26 @@
+"""pytest-grpc's fixtures, pointed at the real server: `grpc_channel` and `grpc_stub` for unary calls."""
+
+from typing import Any
+
+import pytest
+from parley.v1 import chat_service_pb2_grpc
+
+from tests.support.servers import RunningServer
+
+
+@pytest.fixture(scope="module")
+def grpc_addr(server: RunningServer) -> str:
+    """Where the channel goes."""
+    return server.target
+
+
+@pytest.fixture(scope="module")
+def grpc_server(server: RunningServer) -> RunningServer:
+    """The server that answers: no servicer in this process, the real one."""
+    return server
+
+
+@pytest.fixture(scope="module")
+def grpc_stub_cls() -> Any:
+    """The generated stub."""
+    return chat_service_pb2_grpc.ChatServiceStub
