@@ -1,6 +1,6 @@
 # An image of the server, with its embedded PostgreSQL and Valkey for when no URLs are given.
 #
-#   docker build -t parley .
+#   docker build --build-arg PARLEY_COMMIT=$(git rev-parse HEAD) -t parley .
 #   docker run --init -p 50051:50051 -v parley:/var/lib/parley -e PARLEY_TLS_ALLOW_PLAINTEXT=true parley
 #
 # In a container the server listens beyond loopback, so it wants TLS files (PARLEY_TLS_CERTIFICATE_FILE,
@@ -24,7 +24,10 @@ FROM python:${PYTHON}-slim-bookworm
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin parley \
   && install --directory --owner parley --group parley --mode 0700 /var/lib/parley
 COPY --from=build /opt/parley /opt/parley
+# What GetServerInfo tells as the commit.
+ARG PARLEY_COMMIT=
 ENV PATH=/opt/parley/bin:$PATH \
+    PARLEY_COMMIT=$PARLEY_COMMIT \
     PYTHONDONTWRITEBYTECODE=1 \
     PARLEY_LISTEN=0.0.0.0:50051 \
     PARLEY_DATA_DIR=/var/lib/parley \

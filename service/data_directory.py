@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any
 
 _LOCK_NAME = "server.lock"
 _WORKERS_NAME = "workers.lock"
+_log = logging.getLogger(__name__)
+
 # Workers of a supervisor that was killed finish what they do for up to 12 s.
 _DRAIN_SECONDS = 15.0
 _LOOK_SECONDS = 0.3
@@ -96,6 +99,9 @@ def _lock(path: Path, descriptor: int) -> None:
 def _wait_for_workers(path: Path) -> None:
     descriptor = os.open(path / _WORKERS_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        if _lock_within(descriptor, 0.0):
+            return
+        _log.warning("waiting for workers of an earlier server, which was killed, to finish")
         if not _lock_within(descriptor, _DRAIN_SECONDS):
             raise DataDirectoryError(f"workers of an earlier server still use the data directory {path}")
     finally:

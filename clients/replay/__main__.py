@@ -77,6 +77,7 @@ async def _replay(options: argparse.Namespace, console: Console) -> list[verdict
             plans,
             device_count=options.devices,
             reconnect_every=options.reconnect_every,
+            speakers_stay=options.speakers == "stay" if options.speakers else options.unordered,
             on_arrival=timings.note_arrival,
         ) as built:
             return await _play(options, console, place, built, timings, user_count=len(users))
@@ -105,7 +106,7 @@ async def _play(
         total_seconds = time.monotonic() - started
         cpu_after = usage.read_cpu_seconds(place.pid, place.data_dir)
     findings = await verdict.judge(built, expectations)
-    streams = [*built.speakers.values(), *(listener.stream for listener in built.listeners)]
+    streams = [*built.speakers.streams.values(), *(listener.stream for listener in built.listeners)]
     figures = report.Figures(
         files=len(plans),
         users=user_count,
@@ -160,7 +161,7 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("files", nargs="+", type=Path, metavar="FILE", help="an IRC log; it becomes a group")
     add("--unordered", action="store_true", help="send all without waiting for answers, then compare with the seqs")
-    add("--in-flight", type=_positive, default=1000, help="unordered sends that may wait for answers (%(default)s)")
+    add("--in-flight", type=_positive, default=5000, help="unordered sends that may wait for answers (%(default)s)")
     add(
         "--speed",
         type=_not_negative,
@@ -174,6 +175,12 @@ def _parse_arguments(arguments: list[str]) -> argparse.Namespace:
         type=int,
         default=1000,
         help="entries after which the last device breaks off and resumes; 0: never (%(default)s)",
+    )
+    add(
+        "--speakers",
+        choices=("stay", "come-and-go"),
+        help="whether speakers are online all the time, or from their first line to their last"
+        " (come-and-go; with --unordered: stay)",
     )
     add("--target", help="host:port of a running server; not given: a private one is started, and stopped in the end")
     add("--data-dir", type=Path, help="the running server's data directory, to make users and tokens")

@@ -137,6 +137,27 @@ def member_ranges(entries: Sequence[Entry], initial: Iterable[str]) -> dict[str,
     return ranges
 
 
+def seqs_by_sender(entries: Iterable[Entry]) -> dict[str, list[int]]:
+    """Returns the seqs of each sender's messages."""
+    seqs: dict[str, list[int]] = {}
+    for entry in entries:
+        if entry.what == MESSAGE:
+            seqs.setdefault(entry.sender, []).append(entry.seq)
+    return seqs
+
+
+def cut_to_stay(due: Iterable[Range], received: Sequence[Range], own_seqs: Sequence[int]) -> list[Range]:
+    """Returns which of the places that a member may see somebody must have seen who was online for a while.
+
+    That is all between the first and the last that it received, and between the first and the last of its own lines.
+    """
+    bounds = [*own_seqs, *(seq for each in received for seq in each)]
+    if not bounds:
+        return []
+    low, high = min(bounds), max(bounds)
+    return [(max(first, low), min(last, high)) for first, last in due if first <= high and last >= low]
+
+
 def merge_ranges(ranges: Iterable[Range]) -> list[Range]:
     """Returns rising ranges with those joined that touch."""
     merged: list[Range] = []

@@ -9,6 +9,7 @@ from parley.v1 import message_pb2
 
 from clients.replay.entries import STYLE
 from clients.replay.plan import Join, Leave, Say
+from clients.replay.speakers import LOOKAHEAD_STEPS
 from clients.replay.stage import Group, Stage
 from clients.replay.stream import DeviceStream, Refused
 
@@ -73,12 +74,13 @@ class Runner:
 
     async def _play_ordered(self, group: Group) -> None:
         started = time.monotonic()
-        for step in group.plan.steps:
+        for index, step in enumerate(group.plan.steps):
+            self._look_ahead(group, index)
             await self._wait_for_the_clock(group, step.minute, started)
             match step:
                 case Say():
                     await self._wait_for_the_rate()
-                    stream = self._stage.speakers[step.sender]
+                    stream = await self._stage.speakers.get(step.sender)
                     await self._take(group, step, stream, self._submit(group, step, stream))
                 case Join():
                     await self._stage.calls.add(group.conversation_id, [step.username])
@@ -89,15 +91,20 @@ class Runner:
     async def _play_unordered(self, group: Group) -> None:
         started = time.monotonic()
         async with asyncio.TaskGroup() as answers:
-            for step in group.plan.steps:
+            for index, step in enumerate(group.plan.steps):
+                self._look_ahead(group, index)
                 if not isinstance(step, Say):
                     raise TypeError("an unordered plan has no changes")
                 await self._wait_for_the_clock(group, step.minute, started)
                 await self._wait_for_the_rate()
                 await self._room.acquire()
-                stream = self._stage.speakers[step.sender]
+                stream = await self._stage.speakers.get(step.sender)
                 answer = self._submit(group, step, stream)
                 answers.create_task(self._take_in_room(group, step, stream, answer))
+
+    def _look_ahead(self, group: Group, index: int) -> None:
+        first = index + LOOKAHEAD_STEPS if index else 0
+        self._stage.speakers.expect(group.plan.steps[first : index + LOOKAHEAD_STEPS + 1])
 
     async def _wait_for_the_clock(self, group: Group, minute: int, started: float) -> None:
         if self._pace.speed > 0:
@@ -150,6 +157,7 @@ class Runner:
                 answer = self._submit(group, say, stream)
             else:
                 group.accepted[say.number] = accepted.seq
+                self._stage.speakers.note_accepted(say.sender, group.conversation_id, accepted.seq)
                 return
 
 

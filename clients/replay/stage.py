@@ -1,8 +1,7 @@
 """What a replay stands on: a group a file, a Chat stream a speaker, and listening devices. Built here, closed here."""
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from grpc import aio
@@ -13,9 +12,9 @@ from clients.replay.compare import Entry
 from clients.replay.entries import to_entry
 from clients.replay.names import HOST, LISTENER
 from clients.replay.plan import Plan
+from clients.replay.speakers import Speakers
 from clients.replay.stream import DeviceStream
 
-_OPENING_AT_ONCE = 50
 _MEMBERS_A_REQUEST = 500
 _CALL_SECONDS = 60.0
 _ACK_EVERY = 200
@@ -50,12 +49,12 @@ class Listener:
 
 @dataclass(slots=True)
 class Stage:
-    """Groups and open streams. `speakers` goes by user name."""
+    """Groups and streams."""
 
     calls: "Calls"
     groups: list[Group]
     listeners: list[Listener]
-    speakers: dict[str, DeviceStream]
+    speakers: Speakers
 
 
 OnArrival = Callable[[message_pb2.Message], None]
@@ -72,7 +71,10 @@ class Calls:
     async def make_group(self, plan: Plan) -> Group:
         """Makes a file's group, with the listener and the initial members in it."""
         first, rest = plan.initial[: _MEMBERS_A_REQUEST - 1], plan.initial[_MEMBERS_A_REQUEST - 1 :]
-        request = conversation_pb2.CreateConversationRequest(title=plan.title, members=[LISTENER, *first])
+        # As on IRC, who comes in does not see what was said before: so what each one must receive is exactly known.
+        request = conversation_pb2.CreateConversationRequest(
+            title=plan.title, members=[LISTENER, *first], history_visible=False
+        )
         made = await self._stub.CreateConversation(request, metadata=self._as(HOST), timeout=_CALL_SECONDS)
         batches = [list(rest[at : at + _MEMBERS_A_REQUEST]) for at in range(0, len(rest), _MEMBERS_A_REQUEST)]
         for batch in batches:
@@ -115,9 +117,10 @@ async def open_stage(
     *,
     device_count: int,
     reconnect_every: int,
+    speakers_stay: bool,
     on_arrival: OnArrival,
 ) -> AsyncIterator[Stage]:
-    """Makes the groups and opens every stream; closes them in the end.
+    """Makes the groups and opens the streams that must be open from the start; closes all in the end.
 
     Args:
         target: host:port.
@@ -125,6 +128,7 @@ async def open_stage(
         plans: the files.
         device_count: devices of the listening user.
         reconnect_every: after how many entries the last device breaks off and resumes from its acks; 0: never.
+        speakers_stay: whether speakers are online all the time.
         on_arrival: called for what the devices that do not break off receive.
     """
     async with contextlib.AsyncExitStack() as stack:
@@ -138,13 +142,17 @@ async def open_stage(
         for number in range(1, device_count + 1):
             breaks = reconnect_every if number == device_count else 0
             listeners.append(_make_listener(stubs[0], tokens[LISTENER], f"listener-{number}", breaks, on_arrival))
-        speakers = {
+        streams = {
             name: DeviceStream(stubs[place // STREAMS_A_CONNECTION], tokens[name], "replay")
             for place, name in enumerate(names, start=device_count)
         }
-        streams = [listener.stream for listener in listeners] + list(speakers.values())
-        stack.push_async_callback(_all_of, [stream.close for stream in streams])
-        await _all_of([stream.open for stream in streams])
+        speakers = Speakers(streams, plans, stay=speakers_stay)
+        stack.push_async_callback(speakers.close)
+        for listener in listeners:
+            stack.push_async_callback(listener.stream.close)
+            await listener.stream.open()
+        if speakers_stay:
+            await speakers.open_all()
         yield Stage(calls, groups, listeners, speakers)
 
 
@@ -163,16 +171,3 @@ def _make_listener(stub: Stub, token: str, device_id: str, breaks: int, on_arriv
 
     stream = DeviceStream(stub, token, device_id, on_message=note, ack_every=_ACK_EVERY, resumes_from_acks=breaks > 0)
     return Listener(stream, entries)
-
-
-async def _all_of(actions: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Runs all, some at a time."""
-    room = asyncio.Semaphore(_OPENING_AT_ONCE)
-
-    async def run(action: Callable[[], Awaitable[None]]) -> None:
-        async with room:
-            await action()
-
-    async with asyncio.TaskGroup() as tasks:
-        for action in actions:
-            tasks.create_task(run(action))

@@ -70,7 +70,8 @@ def list_due(stage: Stage, expectations: list[Expectation]) -> list[tuple[Device
     for expectation in expectations:
         conversation_id = expectation.group.conversation_id
         for name, ranges in expectation.ranges.items():
-            streams = [stage.speakers[name]] if name in stage.speakers else []
+            speakers = stage.speakers
+            streams = [speakers.streams[name]] if speakers.stay and name in speakers.streams else []
             if name == LISTENER:
                 streams = [listener.stream for listener in stage.listeners]
             if ranges:
@@ -86,7 +87,10 @@ async def judge(stage: Stage, expectations: list[Expectation]) -> list[Finding]:
         findings += await _judge_pull(stage, expectation)
         findings += _judge_listeners(stage, expectation)
         findings += _judge_speakers(stage, expectation)
-    streams = {**stage.speakers, **{f"device {n}": device.stream for n, device in enumerate(stage.listeners, start=1)}}
+    streams = {
+        **stage.speakers.streams,
+        **{f"device {n}": device.stream for n, device in enumerate(stage.listeners, start=1)},
+    }
     for name, stream in streams.items():
         findings += [Finding("all", name, f"the server refused a frame: {text}") for text in stream.error_messages]
     return findings
@@ -117,9 +121,13 @@ def _judge_listeners(stage: Stage, expectation: Expectation) -> list[Finding]:
 
 def _judge_speakers(stage: Stage, expectation: Expectation) -> list[Finding]:
     group = expectation.group
+    lines = compare.seqs_by_sender(expectation.entries)
     findings = []
     for name in group.plan.speakers:
-        tally = stage.speakers[name].tallies.get(group.conversation_id, Tally())
-        wrong = compare.compare_ranges(expectation.ranges.get(name, []), tally.ranges) + tally.faults
+        tally = stage.speakers.streams[name].tallies.get(group.conversation_id, Tally())
+        due = expectation.ranges.get(name, [])
+        if not stage.speakers.stay:
+            due = compare.cut_to_stay(due, tally.ranges, lines.get(name, []))
+        wrong = compare.compare_ranges(due, tally.ranges) + tally.faults
         findings += [Finding(group.plan.title, f"speaker {name}", what) for what in wrong]
     return findings

@@ -14,6 +14,7 @@ from clients.replay.compare import (
     accepted_entries,
     compare_entries,
     compare_ranges,
+    cut_to_stay,
     list_overtakings,
     member_ranges,
     ordered_entries,
@@ -110,6 +111,17 @@ def test_ranges_are_compared_by_what_they_cover() -> None:
     assert compare_ranges([(2, 6)], [(2, 4), (6, 6)])
     assert compare_ranges([(2, 6)], [(2, 7)])
     assert compare_ranges([], [(1, 1)])
+
+
+def test_who_was_online_for_a_while_must_have_seen_that_while() -> None:
+    due = [(3, 8), (12, 20)]
+    assert compare_ranges(cut_to_stay(due, [(5, 8), (12, 14)], [6, 13]), [(5, 8), (12, 14)]) == []
+    assert compare_ranges(cut_to_stay(due, [(5, 6), (8, 8)], [6]), [(5, 6), (8, 8)])
+    assert compare_ranges(cut_to_stay(due, [(6, 7)], [6, 8]), [(6, 7)])
+    assert compare_ranges(cut_to_stay(due, [(7, 8)], [6, 8]), [(7, 8)])
+    assert compare_ranges(cut_to_stay(due, [(5, 9)], [6]), [(5, 9)])
+    assert compare_ranges(cut_to_stay(due, [], [6]), [])
+    assert compare_ranges(cut_to_stay(due, [], []), []) == []
 
 
 def test_tally_finds_doubles_and_gaps() -> None:

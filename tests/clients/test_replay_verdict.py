@@ -36,6 +36,7 @@ async def played(server: Any) -> AsyncIterator[tuple[Stage, list[Expectation]]]:
         [played_plan],
         device_count=1,
         reconnect_every=0,
+        speakers_stay=True,
         on_arrival=timings.note_arrival,
     ) as stage:
         await runner.Runner(stage, runner.Pace(), timings, lambda: None).play()
@@ -64,15 +65,15 @@ def change_file(stage: Stage, expectation: Expectation) -> None:
 
 
 def lose_range(stage: Stage, expectation: Expectation) -> None:
-    stage.speakers["bob"].tallies[expectation.group.conversation_id].ranges.pop()
+    stage.speakers.streams["bob"].tallies[expectation.group.conversation_id].ranges.pop()
 
 
 def note_fault(stage: Stage, expectation: Expectation) -> None:
-    stage.speakers["cyd"].tallies[expectation.group.conversation_id].add(1)
+    stage.speakers.streams["cyd"].tallies[expectation.group.conversation_id].add(1)
 
 
 def note_refused_frame(stage: Stage, expectation: Expectation) -> None:
-    stage.speakers["cyd"].error_messages.append("no")
+    stage.speakers.streams["cyd"].error_messages.append("no")
 
 
 DAMAGES: list[tuple[Callable[[Stage, Expectation], None], set[str]]] = [

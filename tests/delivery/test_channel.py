@@ -103,4 +103,3 @@ def test_channel_is_idle_from_the_last_session_on():
     channel.leave(other, 11.0)
     channel.leave(other, 12.0)
     assert channel.idle_since == 11.0
-

@@ -37,9 +37,8 @@ def events(session: Session) -> list[tuple[str, int, int]]:
     """Takes what waits: (user, state, correlation id)."""
     taken = []
     while frame := session.take_frame():
-        for event in chat_pb2.ChatResponse.FromString(frame).presence:
-            taken.append((event.presence.username, event.presence.state, event.correlation_id))
-    return taken
+        taken += chat_pb2.ChatResponse.FromString(frame).presence
+    return [(event.presence.username, event.presence.state, event.correlation_id) for event in taken]
 
 
 async def test_watch_tells_the_state_and_then_each_change(worker):
@@ -60,7 +59,8 @@ async def test_watch_tells_the_state_and_then_each_change(worker):
 async def test_change_that_comes_while_a_watch_begins_is_not_overwritten_by_what_was_read_before(worker):
     ann = Session(1, "ann", "d")
     watching = asyncio.create_task(worker.presence.watch(ann, ["bob"], 7))
-    while "bob" not in worker.presence._watchers:  # it was read; the subscription is not confirmed yet
+    # It was read, and the subscription is not confirmed yet: a moment that only single steps can meet.
+    while "bob" not in worker.presence._watchers:  # noqa: ASYNC110
         await asyncio.sleep(0)
     assert not watching.done()
     worker.presence.take_announcement("bob", IS_ONLINE)
@@ -126,5 +126,10 @@ async def test_stream_that_ends_leaves_nothing_behind(worker):
     await worker.presence.watch(ann, ["bob", "cid"], 1)
     await worker.presence.depart(ann)
     await worker.presence.depart(ann)
-    for kept in (worker.presence._sessions, worker.presence._watchers, worker.presence._watched, worker.presence._known):
+    for kept in (
+        worker.presence._sessions,
+        worker.presence._watchers,
+        worker.presence._watched,
+        worker.presence._known,
+    ):
         assert not kept

@@ -1,5 +1,7 @@
 """What waits for a stream: bounded, in order, in frames that fit; presence and typing merged; marks once."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,7 +64,7 @@ def test_all_that_fits_goes_into_one_frame(sizes):
     for size in sizes:
         session.put(b"x" * size)
     frames = take_all(session)
-    assert all(len(one) + len(next_) > MAX_FRAME_BYTES for one, next_ in zip(frames, frames[1:], strict=False))
+    assert all(len(one) + len(next_) > MAX_FRAME_BYTES for one, next_ in pairwise(frames))
 
 
 @given(st.lists(st.sampled_from([0, ME, 8]), min_size=1, max_size=6), st.booleans())

@@ -241,12 +241,17 @@ def test_after_a_kill_of_the_whole_tree_the_next_start_has_everything(
         kill_all(server)
 
 
-def test_children_end_when_the_supervisor_alone_is_killed(start: Callable[..., RunningServer]) -> None:
+def test_a_start_waits_for_the_workers_of_a_supervisor_that_was_killed(start: Callable[..., RunningServer]) -> None:
     server = start()
     everybody = family(server)
+    worker = child(server, "parley worker 0")
+    worker.suspend()  # one that takes its time to finish
     server.process.kill()
     server.process.wait()
-    start()  # at once, while the old ones are still ending
+    again = start(settings={"PARLEY_LISTEN": server.target}, is_awaited=False)
+    wait_until(lambda: "waiting for workers" in again.text, limit_seconds=20, what="word of the wait")
+    worker.resume()
+    wait_ready(again)
     for process in everybody:
         wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
 

@@ -26,8 +26,7 @@ def test_legal_name_is_kept_in_lower_case_and_then_stays(value):
 def test_name_is_legal_or_refused(value):
     try:
         name = checks.to_username(value)
-    except InvalidRequest as refusal:
-        assert refusal.metadata["field"] == "username"
+    except InvalidRequest:
         return
     assert value.isascii()
     assert 3 <= len(name) <= 32

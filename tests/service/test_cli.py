@@ -74,5 +74,5 @@ def test_without_a_running_server_commands_say_so(tmp_path: Path, arguments: tup
 
 
 def test_the_supervisor_does_not_load_grpc() -> None:
-    code = "import sys, service.supervisor, service.first_screen\nsys.exit('grpc' in sys.modules)"
+    code = "import sys, service.cli, service.supervisor, service.first_screen\nsys.exit('grpc' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,12 @@ from tests.support.servers import RunningServer
 
 
 def mint(
-    server: RunningServer, username: str, *, life_seconds: float = 60.0, audience: str = "parley", issuer: str = "parley"
+    server: RunningServer,
+    username: str,
+    *,
+    life_seconds: float = 60.0,
+    audience: str = "parley",
+    issuer: str = "parley",
 ) -> tuple[str, float]:
     """A token that belongs to no login; gives when it ends, too, in Unix seconds."""
     issuing = TokenIssuer(

@@ -1,0 +1,95 @@
+"""Acks on their way to the database: gathered, the highest counts, and none is lost while the database is away."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from service.delivery.acks import AckWriter
+from storage.errors import Unavailable
+from storage.postgres.database import Database
+from storage.postgres.positions import Ack, Positions
+from tests.support.lanes import add_group
+from tests.support.logs import add_users
+from tests.support.waiting import wait_for
+
+
+@pytest.fixture
+async def db(database: Database) -> Database:
+    """bob is in the group g."""
+    await add_users(database, "bob")
+    await add_group(database, "g", "bob")
+    return database
+
+
+class Flaky(Positions):
+    """Fails so many times first."""
+
+    def __init__(self, database: Database, failures: int = 0) -> None:
+        super().__init__(database)
+        self.failures = failures
+        self.batches: list[int] = []
+
+    async def store_acks(self, acks: Sequence[Ack]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("away")
+        self.batches.append(len(acks))
+        await super().store_acks(acks)
+
+
+async def stored(database: Database) -> dict[tuple[str, str, str], int]:
+    rows = await database.fetch("SELECT username, device_id, conversation_id, acked_seq FROM cursors")
+    return {(row["username"], row["device_id"], row["conversation_id"]): row["acked_seq"] for row in rows}
+
+
+async def test_acks_that_come_together_are_one_batch_and_the_highest_counts(db):
+    positions = Flaky(db)
+    acks = AckWriter(positions)
+    running = asyncio.create_task(acks.run())
+    for seq in (1, 5, 3):
+        acks.note("bob", "phone", "g", seq)
+        acks.note("bob", "tablet", "g", seq + 1)
+    expected = {("bob", "phone", "g"): 5, ("bob", "tablet", "g"): 6}
+
+    async def is_stored() -> bool:
+        return await stored(db) == expected
+
+    await wait_for(is_stored)
+    assert positions.batches == [2]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_could_not_be_written_waits_and_later_acks_count(db):
+    acks = AckWriter(Flaky(db, failures=1))
+    acks.note("bob", "phone", "g", 4)
+    with pytest.raises(Unavailable):
+        await acks.flush()
+    acks.note("bob", "phone", "g", 3)
+    await acks.flush()
+    assert await stored(db) == {("bob", "phone", "g"): 4}
+
+
+async def test_loop_outlives_a_database_that_is_away(db, monkeypatch):
+    monkeypatch.setattr("service.delivery.acks._RETRY_SECONDS", 0.01)
+    acks = AckWriter(Flaky(db, failures=3))
+    running = asyncio.create_task(acks.run())
+    acks.note("bob", "phone", "g", 4)
+
+    async def is_stored() -> bool:
+        return await stored(db) == {("bob", "phone", "g"): 4}
+
+    await wait_for(is_stored)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_many_acks_are_written_in_batches(db):
+    positions = Flaky(db)
+    acks = AckWriter(positions)
+    for number in range(4500):
+        acks.note("bob", f"d{number}", "g", 1)
+    await acks.flush()
+    assert positions.batches == [2000, 2000, 500]
+    assert len(await stored(db)) == 4500

@@ -1,0 +1,233 @@
+"""Live delivery and replay on one or two workers: nothing missing, nothing twice, in order, whatever the bus does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import pytest
+from parley.v1 import message_pb2
+
+from service.delivery import encode, hub
+from service.delivery.session import MAX_BUFFERED_BYTES
+from service.delivery.submission import Submission
+from service.delivery.wire import Item
+from storage.postgres.database import Database
+from storage.postgres.lanes import LaneConnection
+from storage.postgres.members import Members
+from storage.postgres.messages import Messages
+from storage.records import EntryKind, MembershipAction, MembershipChange, Role, Stored
+from tests.support.lanes import add_group, draft
+from tests.support.logs import add_users, send
+from tests.support.waiting import wait_for
+from tests.support.worker import Worker, running_worker
+
+
+@pytest.fixture
+async def db(database: Database) -> Database:
+    await add_users(database, "ann", "bob")
+    await add_group(database, "g", "ann", "bob")
+    return database
+
+
+@pytest.fixture
+async def worker(db: Database, redis_url: str) -> AsyncIterator[Worker]:
+    async with running_worker(db, redis_url, has_bus=False) as running:
+        yield running
+
+
+class NoTicket:
+    """Nobody waits."""
+
+    def settle(self, index: int, outcome: object) -> None: ...
+
+
+async def items(db: Database, first_seq: int, last_seq: int) -> list[Item]:
+    """Entries as another worker's messages on the bus would bring them."""
+    entries = await Messages(db).read_range("g", first_seq, last_seq - first_seq + 1)
+    return [encode.entry_item(entry) for entry in entries]
+
+
+async def fill(db: Database, count: int, *, text: str = "hello") -> None:
+    for _ in range(count):
+        await send(db, "g", "ann", text)
+
+
+async def test_entries_in_any_order_and_twice_come_in_order_and_once(worker, db):
+    reader = await worker.attach("bob")
+    await fill(db, 6)
+    one = {item.seq: item for item in await items(db, 1, 6)}
+    for seqs in ([2], [1, 2], [2, 3], [6, 5], [4], [1, 6]):
+        worker.hub.deliver("g", [one[seq] for seq in seqs])
+    assert reader.seqs("g") == [1, 2, 3, 4, 5, 6]
+    assert worker.hub.gap_read_count == 0
+
+
+async def test_hole_is_read_from_the_log_after_a_moment(worker, db):
+    reader = await worker.attach("bob")
+    await fill(db, 5)
+    worker.hub.deliver("g", await items(db, 4, 5))
+    assert reader.seqs("g") == []
+    await reader.until("g", 1, 2, 3, 4, 5)
+    assert worker.hub.gap_read_count == 1
+
+
+async def test_last_message_that_nobody_published_is_found_by_its_seq(worker, db):
+    reader = await worker.attach("bob")
+    await fill(db, 3)
+    worker.hub.note_last_seq("g", 3)
+    worker.hub.note_last_seq("g", 2)
+    worker.hub.note_last_seq("elsewhere", 9)
+    await reader.until("g", 1, 2, 3)
+    assert list(worker.hub.channels) == ["g"]
+
+
+async def test_long_hole_is_read_in_parts(worker, db):
+    reader = await worker.attach("bob")
+    await db.execute(
+        """INSERT INTO messages (conversation_id, seq, kind, sender, request_id, request_hash, create_time,
+                                 message_number, size_bytes)
+           SELECT 'g', n, 1, 'ann', n::text, '', now(), n, 100 FROM generate_series(1, 1200) n"""
+    )
+    await db.execute("UPDATE conversations SET last_seq = 1200")
+    worker.hub.note_last_seq("g", 1200)
+    await reader.until("g", *range(1, 1201))
+    assert worker.hub.gap_read_count == 3
+
+
+async def test_full_session_lags_and_gets_the_rest_from_memory_or_the_log(worker, db):
+    quick, slow = await worker.attach("ann"), await worker.attach("bob")
+    text = "x" * 100_000
+    for first in range(1, 31, 5):
+        await fill(db, 5, text=text)
+        worker.hub.deliver("g", await items(db, first, first + 4))
+        assert quick.seqs("g")[-1] == first + 4
+        assert slow.session._out_bytes <= MAX_BUFFERED_BYTES + 100_500
+    assert slow.session.lags
+    assert slow.session in worker.hub.channels["g"].lagging
+
+    def read_on() -> bool:
+        slow.read()
+        worker.replayer.nudge(slow.session)
+        return slow.seqs("g") == list(range(1, 31))
+
+    await wait_for(read_on, what="all")
+    await wait_for(lambda: slow.session in worker.hub.channels["g"].live, what="being in step again")
+
+
+async def test_short_lag_is_served_from_memory(worker, db):
+    reader = await worker.attach("bob")
+    await fill(db, 20)
+    worker.hub.deliver("g", await items(db, 1, 20))
+    assert reader.seqs("g")[-1] == 20
+    before = db.statement_count
+    worker.hub.channels["g"].live.discard(reader.session)
+    worker.hub.channels["g"].lagging.add(reader.session)
+    reader.session.fall_behind("g", 15)
+    worker.replayer.nudge(reader.session)
+    await wait_for(lambda: not reader.session.lags)
+    assert reader.seqs("g") == [*range(1, 21), *range(16, 21)]
+    assert db.statement_count == before
+
+
+async def test_stream_that_opens_while_messages_are_stored_has_no_seam(db, redis_url):
+    async with (
+        running_worker(db, redis_url, prefix="seam") as here,
+        running_worker(db, redis_url, prefix="seam") as there,
+    ):
+        lane = LaneConnection(db)
+        is_over = asyncio.Event()
+
+        async def talk() -> int:
+            last = 0
+            while not is_over.is_set():
+                drafts = [draft("g", "ann") for _ in range(3)]
+                answers = await lane.store(drafts)
+                submissions = [
+                    Submission(one, message_pb2.Message(conversation_id="g"), NoTicket(), 0) for one in drafts
+                ]
+                # Published where it was not stored first, every other time, and now and then not at all.
+                worker = there if last % 2 else here
+                if last % 5:
+                    worker.fanout.publish_stored(list(zip(submissions, answers, strict=True)))
+                else:
+                    for one in (here, there):
+                        one.hub.note_last_seq("g", answers[-1].seq)
+                last = answers[-1].seq
+            return last
+
+        talking = asyncio.create_task(talk())
+        readers = []
+        for turn in range(6):
+            reader = await (here if turn % 2 else there).attach("bob", f"d{turn}")
+            await wait_for(lambda reader=reader, turn=turn: len(reader.seqs("g")) > 20 * turn, what="some")
+            readers.append(reader)
+        is_over.set()
+        last = await talking
+        for worker in (here, there):
+            worker.hub.note_last_seq("g", last)
+        for reader in readers:
+            await wait_for(lambda reader=reader: reader.seqs("g")[-1:] == [last], what="the last one")
+            assert reader.seqs("g") == list(range(1, last + 1))
+        lane.discard()
+
+
+async def test_removal_is_applied_at_its_seq_and_before_the_next(worker, db):
+    ann, bob = await worker.attach("ann"), await worker.attach("bob")
+    await fill(db, 1)
+    change = MembershipChange(MembershipAction.REMOVED, ("bob",), Role.GONE)
+    await Members(db).change(
+        "g", "ann", request_id="x", request_hash=b"", usernames=["bob"], decide=lambda standing: [change]
+    )
+    await fill(db, 2)
+    run = await items(db, 1, 4)
+    assert [item.kind for item in run] == [
+        EntryKind.MESSAGE,
+        EntryKind.MEMBERSHIP,
+        EntryKind.MESSAGE,
+        EntryKind.MESSAGE,
+    ]
+    worker.hub.deliver("g", run)
+    assert ann.seqs("g") == [1, 2, 3, 4]
+    assert bob.seqs("g") == [1, 2]
+    # He may ack the removal's own entry, and nothing above.
+    assert worker.hub.delivered_seq("g", bob.session) == 2
+    assert "g" not in bob.session.conversation_ids
+
+
+async def test_deleted_conversation_ends_for_all(worker, db):
+    readers = [await worker.attach(name) for name in ("ann", "bob")]
+    change = MembershipChange(MembershipAction.CONVERSATION_DELETED, (), Role.GONE)
+    await Members(db).change("g", "ann", request_id="x", request_hash=b"", usernames=[], decide=lambda _: [change])
+    worker.hub.deliver("g", await items(db, 1, 1))
+    for reader in readers:
+        assert reader.seqs("g") == [1]
+        assert reader.session.conversation_ids == set()
+    assert worker.hub.channels["g"].idle_since is not None
+
+
+async def test_channels_linger_and_are_dropped_then(worker, db, monkeypatch):
+    reader = await worker.attach("bob")
+    worker.hub.detach(reader.session)
+    assert worker.hub.users == {}
+    assert worker.hub.drop_idle() == []
+    monkeypatch.setattr(hub, "LINGER_SECONDS", -1.0)
+    assert worker.hub.drop_idle() == ["g"]
+    assert worker.hub.channels == {}
+
+
+async def test_stored_batch_is_encoded_once_and_reaches_other_workers(db, redis_url):
+    async with (
+        running_worker(db, redis_url, prefix="fan") as here,
+        running_worker(db, redis_url, prefix="fan") as there,
+    ):
+        readers = [await worker.attach("bob", f"d{nth}") for nth in range(3) for worker in (here, there)]
+        now = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
+        stored = []
+        for seq in range(1, 101):
+            message = message_pb2.Message(conversation_id="g", text=f"text {seq}")
+            stored.append((Submission(draft("g", "ann"), message, NoTicket(), 0), Stored(0, seq, now)))
+        here.fanout.publish_stored(stored)
+        for reader in readers:
+            await reader.until("g", *range(1, 101))
+        assert here.fanout.encoded_count == 100
+        assert here.bus.dropped_count == 0
