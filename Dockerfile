@@ -1,7 +1,7 @@
 # An image of the server, with its embedded PostgreSQL and Valkey for when no URLs are given.
 #
 #   docker build --build-arg PARLEY_COMMIT=$(git rev-parse HEAD) -t parley .
-#   docker run --init -p 50051:50051 -v parley:/var/lib/parley -e PARLEY_TLS_ALLOW_PLAINTEXT=true parley
+#   docker run --init --stop-timeout 20 -p 50051:50051 -v parley:/var/lib/parley -e PARLEY_TLS_ALLOW_PLAINTEXT=true parley
 #
 # In a container the server listens beyond loopback, so it wants TLS files (PARLEY_TLS_CERTIFICATE_FILE,
 # PARLEY_TLS_KEY_FILE), or the word above that a proxy ends TLS. Databases of your own: PARLEY_DATABASE_URL,

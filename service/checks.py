@@ -4,6 +4,7 @@ Conversation ids: a direct one is its two user names, sorted, with a colon betwe
 """
 
 import re
+import unicodedata
 
 from service.errors import InvalidRequest
 
@@ -16,6 +17,9 @@ _USERNAME_RULE = "must be 3 to 32 of a-z 0-9 _ . -, beginning with a letter or d
 _GROUP_ID = re.compile(r"[a-z0-9]{1,64}")
 _DEVICE_ID = re.compile(r"[!-~]{0,64}")
 _NUL = "\0"
+_NOT_IN_LINES = {"Cc", "Zl", "Zp"}
+# They make what follows read backwards; marks that languages need (U+200E, U+200F, U+061C) are not among them.
+_DIRECTION_OVERRIDES = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def to_username(value: str, field: str = "username") -> str:
@@ -78,6 +82,16 @@ def to_text(value: str, field: str, *, max_bytes: int, min_bytes: int = 0) -> st
     if _NUL in value:
         raise InvalidRequest(field, "must not contain NUL characters")
     return value
+
+
+def to_line(value: str, field: str, *, max_bytes: int, min_bytes: int = 0) -> str:
+    """Returns a text for one line that people read: without control characters, line ends and direction overrides."""
+    text = to_text(value, field, max_bytes=max_bytes, min_bytes=min_bytes)
+    if not text.isascii() or not text.isprintable():
+        for character in text:
+            if unicodedata.category(character) in _NOT_IN_LINES or character in _DIRECTION_OVERRIDES:
+                raise InvalidRequest(field, "must be one line without control characters")
+    return text
 
 
 def to_page_size(value: int, field: str, *, default: int, maximum: int) -> int:

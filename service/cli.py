@@ -13,7 +13,6 @@ import typer
 
 from service.cli_accounts import token_command, user_commands
 from service.cli_options import ConfigOption, DataDirOption, fail
-from service.lean import load_structlog
 
 _HELP = """A gRPC-first streaming chat service.
 
@@ -70,7 +69,6 @@ def serve(
 
     first = WorkerProcess(0)
     first.spawn()  # it loads its modules while this process loads its own
-    load_structlog()
     from service.loading import ConfigError
     from service.preparation import StartError
     from service.supervisor import serve as supervise

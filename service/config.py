@@ -121,7 +121,7 @@ class AuthSettings(_Node):
         default=20, description="Password attempts on one account, per worker, before RATE_LIMITED."
     )
     attempts_per_minute_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=6000,
+        default=1200,
         description="Password attempts and registrations from one address, per worker, before RATE_LIMITED.",
     )
     password_threads: Annotated[int, Field(ge=1, le=32)] = Field(default=2, description="Threads that hash passwords.")
@@ -139,8 +139,9 @@ class LimitSettings(_Node):
     max_streams: Annotated[int, Field(ge=1)] = Field(default=20_000, description="Open streams, per worker.")
     max_members: Annotated[int, Field(ge=2)] = Field(default=20_000, description="Members of a group.")
     max_devices: Annotated[int, Field(ge=1)] = Field(default=100, description="Devices of a user that keep positions.")
-    max_queued_messages: Annotated[int, Field(ge=1)] = Field(
-        default=20_000, description="Messages that wait to be stored, per worker; more are refused with OVERLOADED."
+    max_queued_messages: Annotated[int, Field(ge=2000)] = Field(
+        default=20_000,
+        description="Messages that wait to be stored, per worker, a quarter of one sender; more are refused with OVERLOADED.",
     )
 
 

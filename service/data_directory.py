@@ -51,7 +51,7 @@ def hold_data_directory(path: Path) -> Iterator[DataDirectory]:
         os.listdir(path)  # noqa: PTH208 # says whether it can be read
         descriptor = os.open(path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise DataDirectoryError(f"can't use the data directory {path}: {error.strerror}") from None
+        raise _unusable(path, error) from None
     try:
         _lock(path, descriptor)
         _wait_for_workers(path)
@@ -97,7 +97,10 @@ def _lock(path: Path, descriptor: int) -> None:
 
 
 def _wait_for_workers(path: Path) -> None:
-    descriptor = os.open(path / _WORKERS_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path / _WORKERS_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unusable(path, error) from None
     try:
         if _lock_within(descriptor, 0.0):
             return
@@ -106,6 +109,10 @@ def _wait_for_workers(path: Path) -> None:
             raise DataDirectoryError(f"workers of an earlier server still use the data directory {path}")
     finally:
         os.close(descriptor)
+
+
+def _unusable(path: Path, error: OSError) -> DataDirectoryError:
+    return DataDirectoryError(f"can't use the data directory {path}: {error.strerror}")
 
 
 def _lock_within(descriptor: int, seconds: float) -> bool:

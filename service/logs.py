@@ -50,47 +50,47 @@ def configure(settings: LogSettings, *, process: str, stream: TextIO | None = No
     stream = sys.stderr if stream is None else stream
     on_terminal = stream.isatty()
     as_console = settings.format == "console" or (settings.format == "auto" and on_terminal)
-
-    def add_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        event["process"] = process
-        return event
-
-    shared: list[Processor] = [
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="%H:%M:%S" if as_console else "iso", utc=not as_console),
-        add_process,
-        _add_call_id,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-    ]
-    renderer: list[Processor]
-    if as_console:
-        renderer = [
-            structlog.processors.format_exc_info,
-            scrub,
-            structlog.dev.ConsoleRenderer(colors=on_terminal),
-        ]
-    else:
-        renderer = [structlog.processors.format_exc_info, scrub, structlog.processors.JSONRenderer(ensure_ascii=False)]
     level = getattr(logging, settings.level.upper())
+    before, after = _processors(process, as_console=as_console, with_colors=on_terminal)
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
-        )
-    )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=after))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     # Its debug lines say which selector runs; its slow-callback ones are for developers of it.
     logging.getLogger("asyncio").setLevel(max(level, logging.INFO))
     logging.captureWarnings(True)
+
+
+def _processors(process: str, *, as_console: bool, with_colors: bool) -> tuple[list[Processor], list[Processor]]:
+    """Returns what adds to a line where it is written, and what makes text of it."""
+
+    def add_process(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+        event["process"] = process
+        return event
+
+    before: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if as_console else "iso", utc=not as_console),
+        add_process,
+        _add_call_id,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+    ]
+    last: Processor = structlog.processors.JSONRenderer(ensure_ascii=False)
+    if as_console:
+        last = structlog.dev.ConsoleRenderer(colors=with_colors)
+    return before, [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        structlog.processors.format_exc_info,
+        scrub,
+        last,
+    ]
 
 
 def scrub(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

@@ -302,6 +302,7 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
         Job("revocations", 5.0, auth.reader.poll),
         Job("keys file", 5.0, follow_keys_file),
         Job("idle channels", 5.0, delivery.attendants.drop_idle),
+        Job("watched presence", 30.0, delivery.presence.recheck),
         Job("unwatched presence", 15.0, delivery.presence.drop_unwatched),
         Job("purge feed", 30.0, stores.feed.purge),
         Job("purge accounts", 600.0, lambda: stores.accounts.purge(datetime.now(UTC))),

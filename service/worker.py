@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
-from service.lean import load_structlog
 from service.worker_process import BEAT, READY
 
 if TYPE_CHECKING:
@@ -55,8 +54,7 @@ def main(index: int, beats: int) -> int:
 
 def _load_early() -> None:
     """Loads what takes long while the supervisor still prepares; not grpc, which comes after logging is set up."""
-    load_structlog()
-    for name in ("uvloop", "redis.asyncio", "asyncpg", "jwt", "argon2", "service.config"):
+    for name in ("uvloop", "structlog", "redis.asyncio", "asyncpg", "jwt", "argon2", "service.config"):
         import_module(name)
 
 

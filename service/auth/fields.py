@@ -6,7 +6,7 @@ Pure; every refusal is InvalidRequest.
 import re
 from urllib.parse import urlsplit
 
-from service.checks import to_text
+from service.checks import to_line, to_text
 from service.errors import InvalidRequest
 
 MAX_DISPLAY_NAME_BYTES = 128
@@ -20,7 +20,7 @@ _URI = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+", re.IGNOREC
 
 def to_display_name(value: str, field: str = "display_name") -> str:
     """Returns the name to show; "" stays."""
-    return to_text(value, field, max_bytes=MAX_DISPLAY_NAME_BYTES)
+    return to_line(value, field, max_bytes=MAX_DISPLAY_NAME_BYTES)
 
 
 def to_avatar_uri(value: str, field: str = "avatar_uri") -> str:

@@ -62,7 +62,7 @@ def from_role(value: int, field: str, *, default: Role | None = None) -> Role:
 
 def from_title(value: str) -> str:
     """Returns a title that fits."""
-    return checks.to_text(value, "title", max_bytes=MAX_TITLE_BYTES)
+    return checks.to_line(value, "title", max_bytes=MAX_TITLE_BYTES)
 
 
 def from_members(values: Sequence[str], *, min_count: int = 1) -> list[str]:

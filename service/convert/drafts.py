@@ -125,7 +125,7 @@ def _check_data(request: message_pb2.SendRequest) -> None:
         raise InvalidRequest("content_type", "must say what data is, for example application/octet-stream")
     if not request.data:
         raise InvalidRequest("data", "must not be empty when content_type is given")
-    checks.to_text(request.content_type, "content_type", max_bytes=128)
+    checks.to_line(request.content_type, "content_type", max_bytes=128)
 
 
 def _to_extras(request: message_pb2.SendRequest, message: message_pb2.Message) -> dict[str, Any]:
@@ -153,9 +153,9 @@ def _to_extras(request: message_pb2.SendRequest, message: message_pb2.Message) -
 
 def _to_attachment(item: message_pb2.Attachment, index: int) -> dict[str, Any]:
     field = f"attachments[{index}]"
-    checks.to_text(item.uri, f"{field}.uri", max_bytes=2048, min_bytes=1)
-    checks.to_text(item.media_type, f"{field}.media_type", max_bytes=128)
-    checks.to_text(item.name, f"{field}.name", max_bytes=256)
+    checks.to_line(item.uri, f"{field}.uri", max_bytes=2048, min_bytes=1)
+    checks.to_line(item.media_type, f"{field}.media_type", max_bytes=128)
+    checks.to_line(item.name, f"{field}.name", max_bytes=256)
     if item.size_bytes < 0:
         raise InvalidRequest(f"{field}.size_bytes", "must not be negative")
     return {"uri": item.uri, "media_type": item.media_type, "size_bytes": item.size_bytes, "name": item.name}

@@ -149,12 +149,26 @@ class PresenceTracker:
 
     def _unwatch(self, session: Session) -> None:
         for name in self._watched.get(session, ()):
-            watchers = self._watchers.get(name)
-            if watchers is not None:
-                watchers.discard(session)
-                if not watchers:
-                    del self._watchers[name]
-                    self._known.pop(name, None)
+            self._stop_watching(session, name)
+
+    def _stop_watching(self, session: Session, name: str) -> None:
+        watchers = self._watchers.get(name)
+        if watchers is not None:
+            watchers.discard(session)
+            if not watchers:
+                del self._watchers[name]
+                self._known.pop(name, None)
+
+    async def recheck(self) -> None:
+        """Ends watches of users who share no conversation with their watcher any more; one statement a watcher."""
+        for session, names in list(self._watched.items()):
+            others = [name for name in names if name != session.username]
+            if not others:
+                continue
+            gone = set(others) - await self._shared_with(session.username, others)
+            for name in gone & self._watched.get(session, set()):
+                self._watched[session].discard(name)
+                self._stop_watching(session, name)
 
     async def drop_unwatched(self) -> None:
         """Ends the subscriptions to users whom nobody here watches any more."""

@@ -14,6 +14,7 @@ import structlog
 
 from service import errors
 from service.checks import direct_members
+from service.delivery.budget import Budget
 from service.delivery.lane import Lane
 from service.delivery.submission import Submission
 from storage.postgres.lanes import LaneConnection
@@ -59,13 +60,17 @@ class Writer:
         self._announce = announce
         self._ensure_direct = ensure_direct
         self._announce_members = announce_members
-        self._max_queued = max_queued
+        self._budget = Budget(max_queued)
         self._lanes = [Lane(self, connect(_LANE_LOCK_MS)) for _ in range(lane_count)]
         self._sidings: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._emptied = asyncio.Event()
-        self.queued_count = 0
+
+    @property
+    def queued_count(self) -> int:
+        """How many messages wait."""
+        return self._budget.count
 
     def start(self) -> None:
         """Starts the lanes."""
@@ -92,15 +97,13 @@ class Writer:
         """Takes messages; their tickets hear of them after their commit or refusal.
 
         Raises:
-            Overloaded: too many wait already; none of these is taken.
+            Overloaded: too much waits already, in all or of their sender; none of these is taken.
             ShuttingDown: the server is on its way out.
         """
         if self._is_closing:
             raise errors.ShuttingDown
-        if self.queued_count + len(submissions) > self._max_queued:
-            raise errors.Overloaded("messages waiting to be stored")
+        self._budget.take(submissions)
         now = asyncio.get_running_loop().time()
-        self.queued_count += len(submissions)
         for submission in submissions:
             submission.submit_time = now
             self._lane_of(submission.draft.conversation_id).put(submission)
@@ -110,7 +113,7 @@ class Writer:
         if submission.is_settled:
             return
         submission.is_settled = True
-        self.queued_count -= 1
+        self._budget.give_back(submission)
         if self._is_closing and not self.queued_count:
             self._emptied.set()
         submission.ticket.settle(submission.index, outcome)

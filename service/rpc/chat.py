@@ -125,10 +125,10 @@ class _ChatStream:
         """Reads frames until the client's half-close; a refused frame is answered, and the stream goes on."""
         deadline = asyncio.get_running_loop().time() + HELLO_SECONDS
         while True:
-            while not self._session.may_read:
-                self._room.clear()
-                await self._room.wait()
             async with asyncio.timeout_at(None if self._frames.is_open else deadline):
+                while not self._session.may_read:
+                    self._room.clear()
+                    await self._room.wait()
                 data = await self._context.read()
             if self._session.ending is not None:
                 return  # nothing of a login that has ended takes effect, even while its stream can't be closed

@@ -30,8 +30,9 @@ MAX_HELLO_POSITIONS = 10_000
 MAX_POSITIONS = 1_000
 MIN_HEARTBEAT_SECONDS = 1.0
 MAX_HEARTBEAT_SECONDS = 600.0
-# The same typing state of a stream in one conversation goes out at most this often.
-_TYPING_SECONDS = 1.0
+# Typing frames of a stream that go out; more are dropped without a word.
+_TYPING_PER_SECOND = 5.0
+_TYPING_BURST = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,8 @@ class FrameHandlers:
         self._parts = parts
         self._stream = stream
         self._session = stream.session
-        self._typed: dict[str, tuple[float, bool]] = {}
+        self._typing_tokens = _TYPING_BURST
+        self._typed_time = 0.0
         self.heartbeat_seconds: float | None = None
         self.is_open = False
 
@@ -212,13 +214,21 @@ class FrameHandlers:
         if conversation_id not in self._session.conversation_ids:
             raise errors.ConversationNotFound(conversation_id)
         now = asyncio.get_running_loop().time()
-        last_time, was_active = self._typed.get(conversation_id, (0.0, False))
-        if was_active == frame.active and now - last_time < _TYPING_SECONDS:
-            return
-        self._typed[conversation_id] = (now, frame.active)
+        if not self._may_type(now):
+            return  # readers let a state lapse by themselves
         self._parts.fanout.publish_typing(
             conversation_id, self._session.username, is_active=frame.active, origin=self._session.session_id
         )
+
+    def _may_type(self, now: float) -> bool:
+        """Takes from this stream's bucket of typing frames, if there is something in it."""
+        since_seconds = now - self._typed_time
+        self._typing_tokens = min(_TYPING_BURST, self._typing_tokens + since_seconds * _TYPING_PER_SECOND)
+        self._typed_time = now
+        if self._typing_tokens < 1:
+            return False
+        self._typing_tokens -= 1
+        return True
 
     def _authenticate(self, frame: chat_pb2.Authenticate) -> None:
         principal = self._parts.authenticator.verify(frame.access_token)
@@ -245,4 +255,8 @@ def _to_position(position: chat_pb2.Position) -> tuple[str, int]:
 def _to_positions(positions: Collection[chat_pb2.Position]) -> list[tuple[str, int]]:
     if not 1 <= len(positions) <= MAX_POSITIONS:
         raise errors.InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements, not {len(positions)}")
-    return [_to_position(position) for position in positions]
+    highest: dict[str, int] = {}
+    for position in positions:
+        conversation_id, seq = _to_position(position)
+        highest[conversation_id] = max(seq, highest.get(conversation_id, 0))
+    return list(highest.items())

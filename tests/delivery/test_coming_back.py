@@ -1,4 +1,4 @@
-"""Who was removed and comes back, or is put somewhere while a hello is under way: nothing leaks, is lost or comes twice."""
+"""Who was removed and comes back, or is put somewhere while saying hello: nothing leaks, is lost or comes twice."""
 
 from collections.abc import Sequence
 

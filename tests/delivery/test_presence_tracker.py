@@ -133,3 +133,18 @@ async def test_stream_that_ends_leaves_nothing_behind(worker):
         worker.presence._known,
     ):
         assert not kept
+
+
+async def test_watch_ends_when_nothing_is_shared_any_more(worker, db):
+    await add_users(db, "fay", "gus")
+    await Conversations(db).ensure_direct("fay:gus")
+    fay, gus = Session(1, "fay", "d"), Session(2, "gus", "d")
+    await worker.presence.watch(fay, ["gus"], 7)
+    assert events(fay) == [("gus", OFFLINE, 7)]
+    await worker.presence.recheck()
+    await worker.presence.arrive(gus)
+    assert events(fay) == [("gus", ONLINE, 0)]
+    await db.execute("UPDATE members SET role = 0 WHERE conversation_id = 'fay:gus' AND username = 'gus'")
+    await worker.presence.recheck()
+    await worker.presence.depart(gus)
+    assert events(fay) == []

@@ -221,7 +221,7 @@ async def test_order_holds_when_a_halved_batch_meets_a_locked_conversation(db):
 
 
 async def test_full_queue_refuses_a_frame_whole_and_at_once(db):
-    async with desk(db, max_queued=3) as at:
+    async with desk(db, max_queued=12) as at:  # a sender may hold a quarter
         async with locked(db, "g"):
             first = at.submit(draft("g", "ann"), draft("g", "ann"))
             with pytest.raises(errors.Overloaded):

@@ -9,12 +9,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import psutil
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from parley.v1 import account_pb2, chat_service_pb2_grpc, message_pb2
 
 from tests.support import ordinary
@@ -179,8 +183,16 @@ def test_what_dies_is_started_again(running: RunningServer, name: str) -> None:
     victim = child(running, name)
     victim.kill()
     assert replaced(running, victim, name)
-    wait_until(lambda: run("health", "--listen", running.target).returncode == 0, limit_seconds=20, what="health")
-    assert send(running.target, f"after {name}").message.seq > 0
+
+    def sends_again() -> bool:
+        try:
+            return send(running.target, f"after {name}").message.seq > 0
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:  # the one answer that says: try again
+                raise
+            return False
+
+    wait_until(sends_again, limit_seconds=20, what="a send that is accepted")
 
 
 def test_a_worker_that_stalls_is_killed_and_started_again(running: RunningServer) -> None:
@@ -246,11 +258,13 @@ def test_a_start_waits_for_the_workers_of_a_supervisor_that_was_killed(start: Ca
     everybody = family(server)
     worker = child(server, "parley worker 0")
     worker.suspend()  # one that takes its time to finish
-    server.process.kill()
-    server.process.wait()
-    again = start(settings={"PARLEY_LISTEN": server.target}, is_awaited=False)
-    wait_until(lambda: "waiting for workers" in again.text, limit_seconds=20, what="word of the wait")
-    worker.resume()
+    try:
+        server.process.kill()
+        server.process.wait()
+        again = start(settings={"PARLEY_LISTEN": server.target}, is_awaited=False)
+        wait_until(lambda: "waiting for workers" in again.text, limit_seconds=20, what="word of the wait")
+    finally:
+        worker.resume()
     wait_ready(again)
     for process in everybody:
         wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
@@ -286,6 +300,37 @@ def test_plaintext_beyond_loopback_needs_a_setting(directory: Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "TLS is not set up" in done.stderr
     assert not (directory / "d").exists()
+
+
+def test_health_finds_a_server_with_tls_on_any_port(directory: Path, start: Callable[..., RunningServer]) -> None:
+    certificate, key = make_certificate(directory)
+    settings = {"PARLEY_TLS_CERTIFICATE_FILE": str(certificate), "PARLEY_TLS_KEY_FILE": str(key)}
+    server = start(settings=settings | {"PARLEY_LISTEN": "0.0.0.0:0"})
+    port = server.target.rpartition(":")[2]
+    done = run("health", "--data-dir", str(directory / "d"), "--listen", "0.0.0.0:0", **settings)
+    assert (done.stdout, done.stderr) == (f"127.0.0.1:{port} SERVING\n", "")
+    plain = run("health", "--listen", f"127.0.0.1:{port}")
+    assert (plain.returncode, plain.stdout) == (1, "")
+
+
+def make_certificate(directory: Path) -> tuple[Path, Path]:
+    """Makes a certificate of its own for a name that this machine does not have."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "chat.example")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("chat.example")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "certificate.pem", directory / "key.pem"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return paths
 
 
 def test_health_without_a_server_fails_with_a_line() -> None:

@@ -16,6 +16,7 @@ from service.hashes import RequestHasher
 HASHER = RequestHasher(b"key")
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
+lines = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=20)
 requests = st.builds(
     message_pb2.SendRequest,
     conversation_id=st.just("alice:bob"),
@@ -23,7 +24,7 @@ requests = st.builds(
     reply_to_seq=st.integers(0, 9),
     attributes=st.dictionaries(texts, texts, max_size=3),
     mentions=st.lists(st.sampled_from(["alice", "bob", "Cid"]), max_size=3),
-    attachments=st.lists(st.builds(message_pb2.Attachment, uri=texts, size_bytes=st.integers(0, 9)), max_size=2),
+    attachments=st.lists(st.builds(message_pb2.Attachment, uri=lines, size_bytes=st.integers(0, 9)), max_size=2),
 )
 
 

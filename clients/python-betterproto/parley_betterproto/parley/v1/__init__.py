@@ -334,7 +334,9 @@ class RegisterRequest(betterproto.Message):
     """
 
     display_name: str = betterproto.string_field(3)
-    """The name to show; up to 128 bytes. Empty: none."""
+    """
+    The name to show: one line of up to 128 bytes, without control characters. Empty: none.
+    """
 
     device_id: str = betterproto.string_field(4)
     """
@@ -501,7 +503,7 @@ class UpdateUserRequest(betterproto.Message):
 
     display_name: Optional[str] = betterproto.string_field(1, optional=True)
     """
-    The name to show, up to 128 bytes; empty clears it. Not given: unchanged.
+    The name to show: one line of up to 128 bytes, without control characters; empty clears it. Not given: unchanged.
     """
 
     avatar_uri: Optional[str] = betterproto.string_field(2, optional=True)
@@ -659,7 +661,9 @@ class MembershipChange(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class Attachment(betterproto.Message):
-    """A file by reference; Parley does not fetch it."""
+    """
+    A file by reference; Parley does not fetch it. None of its texts may hold control characters.
+    """
 
     uri: str = betterproto.string_field(1)
     """Where it is; 1 to 2,048 bytes."""
@@ -690,7 +694,8 @@ class SendRequest(betterproto.Message):
 
     text: str = betterproto.string_field(2)
     """
-    Up to 16,384 bytes, else MESSAGE_TOO_LARGE. May be empty only with data or attachments.
+    Up to 16,384 bytes, else MESSAGE_TOO_LARGE. Control characters other than NUL are kept: who shows a text makes them
+     harmless. May be empty only with data or attachments.
     """
 
     request_id: str = betterproto.string_field(3)
@@ -1270,7 +1275,9 @@ class CreateConversationRequest(betterproto.Message):
     """
 
     title: str = betterproto.string_field(1)
-    """The name to show; 0 to 256 bytes."""
+    """
+    The name to show: one line of 0 to 256 bytes, without control characters.
+    """
 
     members: List[str] = betterproto.string_field(2)
     """
@@ -1356,7 +1363,9 @@ class UpdateConversationRequest(betterproto.Message):
     """Which; DIRECT_CONVERSATION for a direct one."""
 
     title: Optional[str] = betterproto.string_field(2, optional=True)
-    """The name to show, 0 to 256 bytes. Not given: unchanged."""
+    """
+    The name to show: one line of 0 to 256 bytes, without control characters. Not given: unchanged.
+    """
 
     history_visible: Optional[bool] = betterproto.bool_field(3, optional=True)
     """

@@ -1,0 +1,48 @@
+"""What may wait to be stored: in all, and of one sender."""
+
+import pytest
+from parley.v1 import message_pb2
+
+from service.delivery.budget import Budget
+from service.delivery.submission import Submission
+from service.errors import Overloaded
+from service.rpc.messages import CallTicket
+from storage.records import Draft
+
+
+async def waiting(sender: str, count: int, size_bytes: int = 10) -> list[Submission]:
+    draft = Draft("g", sender, "r", b"", size_bytes)
+    return [Submission(draft, message_pb2.Message(), CallTicket(1), 0) for _ in range(count)]
+
+
+async def test_sender_may_hold_a_quarter_of_the_messages_and_the_others_go_on():
+    budget = Budget(40)
+    budget.take(await waiting("ann", 10))
+    with pytest.raises(Overloaded, match="of yours"):
+        budget.take(await waiting("ann", 1))
+    budget.take(await waiting("bob", 10))
+    assert budget.count == 20
+
+
+async def test_bytes_are_bounded_for_one_and_for_all():
+    budget = Budget(1000, max_bytes=400)
+    with pytest.raises(Overloaded, match="of yours"):
+        budget.take(await waiting("ann", 2, size_bytes=51))
+    for sender in ("ann", "bob", "cid", "dan"):
+        budget.take(await waiting(sender, 1, size_bytes=100))
+    with pytest.raises(Overloaded, match="messages waiting"):
+        budget.take(await waiting("eve", 1, size_bytes=1))
+
+
+async def test_refused_messages_leave_no_trace_and_given_back_ones_make_room():
+    budget = Budget(8)
+    mixed = await waiting("ann", 2) + await waiting("bob", 3)
+    with pytest.raises(Overloaded):
+        budget.take(mixed)
+    assert budget.count == 0
+    taken = mixed[:4]
+    budget.take(taken)
+    for submission in taken:
+        budget.give_back(submission)
+    budget.take(taken)
+    assert budget.count == 4
