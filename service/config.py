@@ -141,7 +141,8 @@ class LimitSettings(_Node):
     max_devices: Annotated[int, Field(ge=1)] = Field(default=100, description="Devices of a user that keep positions.")
     max_queued_messages: Annotated[int, Field(ge=2000)] = Field(
         default=20_000,
-        description="Messages that wait to be stored, per worker, a quarter of one sender; more are refused with OVERLOADED.",
+        description="Messages that wait to be stored, per worker, a quarter of one sender; "
+        "more are refused with OVERLOADED.",
     )
 
 

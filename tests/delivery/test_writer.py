@@ -65,7 +65,7 @@ async def desk(
     database: Database,
     *,
     lanes: int = 1,
-    max_queued: int = 2000,
+    max_queued: int = 20_000,
     connect: Callable[[int], LaneConnection] | None = None,
 ) -> AsyncIterator[Desk]:
     conversations = Conversations(database)
