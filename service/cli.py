@@ -23,6 +23,7 @@ that PARLEY_CONFIG names, from PARLEY_* variables, and from flags, the later ove
 app = typer.Typer(
     help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
+keys_commands = typer.Typer(help="Look after the signing keys.", no_args_is_help=True)
 
 
 def main() -> None:
@@ -131,6 +132,24 @@ def config(
         fail(str(error))
 
 
+@keys_commands.command("rotate")
+def rotate_keys(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+    """Add a signing key, which signs from now on; the older ones go on verifying until they are taken out of the file.
+
+    Running servers follow the file within seconds. With several nodes, copy the file to all of them.
+    """
+    from service.auth.key_ring import KeysError
+    from service.auth.keys import add_key
+    from service.loading import ConfigError, load
+    from service.preparation import keys_path
+
+    try:
+        path = keys_path(load({"data_dir": data_dir}, config_file=config).settings)
+        typer.echo(f"{add_key(path)} signs from now on ({path})")
+    except (ConfigError, KeysError) as error:
+        fail(str(error))
+
+
 @app.command()
 def health(
     listen: Annotated[
@@ -152,4 +171,5 @@ def health(
 
 
 app.add_typer(user_commands, name="user")
+app.add_typer(keys_commands, name="keys")
 app.command("token")(token_command)

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,11 @@ class DataDirectory:
 
 
 @contextmanager
-def hold_data_directory(path: Path) -> Iterator[DataDirectory]:
+def hold_data_directory(path: Path, check: Callable[[], None]) -> Iterator[DataDirectory]:
     """Makes the directory where it is missing, and locks it.
+
+    Args:
+        check: called while it waits; raises to end that.
 
     Raises:
         DataDirectoryError: another server has it, or it can't be read and written.
@@ -53,8 +56,8 @@ def hold_data_directory(path: Path) -> Iterator[DataDirectory]:
     except OSError as error:
         raise _unusable(path, error) from None
     try:
-        _lock(path, descriptor)
-        _wait_for_workers(path)
+        _lock(path, descriptor, check)
+        _wait_for_workers(path, check)
         yield DataDirectory(path, descriptor)
     finally:
         os.close(descriptor)
@@ -86,9 +89,9 @@ def mark_worker(path: Path) -> int:
     return descriptor
 
 
-def _lock(path: Path, descriptor: int) -> None:
+def _lock(path: Path, descriptor: int, check: Callable[[], None]) -> None:
     # `find_server` holds the lock for a moment too.
-    if not _lock_within(descriptor, _LOOK_SECONDS):
+    if not _lock_within(descriptor, _LOOK_SECONDS, check):
         server = find_server(path) or {}
         raise DataDirectoryError(
             f"another server (process {server.get('pid', 'unknown')}) runs on the data directory {path};"
@@ -96,16 +99,16 @@ def _lock(path: Path, descriptor: int) -> None:
         )
 
 
-def _wait_for_workers(path: Path) -> None:
+def _wait_for_workers(path: Path, check: Callable[[], None]) -> None:
     try:
         descriptor = os.open(path / _WORKERS_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _unusable(path, error) from None
     try:
-        if _lock_within(descriptor, 0.0):
+        if _lock_within(descriptor, 0.0, check):
             return
         _log.warning("waiting for workers of an earlier server, which was killed, to finish")
-        if not _lock_within(descriptor, _DRAIN_SECONDS):
+        if not _lock_within(descriptor, _DRAIN_SECONDS, check):
             raise DataDirectoryError(f"workers of an earlier server still use the data directory {path}")
     finally:
         os.close(descriptor)
@@ -115,9 +118,10 @@ def _unusable(path: Path, error: OSError) -> DataDirectoryError:
     return DataDirectoryError(f"can't use the data directory {path}: {error.strerror}")
 
 
-def _lock_within(descriptor: int, seconds: float) -> bool:
+def _lock_within(descriptor: int, seconds: float, check: Callable[[], None]) -> bool:
     deadline = time.monotonic() + seconds
     while True:
+        check()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -5,6 +5,7 @@ Each raises StartError with one line for the operator.
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -53,8 +54,12 @@ def check_transport(settings: Settings) -> None:
     )
 
 
-def start_embedded(settings: Settings, stack: ExitStack) -> list[EmbeddedServer]:
-    """Starts the embedded servers that stand in for URLs; their stop is pushed on the stack, PostgreSQL's last."""
+def start_embedded(settings: Settings, stack: ExitStack, check: Callable[[], None]) -> list[EmbeddedServer]:
+    """Starts the embedded servers that stand in for URLs; their stop is pushed on the stack, PostgreSQL's last.
+
+    Args:
+        check: called while it waits; raises to end that.
+    """
     servers: list[EmbeddedServer] = []
     if settings.database.url is None:
         servers.append(EmbeddedPostgres(settings.data_dir))
@@ -64,9 +69,10 @@ def start_embedded(settings: Settings, stack: ExitStack) -> list[EmbeddedServer]
         for server in servers:
             stack.callback(server.stop)
         for server in reversed(servers):  # Valkey comes up while a first PostgreSQL makes its cluster
+            check()
             server.spawn()
         for server in servers:
-            server.wait()
+            server.wait(check=check)
     except EmbeddedError as error:
         raise StartError(str(error)) from None
     return servers
@@ -103,13 +109,18 @@ def ensure_keys(settings: Settings) -> None:
         raise StartError(str(error)) from None
 
 
-def bring_up_to_date(settings: Settings) -> list[str]:
-    """Runs the migrations that are missing, and returns their names; waits a while for a database that is starting."""
+def bring_up_to_date(settings: Settings, check: Callable[[], None] = lambda: None) -> list[str]:
+    """Runs the migrations that are missing, and returns their names; waits a while for a database that is starting.
+
+    Args:
+        check: called while it waits; raises to end that.
+    """
     assert settings.database.url is not None
     url = settings.database.url.get_secret_value()
     deadline = time.monotonic() + _DATABASE_SECONDS
     has_waited = False
     while True:
+        check()
         try:
             return asyncio.run(migrate(url, schema=settings.database.db_schema))
         except Unavailable as error:

@@ -1,4 +1,7 @@
-"""The supervisor's one place for signals: they raise while it starts, and are counted once it runs."""
+"""The supervisor's one place for signals: they are counted, and whoever works or waits looks at the count.
+
+Nothing is raised out of a handler: it would come up anywhere, also where Python has to swallow it.
+"""
 
 import contextlib
 import os
@@ -9,7 +12,7 @@ from typing import Self
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class StopRequested(BaseException):
+class StopRequested(Exception):
     """A signal asked to stop while the server was still starting."""
 
 
@@ -24,7 +27,6 @@ class Signals:
     def __init__(self) -> None:
         self.stop_count = 0
         self.wakeup, self._wakeup_write = os.pipe()
-        self._is_starting = True
 
     def __enter__(self) -> Self:
         os.set_blocking(self.wakeup, False)
@@ -42,9 +44,10 @@ class Signals:
         os.close(self.wakeup)
         os.close(self._wakeup_write)
 
-    def count_only(self) -> None:
-        """From now on signals interrupt nothing; who waits looks at `stop_count`."""
-        self._is_starting = False
+    def check(self) -> None:
+        """Raises StopRequested if a signal asked to stop."""
+        if self.stop_count:
+            raise StopRequested
 
     def drain(self) -> None:
         """Empties `wakeup`."""
@@ -53,6 +56,3 @@ class Signals:
 
     def _on_stop(self, _: int, __: FrameType | None) -> None:
         self.stop_count += 1
-        if self._is_starting:
-            self._is_starting = False  # what cleans up must not be interrupted again
-            raise StopRequested

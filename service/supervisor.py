@@ -56,16 +56,16 @@ def serve(flags: Mapping[str, object], config_file: Path | None, first: WorkerPr
         logs.configure(settings.log, process="serve")
         preparation.check_transport(settings)
         try:
-            directory = stack.enter_context(hold_data_directory(settings.data_dir))
+            directory = stack.enter_context(hold_data_directory(settings.data_dir, signals.check))
             listen = stack.enter_context(hold_address(settings.listen))
         except (AddressError, DataDirectoryError) as error:
             raise StartError(str(error)) from None
         directory.publish(listen)
         preparation.ensure_keys(settings)
-        servers = preparation.start_embedded(settings, stack)
+        servers = preparation.start_embedded(settings, stack, signals.check)
         settings = preparation.resolve(settings, listen=listen, servers=servers)
-        preparation.bring_up_to_date(settings)
-        signals.count_only()
+        preparation.bring_up_to_date(settings, signals.check)
+        signals.check()
         workers = [first, *(WorkerProcess(index) for index in range(1, settings.workers))]
         stack.callback(_stop_workers, workers, signals)
         keepers = _start_workers(workers, settings) + [_keep_server(server) for server in servers]

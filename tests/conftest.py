@@ -3,10 +3,15 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from storage.postgres.database import Database
 from tests.support.databases import Backends, fresh_schema, open_database, running_backends
 from tests.support.servers import RunningServer, running_server
+
+# How long an example takes is the machine's affair: pytest's time limit is the one that counts.
+settings.register_profile("parley", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("parley")
 
 
 @pytest.fixture(scope="session")

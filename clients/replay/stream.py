@@ -230,6 +230,14 @@ class DeviceStream:
             for conversation_id, tally in self.tallies.items()
         ]
 
+    def _ackable(self) -> list[chat_pb2.Position]:
+        # What came on this stream: what came on an earlier one alone may not have been brought again yet.
+        return [
+            chat_pb2.Position(conversation_id=conversation_id, seq=tally.last_on_stream)
+            for conversation_id, tally in self.tallies.items()
+            if tally.last_on_stream
+        ]
+
     async def _write_all(self, call: Call) -> None:
         try:
             while True:
@@ -237,7 +245,7 @@ class DeviceStream:
                 self._wake.clear()
                 if self._ack_every and self.received_count - self._acked_count >= self._ack_every:
                     self._acked_count = self.received_count
-                    await call.write(chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=self._positions())))
+                    await call.write(chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=self._ackable())))
                 while self._outbox and len(self._frames) < _FRAMES_WAITING:
                     await call.write(self._next_frame())
         except (aio.AioRpcError, asyncio.InvalidStateError):

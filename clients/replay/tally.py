@@ -15,6 +15,7 @@ class Tally:
     Attributes:
         ranges: of seqs that came one after the other.
         last_seq: the highest that came.
+        last_on_stream: the last that came on the stream that is open; 0: nothing yet.
         repeats: how many came again on a later stream, as they may.
         faults: what must not be: something again, or out of order, on one stream.
     """
@@ -23,18 +24,18 @@ class Tally:
     last_seq: int = 0
     repeats: int = 0
     faults: list[str] = field(default_factory=list)
-    _last_on_stream: int = 0
+    last_on_stream: int = 0
 
     def begin_stream(self) -> None:
         """The device has connected again."""
-        self._last_on_stream = 0
+        self.last_on_stream = 0
 
     def add(self, seq: int) -> bool:
         """Notes an entry; returns whether it is new to the device."""
-        if seq <= self._last_on_stream:
-            self.faults.append(f"seq {seq} came after seq {self._last_on_stream} on one stream")
+        if seq <= self.last_on_stream:
+            self.faults.append(f"seq {seq} came after seq {self.last_on_stream} on one stream")
             return False
-        self._last_on_stream = seq
+        self.last_on_stream = seq
         if seq <= self.last_seq:
             self.repeats += 1
             return False

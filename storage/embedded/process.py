@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 from storage.embedded.children import EmbeddedError, child_options, make_private_directory, open_private
@@ -101,14 +102,18 @@ class EmbeddedServer(ABC):
         except OSError as error:
             raise EmbeddedError(f"can't start {self.name} in {self.data_dir}: {error}") from error
 
-    def wait(self, limit_seconds: float = _START_SECONDS) -> None:
+    def wait(self, limit_seconds: float = _START_SECONDS, check: Callable[[], None] = lambda: None) -> None:
         """Waits until a spawned server answers; one that ends meanwhile is tried again for a while.
+
+        Args:
+            check: called while it waits; raises to end that.
 
         Raises:
             EmbeddedError: it does not answer in time, or keeps ending.
         """
         begin = time.monotonic()
         while not self.answers():
+            check()
             waited = time.monotonic() - begin
             if not self.is_alive():
                 if waited > _RETRY_SECONDS:

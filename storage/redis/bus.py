@@ -187,8 +187,7 @@ class Bus:
 
     async def _publish(self, batch: list[tuple[str, bytes]]) -> None:
         try:
-            async with asyncio.timeout(2):
-                pipeline = self._redis.pipeline(transaction=False)
+            async with asyncio.timeout(2), self._redis.pipeline(transaction=False) as pipeline:
                 for channel, payload in batch:
                     pipeline.publish(self._prefix + channel, payload)
                 await pipeline.execute()

@@ -80,8 +80,8 @@ class PresenceStore:
         if not calls:
             return []
         try:
-            async with asyncio.timeout(_TIMEOUT_SECONDS):
-                pipeline = self._redis.pipeline(transaction=False)
+            # Left by `async with`, so that one that is cancelled half-way has nothing in it.
+            async with asyncio.timeout(_TIMEOUT_SECONDS), self._redis.pipeline(transaction=False) as pipeline:
                 for username, args in calls:
                     keys = [f"{self._prefix}:online:{{{username}}}", f"{self._prefix}:seen:{{{username}}}"]
                     await script(keys=keys, args=args, client=pipeline)

@@ -62,11 +62,13 @@ class Person:
 
     def sees(self, text: str) -> str:
         """Waits for a text and returns what stood before it."""
-        self._screen.expect_exact(text)
-        return str(self._screen.before)
+        return self.sees_like(re.escape(text))
 
-    def sees_like(self, pattern: str) -> None:
-        self._screen.expect(pattern)
+    def sees_like(self, pattern: str) -> str:
+        """As `sees`, for a pattern; fails with all that was seen since the last text that was waited for."""
+        found = self._screen.expect([pattern, pexpect.EOF, pexpect.TIMEOUT])
+        assert found == 0, f"{pattern} did not come; seen: {self._screen.before!r}"
+        return str(self._screen.before)
 
     def types(self, text: str) -> None:
         self._screen.send(text)

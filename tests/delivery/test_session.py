@@ -25,7 +25,13 @@ def take_all(session: Session) -> list[bytes]:
 
 # Sizes of pieces; the largest that is ever put at once is a run of 256 KiB and a message.
 sizes = st.lists(st.integers(1, 320 * 1024), max_size=12)
-calls = st.lists(st.tuples(st.sampled_from(["offer", "put", "take"]), st.integers(1, 320 * 1024)), max_size=30)
+calls = st.lists(
+    st.tuples(
+        st.sampled_from(["offer", "offer", "offer", "put", "take"]),
+        st.one_of(st.integers(1, 320 * 1024), st.sampled_from([1, 100_000, 300_000])),
+    ),
+    max_size=30,
+)
 
 
 @given(calls)

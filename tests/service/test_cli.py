@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from service.auth.keys import ensure_keys_file, load_keys
 from service.cli import app
 
 
@@ -76,3 +77,18 @@ def test_without_a_running_server_commands_say_so(tmp_path: Path, arguments: tup
 def test_the_supervisor_does_not_load_grpc() -> None:
     code = "import sys, service.cli, service.supervisor, service.first_screen\nsys.exit('grpc' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_keys_are_rotated_and_what_was_signed_before_is_still_verified(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    ensure_keys_file(path)
+    before = load_keys(path).signing_key
+    rotated = run("keys", "rotate", "--data-dir", str(tmp_path))
+    after = load_keys(path)
+    assert rotated.returncode == 0
+    assert after.signing_key.key_id != before.key_id
+    assert after.signing_key.key_id in rotated.stdout
+    assert after.find(before.key_id) is not None
+    missing = run("keys", "rotate", "--data-dir", str(tmp_path / "none"))
+    assert missing.returncode == 1
+    assert len(missing.stderr.splitlines()) == 1
