@@ -64,6 +64,17 @@ def test_buffer_is_bounded_frames_fit_and_nothing_is_lost_or_moved(calls):
     assert (session._out_bytes, session.has_output) == (0, False)
 
 
+def test_run_that_does_not_fit_is_not_taken_unless_nothing_waits():
+    session = make_session()
+    run = [Item(1, b"x" * 400_000, 1, 0)]
+    assert [session.offer(run, run[0].body) for _ in range(4)] == [True, True, False, False]
+    assert session._out_bytes == 800_000
+    session.take_frame()
+    largest = [Item(1, b"x" * (MAX_BUFFERED_BYTES + 1), 1, 0)]
+    assert session.offer(largest, largest[0].body)
+    assert not session.offer(run, run[0].body)
+
+
 @given(sizes)
 def test_all_that_fits_goes_into_one_frame(sizes):
     session = make_session()

@@ -220,6 +220,38 @@ async def test_order_holds_when_a_halved_batch_meets_a_locked_conversation(db):
         assert [text for _, text in await log_of(db, "g")] == ["1", "2", "3"]
 
 
+class Gated(LaneConnection):
+    """A connection that stores when it may."""
+
+    def __init__(self, database: Database, gate: asyncio.Event) -> None:
+        super().__init__(database, lock_timeout_ms=2000)
+        self.gate = gate
+
+    async def store(self, drafts: Sequence[Draft]) -> list[Stored]:
+        await self.gate.wait()
+        return await super().store(drafts)
+
+
+async def test_order_holds_when_the_lock_ends_before_the_siding_has_stored(db):
+    gate = asyncio.Event()
+
+    def connect(lock_timeout_ms: int) -> LaneConnection:
+        is_siding = lock_timeout_ms > 1000
+        return Gated(db, gate) if is_siding else LaneConnection(db, lock_timeout_ms=lock_timeout_ms)
+
+    async with desk(db, connect=connect) as at:
+        async with locked(db, "g"):
+            batch = at.submit(draft("g", "ann", "1"), draft("h", "ann", "bad\0"), draft("g", "ann", "2"))
+            await wait_for(lambda: at.writer._sidings, what="the siding")
+        behind = at.submit(draft("h", "ann"), draft("g", "ann", "3"))
+        await batch.wait(1)
+        await behind.wait(0)
+        assert set(batch.outcomes) == {1}
+        gate.set()
+        assert shown(await batch.wait(0, 2) + await behind.wait(1)) == [1, 2, 3]
+        assert [text for _, text in await log_of(db, "g")] == ["1", "2", "3"]
+
+
 async def test_full_queue_refuses_a_frame_whole_and_at_once(db):
     async with desk(db, max_queued=12) as at:  # a sender may hold a quarter
         async with locked(db, "g"):
