@@ -156,9 +156,31 @@ async def test_group_has_history_for_those_who_come_back(server: Any) -> None:
         with at_terminals(again):
             again.sees(f"{title} (1 unread)")
             again.sees(f"{ada.name}: while you were away")
-            again.types(f"/join {title}\r/who\r")
+            again.types(f"/join {title}\r")
             again.sees(f"--- {title} ---")
+            again.sees(f"{ada.name}: while you were away")
+            again.types("/who\r")
             again.sees_like(rf"{ada.name}: offline, last seen \d\d\d\d")
+
+    await drive(work)
+
+
+async def test_what_history_and_the_stream_both_bring_is_shown_once(server: Any) -> None:
+    def work() -> None:
+        ada, bob = fresh_name("ada"), fresh_name("bob")
+        for name in (ada, bob):
+            person = Person(server.target, name, "--conversation", f"{name}:{name}")
+            with at_terminals(person):
+                person.sees("notes to self> ")
+        writer = Person(server.target, ada, "--conversation", bob)
+        with at_terminals(writer):
+            writer.types("only once\r")
+            writer.sees(f"{ada}: only once")
+            reader = Person(server.target, bob, "--conversation", ada)
+            with at_terminals(reader):
+                reader.sees(f"{ada}: only once")
+                writer.types("and then\r")  # comes after what the stream brings from before
+                assert "only once" not in reader.sees(f"{ada}: and then")
 
     await drive(work)
 

@@ -1,4 +1,4 @@
-"""What may wait to be stored: all or none of a frame is taken, and no sender keeps out the others."""
+"""What may wait to be stored: in all, and of one sender."""
 
 import pytest
 from hypothesis import given
@@ -8,9 +8,48 @@ from parley.v1 import message_pb2
 from service.delivery.budget import Budget
 from service.delivery.submission import Submission
 from service.errors import Overloaded
-from tests.support.lanes import draft
+from service.rpc.messages import CallTicket
+from storage.records import Draft
 
 MAX_MESSAGES, MAX_BYTES = 16, 1600
+
+
+async def waiting(sender: str, count: int, size_bytes: int = 10) -> list[Submission]:
+    draft = Draft("g", sender, "r", b"", size_bytes)
+    return [Submission(draft, message_pb2.Message(), CallTicket(1), 0) for _ in range(count)]
+
+
+async def test_sender_may_hold_a_quarter_of_the_messages_and_the_others_go_on():
+    budget = Budget(40)
+    budget.take(await waiting("ann", 10))
+    with pytest.raises(Overloaded, match="of yours"):
+        budget.take(await waiting("ann", 1))
+    budget.take(await waiting("bob", 10))
+    assert budget.count == 20
+
+
+async def test_bytes_are_bounded_for_one_and_for_all():
+    budget = Budget(1000, max_bytes=400)
+    with pytest.raises(Overloaded, match="of yours"):
+        budget.take(await waiting("ann", 2, size_bytes=51))
+    for sender in ("ann", "bob", "cid", "dan"):
+        budget.take(await waiting(sender, 1, size_bytes=100))
+    with pytest.raises(Overloaded, match="messages waiting"):
+        budget.take(await waiting("eve", 1, size_bytes=1))
+
+
+async def test_refused_messages_leave_no_trace_and_given_back_ones_make_room():
+    budget = Budget(8)
+    mixed = await waiting("ann", 2) + await waiting("bob", 3)
+    with pytest.raises(Overloaded):
+        budget.take(mixed)
+    assert budget.count == 0
+    taken = mixed[:4]
+    budget.take(taken)
+    for submission in taken:
+        budget.give_back(submission)
+    budget.take(taken)
+    assert budget.count == 4
 
 
 class NoTicket:
@@ -20,10 +59,8 @@ class NoTicket:
 
 
 def of(sender: str, count: int, size_bytes: int = 1) -> list[Submission]:
-    return [
-        Submission(draft("g", sender, size_bytes=size_bytes), message_pb2.Message(), NoTicket(), 0)
-        for _ in range(count)
-    ]
+    draft = Draft("g", sender, "r", b"", size_bytes)
+    return [Submission(draft, message_pb2.Message(), NoTicket(), 0) for _ in range(count)]
 
 
 frames = st.lists(
@@ -61,11 +98,3 @@ def test_bounds_hold_for_all_and_for_each_and_everything_is_given_back(frames):
     # Nothing is remembered of those who wait no more: a whole share fits again.
     for sender in "abcd":
         budget.take(of(sender, MAX_MESSAGES // 4, 100))
-
-
-def test_flood_of_one_leaves_room_for_the_others():
-    budget = Budget(MAX_MESSAGES, MAX_BYTES)
-    budget.take(of("a", 4))
-    with pytest.raises(Overloaded, match="of yours"):
-        budget.take(of("a", 1))
-    budget.take(of("b", 4))

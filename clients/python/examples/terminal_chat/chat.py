@@ -130,6 +130,7 @@ class Chat:
         self._titles[room.conversation_id] = room.title
         self._room = room
         self._day = ""
+        self._shown.pop(room.conversation_id, None)
         self._show([f"--- {room.title} ---"])
         await self._show_history(room, _HISTORY_COUNT)
         self._watch()

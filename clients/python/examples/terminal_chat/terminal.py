@@ -58,7 +58,7 @@ class TerminalScreen:
         """Begins to read keys."""
         loop = asyncio.get_running_loop()
         self._is_started = True
-        tty.setcbreak(self._fd)
+        tty.setcbreak(self._fd, termios.TCSADRAIN)  # what was typed ahead stays
         loop.add_reader(self._fd, self._read)
         loop.add_signal_handler(signal.SIGWINCH, self._draw)
         loop.add_signal_handler(signal.SIGCONT, self._resume)
@@ -119,7 +119,7 @@ class TerminalScreen:
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _resume(self) -> None:
-        tty.setcbreak(self._fd)
+        tty.setcbreak(self._fd, termios.TCSADRAIN)  # what was typed ahead stays
         self._draw()
 
     def _restore(self) -> None:
