@@ -13,7 +13,8 @@ from clients.replay.speakers import LOOKAHEAD_STEPS
 from clients.replay.stage import Group, Stage
 from clients.replay.stream import DeviceStream, Refused
 
-_ANSWER_SECONDS = 60.0
+_ANSWER_SECONDS = 180.0
+"""Long enough for a server that loses a process, and lets hundreds of devices catch up."""
 _PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 5.0, 5.0)
 """Between attempts of a send that the server had no room for."""
 _QUIET_SECONDS = 20.0

@@ -1,9 +1,13 @@
 """What a replay stands on: a group a file, a Chat stream a speaker, and listening devices. Built here, closed here."""
 
+import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import grpc
 from grpc import aio
 from parley.v1 import conversation_pb2, message_pb2
 
@@ -17,6 +21,8 @@ from clients.replay.stream import DeviceStream
 
 _MEMBERS_A_REQUEST = 500
 _CALL_SECONDS = 60.0
+_RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.RESOURCE_EXHAUSTED})
+_PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 _ACK_EVERY = 200
 
 
@@ -73,9 +79,9 @@ class Calls:
         first, rest = plan.initial[: _MEMBERS_A_REQUEST - 1], plan.initial[_MEMBERS_A_REQUEST - 1 :]
         # As on IRC, who comes in does not see what was said before: so what each one must receive is exactly known.
         request = conversation_pb2.CreateConversationRequest(
-            title=plan.title, members=[LISTENER, *first], history_visible=False
+            title=plan.title, members=[LISTENER, *first], history_visible=False, request_id=uuid.uuid4().hex
         )
-        made = await self._stub.CreateConversation(request, metadata=self._as(HOST), timeout=_CALL_SECONDS)
+        made = await self._call(self._stub.CreateConversation, request, HOST)
         batches = [list(rest[at : at + _MEMBERS_A_REQUEST]) for at in range(0, len(rest), _MEMBERS_A_REQUEST)]
         for batch in batches:
             await self.add(made.conversation.conversation_id, batch)
@@ -83,13 +89,17 @@ class Calls:
 
     async def add(self, conversation_id: str, usernames: Sequence[str]) -> None:
         """Lets the host add users."""
-        request = conversation_pb2.AddMembersRequest(conversation_id=conversation_id, members=usernames)
-        await self._stub.AddMembers(request, metadata=self._as(HOST), timeout=_CALL_SECONDS)
+        request = conversation_pb2.AddMembersRequest(
+            conversation_id=conversation_id, members=usernames, request_id=uuid.uuid4().hex
+        )
+        await self._call(self._stub.AddMembers, request, HOST)
 
     async def remove(self, conversation_id: str, username: str, *, actor: str) -> None:
         """Lets `actor` remove a user."""
-        request = conversation_pb2.RemoveMembersRequest(conversation_id=conversation_id, members=[username])
-        await self._stub.RemoveMembers(request, metadata=self._as(actor), timeout=_CALL_SECONDS)
+        request = conversation_pb2.RemoveMembersRequest(
+            conversation_id=conversation_id, members=[username], request_id=uuid.uuid4().hex
+        )
+        await self._call(self._stub.RemoveMembers, request, actor)
 
     async def pull(self, conversation_id: str, limit: int, *, reverse: bool) -> list[message_pb2.Message]:
         """Returns all of a log as the host sees it, read in pages of `limit`."""
@@ -99,14 +109,27 @@ class Calls:
             request = message_pb2.PullRequest(
                 conversation_id=conversation_id, cursor=cursor, limit=limit, reverse=reverse
             )
-            page = await self._stub.Pull(request, metadata=self._as(HOST), timeout=_CALL_SECONDS)
+            page = await self._call(self._stub.Pull, request, HOST)
             messages += page.messages
             cursor = page.next_cursor
             if not page.has_more:
                 return messages
 
-    def _as(self, username: str) -> aio.Metadata:
-        return aio.Metadata(("authorization", f"Bearer {self._tokens[username]}"))
+    async def _call(self, method: Any, request: Any, username: str) -> Any:
+        """Calls until the server answers; a request_id makes a repeat safe.
+
+        Raises:
+            grpc.aio.AioRpcError: the server refuses, or is away for too long.
+        """
+        metadata = aio.Metadata(("authorization", f"Bearer {self._tokens[username]}"))
+        for pause_seconds in (*_PAUSES_SECONDS, None):
+            try:
+                return await method(request, metadata=metadata, timeout=_CALL_SECONDS)
+            except aio.AioRpcError as error:
+                if error.code() not in _RETRIED or pause_seconds is None:
+                    raise
+            await asyncio.sleep(pause_seconds)
+        raise AssertionError("the last attempt returns or raises")
 
 
 @contextlib.asynccontextmanager

@@ -8,6 +8,7 @@ meanwhile makes up the next one: a server reads a stream frame by frame, so who 
 import asyncio
 import collections
 import itertools
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -21,7 +22,7 @@ from clients.replay.tally import Tally
 
 _RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.1, 5.0
-_PATIENCE_SECONDS = 60.0
+_PATIENCE_SECONDS = 180.0
 """How long a server may be away, and how long an end may take."""
 
 _FRAMES_WAITING = 2
@@ -177,7 +178,7 @@ class DeviceStream:
                 if self._ready.is_set():
                     pause_seconds, patience_ends = _FIRST_PAUSE_SECONDS, loop.time() + _PATIENCE_SECONDS
                     self._ready.clear()
-                await asyncio.sleep(pause_seconds)
+                await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.5))  # noqa: S311 - so that not all come at once
                 pause_seconds = min(2 * pause_seconds, _LAST_PAUSE_SECONDS)
                 self.reconnect_count += 1
         finally:
