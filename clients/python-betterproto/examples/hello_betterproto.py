@@ -4,41 +4,30 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 
-from grpclib import GRPCError, Status
+from grpclib import GRPCError
 from grpclib.client import Channel
-from parley_betterproto.parley.v1 import (
-    ChatRequest,
-    ChatServiceStub,
-    Hello,
-    LoginRequest,
-    RegisterRequest,
-    SendFrame,
-    SendRequest,
-    Start,
-)
+from parley_betterproto.parley import v1
 
-NAME, SECRET = "hello-betterproto", "correct horse battery staple"
+ME = {"username": "hello-betterproto", "password": "correct horse battery staple"}
+NOTE = v1.SendRequest(conversation_id="hello-betterproto:hello-betterproto", text="Hello, Parley!")
+
+
+async def frames(done: asyncio.Event) -> AsyncIterator[v1.ChatRequest]:
+    """Gives what we write; its end is the end of our half of the stream."""
+    yield v1.ChatRequest(hello=v1.Hello(start=v1.Start.LATEST))
+    yield v1.ChatRequest(correlation_id=1, send=v1.SendFrame(requests=[NOTE]))
+    await done.wait()
 
 
 async def main(host: str, port: str) -> None:
     """Does all of it."""
     async with Channel(host, int(port)) as channel:
-        parley = ChatServiceStub(channel)
+        parley, done = v1.ChatServiceStub(channel), asyncio.Event()
         try:
-            login = await parley.register(RegisterRequest(username=NAME, password=SECRET))
-        except GRPCError as error:
-            if error.status is not Status.ALREADY_EXISTS:
-                raise
-            login = await parley.login(LoginRequest(username=NAME, password=SECRET))
-        done = asyncio.Event()
-
-        async def frames() -> AsyncIterator[ChatRequest]:
-            yield ChatRequest(hello=Hello(start=Start.LATEST))
-            note = SendRequest(conversation_id=f"{NAME}:{NAME}", text="Hello, Parley!")
-            yield ChatRequest(correlation_id=1, send=SendFrame(requests=[note]))
-            await done.wait()  # the end of this generator ends our half of the stream
-
-        async for frame in parley.chat(frames(), metadata={"authorization": f"Bearer {login.access_token}"}):
+            login = await parley.register(v1.RegisterRequest(**ME))
+        except GRPCError:  # most likely the name is taken, by this example; else Login fails too, and says why
+            login = await parley.login(v1.LoginRequest(**ME))
+        async for frame in parley.chat(frames(done), metadata={"authorization": f"Bearer {login.access_token}"}):
             for result in frame.results:
                 print("stored as", result.accepted.seq or result.error.message)
             for message in frame.messages:
