@@ -1,7 +1,7 @@
 """The open streams of a worker: how many there may be, and what ends them.
 
-A stream ends when its token does (checked every _TICK_SECONDS against the wall clock, so a clock that jumps ends it too),
-when its login ends, and when the server goes away.
+A stream ends when its token does (checked every _TICK_SECONDS against the wall clock, so a clock that jumps ends it
+too), when its login ends, and when the server goes away.
 """
 
 import asyncio
