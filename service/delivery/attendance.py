@@ -162,9 +162,9 @@ class Attendants:
                     await self._open_channels(new)
                     for item in await self._positions.list_attendances(username, session.device_id, only=new):
                         if item.is_member and session in self._hub.users.get(username, ()):
-                            # One who comes back was handed more than the device acked: that does not come again.
-                            handed_seq = session.finished.pop(item.conversation_id, 0)
-                            self._place(session, item, max(item.start_seq, handed_seq))
+                            # One who comes back goes on where this stream left off, acked or not.
+                            handed_seq = session.finished.pop(item.conversation_id, None)
+                            self._place(session, item, item.start_seq if handed_seq is None else handed_seq)
                     self._replayer.nudge(session)
             if username in self._hub.users:
                 self._versions[username] = versions.get(username, 0)
@@ -184,7 +184,9 @@ class Attendants:
         position = min(position, item.last_seq)
         if not item.is_member:
             if position < item.last_seq:
-                session.fall_behind(conversation_id, position, item.floor_seq, is_member=False)
+                session.fall_behind(
+                    conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq
+                )
             return None
         if conversation_id in session.conversation_ids:
             return None
@@ -201,7 +203,7 @@ class Attendants:
             return channel.position
         channel.lagging.add(session)
         channel.idle_since = None
-        session.fall_behind(conversation_id, position, item.floor_seq)
+        session.fall_behind(conversation_id, position, item.floor_seq, end_seq=item.last_seq)
         return None
 
     async def _open_channels(self, conversation_ids: Iterable[str]) -> None:

@@ -104,9 +104,13 @@ class Hub:
                 del self.users[session.username]
 
     def delivered_seq(self, conversation_id: str, session: Session) -> int | None:
-        """The last seq of a conversation that was handed to a session; None when it is none of its."""
+        """The last seq that a session may acknowledge; None when the conversation is none of its.
+
+        That is what was handed to it; while it is being brought up also what was there when it came, since an earlier
+        stream of its device, perhaps on another worker, may have had that.
+        """
         if (lag := session.lags.get(conversation_id)) is not None:
-            return lag.position
+            return max(lag.position, lag.end_seq)
         if conversation_id in session.conversation_ids:
             return self.channels[conversation_id].position
         return session.finished.get(conversation_id)

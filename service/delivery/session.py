@@ -31,11 +31,13 @@ class Lag:
         position: the last seq that was handed on.
         floor_seq: from here on everything is visible to the user, so that the hub's tail may serve.
         is_member: False for a former member, who ends at the entry that removed them.
+        end_seq: where the log ended when the session came: an earlier stream of the device may have had it up to there.
     """
 
     position: int
     floor_seq: int
     is_member: bool = True
+    end_seq: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -146,9 +148,11 @@ class Session:
         """Whether everything that was asked for is answered and taken: a half-closed stream may end."""
         return not (self.unanswered_count or self.lags or self.to_catch_up or self.has_output)
 
-    def fall_behind(self, conversation_id: str, position: int, floor_seq: int = 1, *, is_member: bool = True) -> None:
+    def fall_behind(
+        self, conversation_id: str, position: int, floor_seq: int = 1, *, is_member: bool = True, end_seq: int = 0
+    ) -> None:
         """Notes that the session needs what follows position from the log."""
-        self.lags[conversation_id] = Lag(position, floor_seq, is_member)
+        self.lags[conversation_id] = Lag(position, floor_seq, is_member, end_seq)
         self.wake()
 
     def next_lags(self, count: int) -> list[tuple[str, Lag]]:

@@ -1012,7 +1012,8 @@ class AckFrame(betterproto.Message):
 
     positions: List["Position"] = betterproto.message_field(1)
     """
-    Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet.
+    Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
+     brought nor was there when it was opened (an earlier stream of the device may have brought that).
     """
 
 
@@ -1405,6 +1406,10 @@ class DeleteConversationResponse(betterproto.Message):
 class AddMembersRequest(betterproto.Message):
     """
     Adds users to a group; ADMIN or OWNER, else ROLE_TOO_LOW. One request is one entry of the log.
+
+     Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was in
+     before goes on after what their device has, on an open stream as on the next one: where history is visible that brings
+     also what was written while they were out, else this entry comes next.
     """
 
     conversation_id: str = betterproto.string_field(1)
