@@ -184,9 +184,7 @@ class Attendants:
         position = min(position, item.last_seq)
         if not item.is_member:
             if position < item.last_seq:
-                session.fall_behind(
-                    conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq
-                )
+                session.fall_behind(conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq)
             return None
         if conversation_id in session.conversation_ids:
             return None
