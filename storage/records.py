@@ -245,6 +245,15 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a log: what lies between two seqs, neither of them included."""
+
+    conversation_id: str
+    after_seq: int
+    before_seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attendance:
     """What a stream of a user needs to know of one of the user's conversations.
 

@@ -13,10 +13,11 @@ import structlog
 from service import errors
 from service.delivery import encode
 from service.delivery.channel import Channel
-from service.delivery.hub import NEVER, Hub
+from service.delivery.hub import Hub
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from storage.errors import Unavailable
+from storage.postgres.messages import TOP_SEQ
 from storage.postgres.positions import Positions
 from storage.records import Attendance
 from storage.redis.bus import Bus
@@ -194,7 +195,7 @@ class Attendants:
             # One who comes back while the former past is still being brought: that goes on, from the database alone.
             channel.lagging.add(session)
             channel.idle_since = None
-            lag.is_member, lag.floor_seq = True, NEVER
+            lag.is_member, lag.floor_seq = True, TOP_SEQ
             return None
         if position == channel.position:
             self._hub.join(channel, session)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from google.rpc import status_pb2
 from parley.v1 import chat_pb2, message_pb2, presence_pb2
@@ -22,9 +23,12 @@ def entry_item(entry: Entry) -> Item:
 
 def membership_of(item: Item) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """Gives (added users, removed users, whether all are removed) of an item; nothing of another kind."""
-    if item.kind != EntryKind.MEMBERSHIP:
-        return (), (), False
-    change = chat_pb2.ChatResponse.FromString(item.body).messages[0].membership
+    return _membership_in(item.body) if item.kind == EntryKind.MEMBERSHIP else ((), (), False)
+
+
+@lru_cache(maxsize=1024)  # the same bytes are looked at for every session that replays them
+def _membership_in(body: bytes) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    change = chat_pb2.ChatResponse.FromString(body).messages[0].membership
     members = tuple(change.members)
     match change.action:
         case MembershipAction.ADDED:

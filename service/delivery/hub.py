@@ -15,8 +15,8 @@ from service.delivery.channel import PARK_SECONDS, Channel
 from service.delivery.session import Session
 from service.delivery.wire import Item
 from storage.errors import Unavailable
-from storage.postgres.messages import Messages
-from storage.records import EntryKind
+from storage.postgres.messages import TOP_SEQ, Messages
+from storage.records import EntryKind, Span
 
 _log = structlog.get_logger(__name__)
 
@@ -25,8 +25,6 @@ _RUN_BYTES = 256 * 1024
 _GAP_LIMIT = 500
 _GAP_READERS = 4
 _RETRY_SECONDS = 0.25
-# Above every seq.
-NEVER = 2**63
 # Channels stay open this long after the last session, so that a reconnect finds its tail.
 LINGER_SECONDS = 30.0
 
@@ -176,7 +174,7 @@ class Hub:
             else:
                 # The database limits the rest of its replay; the tail, which all share, must not serve it any more.
                 lag.is_member = False
-                lag.floor_seq = NEVER  # also when the user comes back before the replay got here
+                lag.floor_seq = TOP_SEQ  # also when the user comes back before the replay got here
 
     def _watch_hole(self, channel: Channel) -> None:
         if channel.is_reading or channel.position < 0:
@@ -195,9 +193,8 @@ class Hub:
                 try:
                     async with self._gap_slots:
                         self.gap_read_count += 1
-                        entries = await self._messages.read_range(
-                            channel.conversation_id, channel.position + 1, _GAP_LIMIT
-                        )
+                        gap = Span(channel.conversation_id, channel.position, TOP_SEQ)
+                        entries = await self._messages.read_spans([gap], limit_each=_GAP_LIMIT)
                 except Unavailable as error:
                     _log.warning("gap not read", conversation_id=channel.conversation_id, error=str(error))
                     entries = []
