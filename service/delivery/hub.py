@@ -150,11 +150,15 @@ class Hub:
 
     def _offer(self, channel: Channel, part: list[Item]) -> None:
         joined = part[0].body if len(part) == 1 else b"".join([item.body for item in part])
-        full = [session for session in channel.live if not session.offer(part, joined)]
-        for session in full:
+        behind: list[tuple[Session, int]] = []
+        for session in channel.live:
+            taken_count = session.offer(channel.conversation_id, part, joined)
+            if taken_count < len(part):
+                behind.append((session, part[taken_count].seq))
+        for session, next_seq in behind:
             channel.live.discard(session)
             channel.lagging.add(session)
-            session.fall_behind(channel.conversation_id, part[0].seq - 1, part[0].seq)
+            session.fall_behind(channel.conversation_id, next_seq - 1, next_seq)
             self._on_lag(session)
 
     def _apply_membership(self, channel: Channel, item: Item) -> None:

@@ -158,9 +158,11 @@ class Replayer:
         """
         before = lag.position
         for part in _parts(items):
-            if not session.offer(part, b"".join([item.body for item in part])):
+            taken_count = session.offer(conversation_id, part, b"".join([item.body for item in part]))
+            if taken_count:
+                lag.position = part[taken_count - 1].seq
+            if taken_count < len(part):
                 return lag.position != before
-            lag.position = part[-1].seq
         if end_seq is not None:
             lag.position = max(lag.position, end_seq)
         channel = self._hub.channels.get(conversation_id)

@@ -2,15 +2,16 @@
 
 A session is in step with a conversation (the hub hands it each run of entries), or it lags: then it keeps a position of
 its own and is brought up by `replay.py`. What waits to be written is bounded: when MAX_BUFFERED_BYTES wait, the session
-takes nothing more and lags from there on; the log in PostgreSQL is the buffer. Presence and typing have no log: they
-are merged by key, the latest wins.
+takes nothing more and lags from there on; the log in PostgreSQL is the buffer. The same when the client's own window is
+full. Presence and typing have no log: they are merged by key, the latest wins.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from service.delivery.wire import Item
+from service.delivery.window import Window
+from service.delivery.wire import Item, message_bytes
 from service.errors import ParleyError
 
 # What may wait to be written to one stream.
@@ -53,6 +54,7 @@ class Session:
         to_catch_up: conversations of the hello whose past is still to come.
         is_going_away: the server asked the client to leave.
         is_held: nothing is given out yet, since the welcome must come first.
+        window: what the client lets be under way; None: no limit of its own.
         ending: why the stream is to end; None while it goes on.
     """
 
@@ -69,24 +71,42 @@ class Session:
     ending: ParleyError | None = None
     is_going_away: bool = False
     is_held: bool = False
+    window: Window | None = None
     _out: deque[bytes] = field(default_factory=deque)
     _out_bytes: int = 0
     _ephemeral: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
-    def offer(self, run: list[Item], joined: bytes) -> bool:
-        """Takes a run of entries of one conversation; False when there is no room, and then nothing is taken.
+    def offer(self, conversation_id: str, run: list[Item], joined: bytes) -> int:
+        """Takes entries of one conversation as far as there is room; gives how many of the run are done with.
 
         Args:
             run: entries with rising seqs and no hole.
             joined: their bodies, joined once for all sessions.
         """
         if self._out_bytes and self._out_bytes + len(joined) > MAX_BUFFERED_BYTES:
-            return False
-        if self.no_echo and any(item.origin == self.session_id for item in run):
-            joined = b"".join([item.body for item in run if item.origin != self.session_id])
+            return 0
+        taken_count = len(run)
+        if self.window is not None:
+            taken_count = self._fit(self.window, conversation_id, run)
+        if taken_count < len(run) or (self.no_echo and any(item.origin == self.session_id for item in run)):
+            joined = b"".join([item.body for item in run[:taken_count] if not self._is_echo(item)])
         if joined:
             self.put(joined)
-        return True
+        return taken_count
+
+    def _fit(self, window: Window, conversation_id: str, run: list[Item]) -> int:
+        """Puts entries into the window while it has room; what is left out as an echo takes none."""
+        for nth, item in enumerate(run):
+            if self._is_echo(item):
+                continue
+            size_bytes = message_bytes(item)
+            if not window.has_room_for(size_bytes):
+                return nth
+            window.deliver(conversation_id, item.seq, size_bytes)
+        return len(run)
+
+    def _is_echo(self, item: Item) -> bool:
+        return self.no_echo and item.origin == self.session_id
 
     def put(self, body: bytes) -> None:
         """Adds what must be written whatever waits: results, errors, marks. Whoever calls it bounds it."""
@@ -136,7 +156,7 @@ class Session:
     @property
     def has_room(self) -> bool:
         """Whether a replay may go on."""
-        return self._out_bytes < MAX_BUFFERED_BYTES // 2
+        return self._out_bytes < MAX_BUFFERED_BYTES // 2 and not self._is_window_full
 
     @property
     def may_read(self) -> bool:
@@ -145,8 +165,16 @@ class Session:
 
     @property
     def is_settled(self) -> bool:
-        """Whether everything that was asked for is answered and taken: a half-closed stream may end."""
-        return not (self.unanswered_count or self.lags or self.to_catch_up or self.has_output)
+        """Whether everything that was asked for is answered and taken: a half-closed stream may end.
+
+        What does not fit into the client's window never will, since nothing more comes from the client.
+        """
+        is_replaying = bool(self.lags or self.to_catch_up) and not self._is_window_full
+        return not (self.unanswered_count or is_replaying or self.has_output)
+
+    @property
+    def _is_window_full(self) -> bool:
+        return self.window is not None and self.window.is_full
 
     def fall_behind(
         self, conversation_id: str, position: int, floor_seq: int = 1, *, is_member: bool = True, end_seq: int = 0

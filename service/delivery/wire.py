@@ -36,6 +36,15 @@ class Item(NamedTuple):
     origin: int
 
 
+def message_bytes(item: Item) -> int:
+    """The size of the entry's Message as a client can measure it: without the frame's tag and length before it."""
+    size = len(item.body) - 1
+    length_bytes = 1
+    while size - length_bytes >= 1 << 7 * length_bytes:
+        length_bytes += 1
+    return size - length_bytes
+
+
 @dataclass(frozen=True, slots=True)
 class BusFrame:
     """A decoded bus message."""

@@ -44,6 +44,9 @@ class ChatHandlers:
 
     async def subscribe(self, request: chat_pb2.SubscribeRequest, context: Context, call: Call) -> None:
         """Serves a session that only receives."""
+        for name in ("window_messages", "window_bytes"):
+            if getattr(request.hello, name):
+                raise errors.InvalidRequest(f"hello.{name}", "needs the frames of Chat, by which a window opens again")
         stream = _ChatStream(self._parts, self._replayer, context, call, hello=request.hello)
         await self._serve(stream)
 
@@ -155,11 +158,11 @@ class _ChatStream:
             self._wake.clear()
             if session.ending is not None:
                 raise session.ending
+            self._replayer.nudge(session)  # what was written, or dealt with by the client, makes room
             frame = session.take_frame()
             if frame:
                 await self._context.write(frame)
                 self._room.set()
-                self._replayer.nudge(session)
                 continue
             self._room.set()
             if reader.done():

@@ -20,6 +20,7 @@ from service.delivery.presence import PresenceTracker
 from service.delivery.session import Session
 from service.delivery.streams import OpenStream
 from service.delivery.submission import Submission
+from service.delivery.window import Window
 from service.delivery.writer import Writer
 from service.hashes import RequestHasher
 from service.interceptors.authentication import Authenticator
@@ -111,6 +112,8 @@ class FrameHandlers:
                 self._send(frame.send, frame.correlation_id)
             case "ack":
                 self._ack(frame.ack, frame.correlation_id)
+            case "flow":
+                self._flow(frame.flow)
             case "read":
                 await self._read(frame.read, frame.correlation_id)
             case "typing":
@@ -132,6 +135,7 @@ class FrameHandlers:
         explicit = dict(_to_position(position) for position in hello.positions)
         session.device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
         session.no_echo = hello.no_echo
+        session.window = _to_window(hello)
         self.is_open = True
         self.heartbeat_seconds = heartbeat_seconds
         session.is_held = True
@@ -201,6 +205,19 @@ class FrameHandlers:
                 session.put(encode.error(correlation_id, errors.AckBeyondDelivered(conversation_id, delivered_seq)))
             else:
                 self._parts.acks.note(session.username, session.device_id, conversation_id, seq)
+                if session.window is not None:
+                    session.window.ack(conversation_id, seq)
+        session.wake()
+
+    def _flow(self, frame: chat_pb2.FlowFrame) -> None:
+        window = self._session.window
+        if frame.total_messages < 0:
+            raise errors.InvalidRequest("flow.total_messages", "must not be negative")
+        if window is not None and not window.flow(frame.total_messages):
+            raise errors.InvalidRequest(
+                "flow.total_messages", f"is above what this stream brought, which is {window.delivered_count}"
+            )
+        self._session.wake()
 
     async def _read(self, frame: chat_pb2.ReadFrame, correlation_id: int) -> None:
         for conversation_id, seq in _to_positions(frame.positions):
@@ -244,6 +261,15 @@ def _to_heartbeat(hello: chat_pb2.Hello) -> float | None:
     if not MIN_HEARTBEAT_SECONDS <= seconds <= MAX_HEARTBEAT_SECONDS:
         raise errors.InvalidRequest("heartbeat", "must be 1 s to 600 s")
     return seconds
+
+
+def _to_window(hello: chat_pb2.Hello) -> Window | None:
+    for name, value in (("window_messages", hello.window_messages), ("window_bytes", hello.window_bytes)):
+        if value < 0:
+            raise errors.InvalidRequest(name, "must not be negative")
+    if not (hello.window_messages or hello.window_bytes):
+        return None
+    return Window(hello.window_messages, hello.window_bytes)
 
 
 def _to_position(position: chat_pb2.Position) -> tuple[str, int]:

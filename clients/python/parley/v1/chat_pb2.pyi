@@ -24,11 +24,12 @@ START_FROM_ACKS: Start
 START_LATEST: Start
 
 class ChatRequest(_message.Message):
-    __slots__ = ("correlation_id", "hello", "send", "ack", "read", "typing", "watch_presence", "authenticate")
+    __slots__ = ("correlation_id", "hello", "send", "ack", "flow", "read", "typing", "watch_presence", "authenticate")
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SEND_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
+    FLOW_FIELD_NUMBER: _ClassVar[int]
     READ_FIELD_NUMBER: _ClassVar[int]
     TYPING_FIELD_NUMBER: _ClassVar[int]
     WATCH_PRESENCE_FIELD_NUMBER: _ClassVar[int]
@@ -37,27 +38,32 @@ class ChatRequest(_message.Message):
     hello: Hello
     send: SendFrame
     ack: AckFrame
+    flow: FlowFrame
     read: ReadFrame
     typing: TypingFrame
     watch_presence: WatchPresence
     authenticate: Authenticate
-    def __init__(self, correlation_id: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., send: _Optional[_Union[SendFrame, _Mapping]] = ..., ack: _Optional[_Union[AckFrame, _Mapping]] = ..., read: _Optional[_Union[ReadFrame, _Mapping]] = ..., typing: _Optional[_Union[TypingFrame, _Mapping]] = ..., watch_presence: _Optional[_Union[WatchPresence, _Mapping]] = ..., authenticate: _Optional[_Union[Authenticate, _Mapping]] = ...) -> None: ...
+    def __init__(self, correlation_id: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., send: _Optional[_Union[SendFrame, _Mapping]] = ..., ack: _Optional[_Union[AckFrame, _Mapping]] = ..., flow: _Optional[_Union[FlowFrame, _Mapping]] = ..., read: _Optional[_Union[ReadFrame, _Mapping]] = ..., typing: _Optional[_Union[TypingFrame, _Mapping]] = ..., watch_presence: _Optional[_Union[WatchPresence, _Mapping]] = ..., authenticate: _Optional[_Union[Authenticate, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("device_id", "start", "positions", "no_echo", "heartbeat", "epoch")
+    __slots__ = ("device_id", "start", "positions", "no_echo", "heartbeat", "epoch", "window_messages", "window_bytes")
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     NO_ECHO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_BYTES_FIELD_NUMBER: _ClassVar[int]
     device_id: str
     start: Start
     positions: _containers.RepeatedCompositeFieldContainer[Position]
     no_echo: bool
     heartbeat: _duration_pb2.Duration
     epoch: int
-    def __init__(self, device_id: _Optional[str] = ..., start: _Optional[_Union[Start, str]] = ..., positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., no_echo: _Optional[bool] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
+    window_messages: int
+    window_bytes: int
+    def __init__(self, device_id: _Optional[str] = ..., start: _Optional[_Union[Start, str]] = ..., positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., no_echo: _Optional[bool] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., epoch: _Optional[int] = ..., window_messages: _Optional[int] = ..., window_bytes: _Optional[int] = ...) -> None: ...
 
 class Position(_message.Message):
     __slots__ = ("conversation_id", "seq")
@@ -78,6 +84,12 @@ class AckFrame(_message.Message):
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     positions: _containers.RepeatedCompositeFieldContainer[Position]
     def __init__(self, positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ...) -> None: ...
+
+class FlowFrame(_message.Message):
+    __slots__ = ("total_messages",)
+    TOTAL_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    total_messages: int
+    def __init__(self, total_messages: _Optional[int] = ...) -> None: ...
 
 class ReadFrame(_message.Message):
     __slots__ = ("positions",)

@@ -930,6 +930,11 @@ class ChatRequest(betterproto.Message):
     ack: "AckFrame" = betterproto.message_field(4, group="payload")
     """Says what this device has; answered only by errors."""
 
+    flow: "FlowFrame" = betterproto.message_field(6, group="payload")
+    """
+    Says what the client has dealt with, so that its window opens again; answered only by errors.
+    """
+
     read: "ReadFrame" = betterproto.message_field(7, group="payload")
     """Says what the user has read, as MarkRead; answered only by errors."""
 
@@ -982,6 +987,18 @@ class Hello(betterproto.Message):
     The epoch that the positions are of, as told by a welcome or Pull. 0: not known.
     """
 
+    window_messages: int = betterproto.int64_field(7)
+    """
+    How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What does
+     not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. Chat only.
+    """
+
+    window_bytes: int = betterproto.int64_field(8)
+    """
+    The same by the serialized size of the elements of `messages`. One entry may always be under way, however large. 0:
+     no limit. Chat only.
+    """
+
 
 @dataclass(eq=False, repr=False)
 class Position(betterproto.Message):
@@ -1014,6 +1031,19 @@ class AckFrame(betterproto.Message):
     """
     Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
      brought nor was there when it was opened (an earlier stream of the device may have brought that).
+    """
+
+
+@dataclass(eq=False, repr=False)
+class FlowFrame(betterproto.Message):
+    """
+    What the client has dealt with, for its window; says nothing of what the device has.
+    """
+
+    total_messages: int = betterproto.int64_field(1)
+    """
+    How many of the elements of `messages` that this stream brought since hello, counted in the order in which they came,
+     are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came.
     """
 
 
