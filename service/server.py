@@ -60,6 +60,7 @@ from storage.postgres.members import Members
 from storage.postgres.messages import Messages
 from storage.postgres.migrate import read_deployment
 from storage.postgres.positions import Positions
+from storage.postgres.restores import Restores
 from storage.records import Deployment, Revocation
 from storage.redis.bus import Bus
 from storage.redis.connections import make_pool
@@ -101,7 +102,7 @@ async def run_worker(
     await stores.feed.read()  # from here on, whatever the bus loses is found
     delivery.writer.start()
     await delivery.bus.subscribe([REVOCATIONS_CHANNEL])  # noted now, in force as soon as the bus is there
-    background = _start_background(stores, delivery, auth, health)
+    background = _start_background(stores, delivery, auth, health, stop)
     await health.check()
     await server.start()
     gc.freeze()  # what is there now stays; the collector need not look at it again
@@ -122,6 +123,7 @@ class _Stores:
     members: Members
     messages: Messages
     positions: Positions
+    restores: Restores
     feed: Feed
 
 
@@ -173,6 +175,7 @@ async def _open_stores(settings: Settings) -> _Stores:
         members=Members(database),
         messages=Messages(database),
         positions=Positions(database),
+        restores=Restores(database),
         feed=Feed(database),
     )
 
@@ -183,7 +186,15 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
     bus = Bus(stores.redis, prefix=prefix, worker_id=worker_id, on_message=intake.take, on_connect=intake.reconnected)
     hub = Hub(stores.messages, on_lag=intake.nudge, on_added=intake.refresh)
     replayer = Replayer(stores.messages, hub)
-    attendants = Attendants(hub, replayer, stores.positions, bus, max_devices=settings.limits.max_devices)
+    attendants = Attendants(
+        hub,
+        replayer,
+        stores.positions,
+        stores.restores,
+        bus,
+        epoch=stores.deployment.epoch,
+        max_devices=settings.limits.max_devices,
+    )
     fanout = Fanout(hub, attendants, bus)
     writer = Writer(
         lambda lock_timeout_ms: LaneConnection(stores.database, lock_timeout_ms=lock_timeout_ms),
@@ -287,7 +298,9 @@ def _build_server(
     return server
 
 
-def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health: Health) -> "list[asyncio.Task[None]]":
+def _start_background(
+    stores: _Stores, delivery: _Delivery, auth: _Auth, health: Health, stop: asyncio.Event
+) -> "list[asyncio.Task[None]]":
     async def sweep() -> None:
         for conversation_id, last_seq in (await stores.feed.read()).items():
             delivery.hub.note_last_seq(conversation_id, last_seq)
@@ -295,11 +308,17 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
     async def follow_keys_file() -> None:
         auth.keys.refresh()
 
+    async def follow_epoch() -> None:
+        if (epoch := await stores.restores.get_epoch()) != stores.deployment.epoch:
+            _log.warning("the database came back in an earlier state; this worker starts anew", epoch=epoch)
+            stop.set()
+
     jobs = [
         Job("health", CHECK_SECONDS, health.check),
         Job("commit feed", 1.0, sweep),
         Job("membership versions", 3.0, delivery.attendants.refresh_changed),
         Job("revocations", 5.0, auth.reader.poll),
+        Job("epoch", 5.0, follow_epoch),
         Job("keys file", 5.0, follow_keys_file),
         Job("idle channels", 5.0, delivery.attendants.drop_idle),
         Job("watched presence", 30.0, delivery.presence.recheck),

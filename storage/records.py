@@ -260,6 +260,7 @@ class Attendance:
     Attributes:
         last_seq: the last seq that the user may see now.
         start_seq: where this device begins: its cursor, or where a device without one does.
+        cursor_epoch: the epoch of that cursor; 0 when there is none.
         floor_seq: the lowest seq from which on everything is visible; a shared tail may serve the user from there.
         is_member: False for a former member, who gets what is missing up to last_seq and nothing above.
     """
@@ -267,6 +268,7 @@ class Attendance:
     conversation_id: str
     last_seq: int
     start_seq: int
+    cursor_epoch: int
     floor_seq: int
     is_member: bool
 

@@ -85,6 +85,15 @@ def caught_up(marks: Iterable[tuple[str, int, bool]]) -> bytes:
     ).SerializeToString()
 
 
+def resets(starts: Iterable[tuple[str, int]], epoch: int) -> bytes:
+    """Word of (conversation, where to start again)."""
+    return chat_pb2.ChatResponse(
+        resets=[
+            chat_pb2.Reset(conversation_id=conversation_id, seq=seq, epoch=epoch) for conversation_id, seq in starts
+        ]
+    ).SerializeToString()
+
+
 def error(correlation_id: int, refusal: ParleyError) -> bytes:
     """A refused frame."""
     return status_error(correlation_id, to_status(refusal))

@@ -24,6 +24,10 @@ MAX_UNANSWERED = 2000
 MAX_EPHEMERAL = 2000
 
 
+class _Alone(bytes):
+    """A piece that is never joined with others."""
+
+
 @dataclass(slots=True)
 class Lag:
     """A conversation in which the session is behind.
@@ -74,6 +78,7 @@ class Session:
     window: Window | None = None
     _out: deque[bytes] = field(default_factory=deque)
     _out_bytes: int = 0
+    _alone_count: int = 0
     _ephemeral: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
     def offer(self, conversation_id: str, run: list[Item], joined: bytes) -> int:
@@ -114,6 +119,13 @@ class Session:
         self._out_bytes += len(body)
         self.wake()
 
+    def put_alone(self, body: bytes) -> None:
+        """Adds what must be a frame of its own, before anything that comes later."""
+        self._out.append(_Alone(body))
+        self._out_bytes += len(body)
+        self._alone_count += 1
+        self.wake()
+
     def put_first(self, body: bytes) -> None:
         """Adds what goes before everything that waits: the welcome."""
         self._out.appendleft(body)
@@ -131,7 +143,7 @@ class Session:
         out = self._out
         if self.is_held or not (out or self._ephemeral):
             return b""
-        if self._out_bytes <= MAX_FRAME_BYTES and not self._ephemeral:
+        if self._out_bytes <= MAX_FRAME_BYTES and not self._ephemeral and not self._alone_count:
             frame = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
             self._out_bytes = 0
@@ -139,9 +151,12 @@ class Session:
         pieces: list[bytes] = []
         size_bytes = 0
         while out and (not pieces or size_bytes + len(out[0]) <= MAX_FRAME_BYTES):
+            if pieces and _Alone in (type(out[0]), type(pieces[-1])):
+                break
             pieces.append(out.popleft())
             size_bytes += len(pieces[-1])
         self._out_bytes -= size_bytes
+        self._alone_count -= type(pieces[-1]) is _Alone if pieces else 0
         while self._ephemeral and not out and size_bytes < MAX_FRAME_BYTES // 2:
             key = next(iter(self._ephemeral))
             pieces.append(self._ephemeral.pop(key))

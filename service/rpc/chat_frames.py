@@ -132,6 +132,8 @@ class FrameHandlers:
         heartbeat_seconds = _to_heartbeat(hello)
         if len(hello.positions) > MAX_HELLO_POSITIONS:
             raise errors.InvalidRequest("positions", f"must be at most {MAX_HELLO_POSITIONS}")
+        if hello.epoch < 0:
+            raise errors.InvalidRequest("epoch", "must not be negative")
         explicit = dict(_to_position(position) for position in hello.positions)
         session.device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
         session.no_echo = hello.no_echo
@@ -141,7 +143,7 @@ class FrameHandlers:
         session.is_held = True
         try:
             refusals = await self._parts.attendants.attach(
-                session, explicit, starts_at_latest=hello.start == chat_pb2.START_LATEST
+                session, explicit, starts_at_latest=hello.start == chat_pb2.START_LATEST, epoch=hello.epoch
             )
         except BaseException:
             self.is_open = False

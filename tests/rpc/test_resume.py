@@ -104,16 +104,15 @@ async def test_latest_starts_now_and_explicit_positions_are_taken_as_given(serve
             await stream.until(lambda: stream.seqs(first) == [4], "live")
 
 
-async def test_position_beyond_the_end_is_told_and_begins_at_the_end(server: RunningServer) -> None:
+async def test_position_beyond_the_end_gets_a_reset_and_begins_at_the_end(server: RunningServer) -> None:
     async with registered(server.target) as alice:
         own = f"{alice.name}:{alice.name}"
         await alice.send(own, "one")
         async with alice.chat(positions=[position(own, 7), position("nosuchgroup", 1)]) as stream:
-            await stream.until(lambda: len(stream.errors) == 2, "errors")
-            assert {reason_of(error.error) for error in stream.errors} == {
-                "CURSOR_BEYOND_END",
-                "CONVERSATION_NOT_FOUND",
-            }
+            await stream.until(lambda: stream.errors and stream.resets, "a reset and an error")
+            assert [reason_of(error.error) for error in stream.errors] == ["CONVERSATION_NOT_FOUND"]
+            epoch = stream.welcomes[0].epoch
+            assert stream.resets == [chat_pb2.Reset(conversation_id=own, seq=1, epoch=epoch)]
             await alice.send(own, "two")
             await stream.until(lambda: stream.seqs(own) == [2], "live")
 

@@ -21,6 +21,7 @@ from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from storage.postgres.messages import Messages
 from storage.postgres.positions import Positions
+from storage.postgres.restores import Restores
 from storage.redis.bus import Bus
 from storage.redis.connections import make_pool
 from storage.redis.presence import PresenceStore
@@ -38,10 +39,10 @@ class Worker:
     fanout: Fanout
     presence: PresenceTracker
 
-    async def attach(self, username: str, device_id: str = "phone", **explicit: int) -> "Reader":
+    async def attach(self, username: str, device_id: str = "phone", *, epoch: int = 0, **explicit: int) -> "Reader":
         """Opens a session as hello does."""
         reader = Reader(Session(secrets.randbits(62) | 1, username, device_id))
-        await self.attendants.attach(reader.session, explicit, starts_at_latest=False)
+        await self.attendants.attach(reader.session, explicit, starts_at_latest=False, epoch=epoch)
         return reader
 
 
@@ -96,7 +97,11 @@ async def running_worker(
     messages = messages or Messages(database)
     hub = Hub(messages, on_lag=intake.nudge, on_added=intake.refresh)
     replayer = Replayer(messages, hub)
-    attendants = Attendants(hub, replayer, positions or Positions(database), bus, max_devices=100)
+    restores = Restores(database)
+    epoch = await restores.get_epoch()
+    attendants = Attendants(
+        hub, replayer, positions or Positions(database), restores, bus, epoch=epoch, max_devices=100
+    )
     store = PresenceStore(redis, prefix=bus._prefix)
     presence = PresenceTracker(store, bus, Conversations(database).shares_conversation)
     intake.connect(hub, replayer, attendants, presence, Revocations())

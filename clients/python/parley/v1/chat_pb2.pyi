@@ -118,7 +118,7 @@ class Authenticate(_message.Message):
     def __init__(self, access_token: _Optional[str] = ...) -> None: ...
 
 class ChatResponse(_message.Message):
-    __slots__ = ("welcomes", "results", "messages", "caught_up", "presence", "typing", "errors", "heartbeats", "go_aways")
+    __slots__ = ("welcomes", "results", "messages", "caught_up", "presence", "typing", "errors", "resets", "heartbeats", "go_aways")
     WELCOMES_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
@@ -126,6 +126,7 @@ class ChatResponse(_message.Message):
     PRESENCE_FIELD_NUMBER: _ClassVar[int]
     TYPING_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    RESETS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEATS_FIELD_NUMBER: _ClassVar[int]
     GO_AWAYS_FIELD_NUMBER: _ClassVar[int]
     welcomes: _containers.RepeatedCompositeFieldContainer[Welcome]
@@ -135,9 +136,10 @@ class ChatResponse(_message.Message):
     presence: _containers.RepeatedCompositeFieldContainer[_presence_pb2.PresenceEvent]
     typing: _containers.RepeatedCompositeFieldContainer[_presence_pb2.TypingEvent]
     errors: _containers.RepeatedCompositeFieldContainer[StreamError]
+    resets: _containers.RepeatedCompositeFieldContainer[Reset]
     heartbeats: _containers.RepeatedCompositeFieldContainer[Heartbeat]
     go_aways: _containers.RepeatedCompositeFieldContainer[GoAway]
-    def __init__(self, welcomes: _Optional[_Iterable[_Union[Welcome, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[_message_pb2.SendResult, _Mapping]]] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., caught_up: _Optional[_Iterable[_Union[CaughtUp, _Mapping]]] = ..., presence: _Optional[_Iterable[_Union[_presence_pb2.PresenceEvent, _Mapping]]] = ..., typing: _Optional[_Iterable[_Union[_presence_pb2.TypingEvent, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[StreamError, _Mapping]]] = ..., heartbeats: _Optional[_Iterable[_Union[Heartbeat, _Mapping]]] = ..., go_aways: _Optional[_Iterable[_Union[GoAway, _Mapping]]] = ...) -> None: ...
+    def __init__(self, welcomes: _Optional[_Iterable[_Union[Welcome, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[_message_pb2.SendResult, _Mapping]]] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., caught_up: _Optional[_Iterable[_Union[CaughtUp, _Mapping]]] = ..., presence: _Optional[_Iterable[_Union[_presence_pb2.PresenceEvent, _Mapping]]] = ..., typing: _Optional[_Iterable[_Union[_presence_pb2.TypingEvent, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[StreamError, _Mapping]]] = ..., resets: _Optional[_Iterable[_Union[Reset, _Mapping]]] = ..., heartbeats: _Optional[_Iterable[_Union[Heartbeat, _Mapping]]] = ..., go_aways: _Optional[_Iterable[_Union[GoAway, _Mapping]]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("correlation_id", "username", "device_id", "session_id", "epoch", "server_time", "conversation_count", "access_expire_time")
@@ -168,6 +170,16 @@ class CaughtUp(_message.Message):
     seq: int
     complete: bool
     def __init__(self, conversation_id: _Optional[str] = ..., seq: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
+
+class Reset(_message.Message):
+    __slots__ = ("conversation_id", "seq", "epoch")
+    CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    conversation_id: str
+    seq: int
+    epoch: int
+    def __init__(self, conversation_id: _Optional[str] = ..., seq: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class StreamError(_message.Message):
     __slots__ = ("correlation_id", "error")

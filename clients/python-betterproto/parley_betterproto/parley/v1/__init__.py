@@ -969,9 +969,9 @@ class Hello(betterproto.Message):
 
     positions: List["Position"] = betterproto.message_field(3)
     """
-    Where these conversations begin: what is above the given seq comes. Taken as given; a seq above the end is answered
-     by CURSOR_BEYOND_END for that conversation, which then begins at the end. Up to 10,000; a conversation that is
-     not the caller's is answered by CONVERSATION_NOT_FOUND.
+    Where these conversations begin: what is above the given seq comes. Taken as given, but a seq above the end, or of
+     another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is answered
+     by CONVERSATION_NOT_FOUND.
     """
 
     no_echo: bool = betterproto.bool_field(4)
@@ -984,7 +984,9 @@ class Hello(betterproto.Message):
 
     epoch: int = betterproto.int64_field(6)
     """
-    The epoch that the positions are of, as told by a welcome or Pull. 0: not known.
+    The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that one.
+     When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not known;
+     then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
     """
 
     window_messages: int = betterproto.int64_field(7)
@@ -1119,6 +1121,11 @@ class ChatResponse(betterproto.Message):
     errors: List["StreamError"] = betterproto.message_field(8)
     """Refused frames. The stream goes on."""
 
+    resets: List["Reset"] = betterproto.message_field(9)
+    """
+    Conversations in which the device has what is not so any more; in a frame of their own, before anything newer.
+    """
+
     heartbeats: List["Heartbeat"] = betterproto.message_field(10)
     """Signs of life, as asked for in hello."""
 
@@ -1144,7 +1151,7 @@ class Welcome(betterproto.Message):
 
     epoch: int = betterproto.int64_field(5)
     """
-    The number of the server's history; another one than before means that positions may be void.
+    The number of the server's history; another one than before means that what the device has may be void (see Reset).
     """
 
     server_time: datetime = betterproto.message_field(6)
@@ -1169,6 +1176,24 @@ class CaughtUp(betterproto.Message):
 
     complete: bool = betterproto.bool_field(3)
     """Set on the last one: all conversations of the hello are there."""
+
+
+@dataclass(eq=False, repr=False)
+class Reset(betterproto.Message):
+    """
+    The server came back in an earlier state (a restore), or the device is ahead of the log: what the device has of this
+     conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from here:
+     the stream brings what is above.
+    """
+
+    conversation_id: str = betterproto.string_field(1)
+    """Which."""
+
+    seq: int = betterproto.int64_field(2)
+    """The last seq up to which what the device has still holds."""
+
+    epoch: int = betterproto.int64_field(3)
+    """The present epoch: to be kept, and given in the next hello."""
 
 
 @dataclass(eq=False, repr=False)
