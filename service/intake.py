@@ -11,6 +11,7 @@ from service.delivery.attendance import Attendants
 from service.delivery.fanout import REVOCATIONS_CHANNEL, decode_revocation, deliver_typing
 from service.delivery.hub import Hub
 from service.delivery.presence import PresenceTracker
+from service.delivery.receipts import WATCH_CHANNEL, ReceiptTracker
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from service.delivery.wire import FrameType, UnknownFrame
@@ -27,6 +28,7 @@ class Intake:
         self._attendants: Attendants
         self._presence: PresenceTracker
         self._revocations: Revocations
+        self._receipts: ReceiptTracker
 
     def connect(
         self,
@@ -35,6 +37,7 @@ class Intake:
         attendants: Attendants,
         presence: PresenceTracker,
         revocations: Revocations,
+        receipts: ReceiptTracker,
     ) -> None:
         """Says where things go; before the bus runs."""
         self._hub = hub
@@ -42,6 +45,7 @@ class Intake:
         self._attendants = attendants
         self._presence = presence
         self._revocations = revocations
+        self._receipts = receipts
 
     def nudge(self, session: Session) -> None:
         """A session fell behind."""
@@ -51,8 +55,17 @@ class Intake:
         """A user with a session here is in a conversation more."""
         self._attendants.refresh(username)
 
+    def complete(self, session: Session) -> None:
+        """A session has all of its past."""
+        self._receipts.tell_state(session)
+
+    def moved(self, conversation_id: str, username: str) -> None:
+        """A member has, or has read, more of a conversation."""
+        self._receipts.note(conversation_id, username)
+
     def reconnected(self) -> None:
-        """The bus was away: users' memberships may have changed unheard."""
+        """The bus was away: memberships and receipts may have changed unheard."""
+        self._receipts.tell_all()
         for username in list(self._hub.users):
             self._attendants.refresh(username)
 
@@ -67,6 +80,8 @@ class Intake:
                     self._attendants.refresh(name)
                 case "p":
                     self._presence.take_announcement(name, payload)
+                case _ if channel == WATCH_CHANNEL:
+                    self._receipts.hear_watch()
                 case _ if channel == REVOCATIONS_CHANNEL:
                     self._revocations.apply(decode_revocation(payload))
         except UnknownFrame as error:
@@ -81,5 +96,7 @@ class Intake:
         frame = wire.unpack(payload)
         if frame.type is FrameType.TYPING:
             deliver_typing(self._hub, conversation_id, frame.items[0])
+        elif frame.type is FrameType.RECEIPTS:
+            self._receipts.take(conversation_id, frame.items)
         else:
             self._hub.deliver(conversation_id, frame.items)

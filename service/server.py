@@ -30,6 +30,7 @@ from service.delivery.conversations import ConversationService
 from service.delivery.fanout import REVOCATIONS_CHANNEL, Fanout
 from service.delivery.hub import Hub
 from service.delivery.presence import PresenceTracker
+from service.delivery.receipts import WATCH_CHANNEL, ReceiptTracker
 from service.delivery.replay import Replayer
 from service.delivery.streams import Streams
 from service.delivery.writer import Writer
@@ -60,6 +61,7 @@ from storage.postgres.members import Members
 from storage.postgres.messages import Messages
 from storage.postgres.migrate import read_deployment
 from storage.postgres.positions import Positions
+from storage.postgres.receipts import Receipts
 from storage.postgres.restores import Restores
 from storage.records import Deployment, Revocation
 from storage.redis.bus import Bus
@@ -101,7 +103,8 @@ async def run_worker(
 
     await stores.feed.read()  # from here on, whatever the bus loses is found
     delivery.writer.start()
-    await delivery.bus.subscribe([REVOCATIONS_CHANNEL])  # noted now, in force as soon as the bus is there
+    # Noted now, in force as soon as the bus is there.
+    await delivery.bus.subscribe([REVOCATIONS_CHANNEL, WATCH_CHANNEL])
     background = _start_background(stores, delivery, auth, health, stop)
     await health.check()
     await server.start()
@@ -138,6 +141,7 @@ class _Delivery:
     writer: Writer
     acks: AckWriter
     presence: PresenceTracker
+    receipts: ReceiptTracker
     conversations: ConversationService
     hasher: RequestHasher
 
@@ -185,7 +189,7 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
     intake = Intake()
     bus = Bus(stores.redis, prefix=prefix, worker_id=worker_id, on_message=intake.take, on_connect=intake.reconnected)
     hub = Hub(stores.messages, on_lag=intake.nudge, on_added=intake.refresh)
-    replayer = Replayer(stores.messages, hub)
+    replayer = Replayer(stores.messages, hub, on_complete=intake.complete)
     attendants = Attendants(
         hub,
         replayer,
@@ -212,12 +216,16 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
         max_members=settings.limits.max_members,
         publish_entries=fanout.publish_entries,
         publish_memberships=fanout.publish_memberships,
+        on_read=intake.moved,
     )
     presence = PresenceTracker(
         PresenceStore(stores.redis, prefix=prefix), bus, stores.conversations.shares_conversation
     )
-    acks = AckWriter(stores.positions)
-    return _Delivery(intake, bus, hub, replayer, attendants, fanout, writer, acks, presence, conversations, hasher)
+    receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
+    acks = AckWriter(stores.positions, intake.moved)
+    return _Delivery(
+        intake, bus, hub, replayer, attendants, fanout, writer, acks, presence, receipts, conversations, hasher
+    )
 
 
 async def _build_auth(settings: Settings, stores: _Stores, delivery: _Delivery) -> _Auth:
@@ -233,7 +241,9 @@ async def _build_auth(settings: Settings, stores: _Stores, delivery: _Delivery) 
         is_revoked=revocations.is_revoked,
     )
     revocations.listen(streams.end_revoked)
-    delivery.intake.connect(delivery.hub, delivery.replayer, delivery.attendants, delivery.presence, revocations)
+    delivery.intake.connect(
+        delivery.hub, delivery.replayer, delivery.attendants, delivery.presence, revocations, delivery.receipts
+    )
 
     def announce(revocation: Revocation) -> None:
         revocations.apply(revocation)
@@ -270,6 +280,7 @@ def _build_server(
         fanout=delivery.fanout,
         acks=delivery.acks,
         presence=delivery.presence,
+        receipts=delivery.receipts,
         conversations=delivery.conversations,
         hasher=delivery.hasher,
         epoch=epoch,
@@ -330,6 +341,7 @@ def _start_background(
         "bus": delivery.bus.run(),
         "acks": delivery.acks.run(),
         "presence": delivery.presence.run(),
+        "receipts": delivery.receipts.run(),
         "streams": auth.streams.run(),
         **{job.name: run_job(job) for job in jobs},
     }

@@ -332,6 +332,26 @@ class ReadPosition:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """Up to where a member has a conversation, on any device, and has read it; read_seq <= delivered_seq."""
+
+    conversation_id: str
+    username: str
+    delivered_seq: int
+    read_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptCount:
+    """How many members have, and have read, a conversation up to seq, its end."""
+
+    conversation_id: str
+    seq: int
+    delivered_count: int
+    read_count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Creation:
     """What became of a request to make a group.
 

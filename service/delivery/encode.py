@@ -13,7 +13,7 @@ from service.convert.times import to_timestamp
 from service.delivery.wire import Item
 from service.errors import ParleyError
 from service.status import to_status
-from storage.records import Entry, EntryKind, MembershipAction, Outcome, Stored
+from storage.records import Entry, EntryKind, MembershipAction, Outcome, Receipt, ReceiptCount, Stored
 
 
 def entry_item(entry: Entry) -> Item:
@@ -110,6 +110,35 @@ def typing(conversation_id: str, username: str, *, is_active: bool) -> bytes:
     """Somebody writes, or stopped."""
     return chat_pb2.ChatResponse(
         typing=[presence_pb2.TypingEvent(conversation_id=conversation_id, username=username, active=is_active)]
+    ).SerializeToString()
+
+
+def receipts(known: Iterable[Receipt]) -> bytes:
+    """Up to where members have, and have read."""
+    return chat_pb2.ChatResponse(
+        receipts=[
+            chat_pb2.Receipt(
+                conversation_id=receipt.conversation_id,
+                username=receipt.username,
+                delivered_seq=receipt.delivered_seq,
+                read_seq=receipt.read_seq,
+            )
+            for receipt in known
+        ]
+    ).SerializeToString()
+
+
+def receipt_count(count: ReceiptCount) -> bytes:
+    """How many members have, and have read, all."""
+    return chat_pb2.ChatResponse(
+        receipts=[
+            chat_pb2.Receipt(
+                conversation_id=count.conversation_id,
+                seq=count.seq,
+                delivered_count=count.delivered_count,
+                read_count=count.read_count,
+            )
+        ]
     ).SerializeToString()
 
 

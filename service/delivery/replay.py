@@ -9,6 +9,7 @@ what a step reads beyond the hub's position first advances the hub, for all.
 
 import asyncio
 import secrets
+from collections.abc import Callable
 
 import structlog
 
@@ -33,10 +34,15 @@ _PART_BYTES = 128 * 1024
 
 
 class Replayer:
-    """All replays of a worker."""
+    """All replays of a worker.
 
-    def __init__(self, messages: Messages, hub: Hub) -> None:
+    Args:
+        on_complete: called when a session has the past of all conversations of its hello.
+    """
+
+    def __init__(self, messages: Messages, hub: Hub, *, on_complete: Callable[[Session], None]) -> None:
         self._messages = messages
+        self._on_complete = on_complete
         self._hub = hub
         self.history = History(messages)
         self._slots = asyncio.Semaphore(_CONCURRENT_STEPS)
@@ -194,6 +200,8 @@ class Replayer:
         marks = session.note_caught_up([conversation_id])
         if marks:
             session.put(encode.caught_up((name, seq, is_complete) for name, is_complete in marks))
+            if marks[-1][1]:
+                self._on_complete(session)
 
 
 def _removes(items: list[Item], username: str) -> bool:

@@ -73,6 +73,8 @@ class ChatHandlers:
         if not await self._positions.enroll_device(caller.username, device_id, max_devices=self._max_devices):
             raise errors.TooManyDevices(self._max_devices)
         await self._positions.store_acks([Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()])
+        for name in wanted:
+            self._parts.receipts.note(name, caller.username)
         return chat_pb2.AckResponse()
 
     async def _serve(self, stream: "_ChatStream") -> None:
@@ -85,6 +87,7 @@ class ChatHandlers:
 
     async def _close(self, session: Session) -> None:
         self._parts.hub.detach(session)
+        self._parts.receipts.leave(session)
         await self._replayer.drop(session)
         await self._parts.presence.depart(session)
 

@@ -17,6 +17,7 @@ from service.delivery.conversations import ConversationService
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.presence import PresenceTracker
+from service.delivery.receipts import ReceiptTracker
 from service.delivery.session import Session
 from service.delivery.streams import OpenStream
 from service.delivery.submission import Submission
@@ -47,6 +48,7 @@ class ChatParts:
     fanout: Fanout
     acks: AckWriter
     presence: PresenceTracker
+    receipts: ReceiptTracker
     conversations: ConversationService
     hasher: RequestHasher
     epoch: int
@@ -154,6 +156,8 @@ class FrameHandlers:
         session.put_first(self._welcome(correlation_id))
         for refusal in refusals:
             session.put(encode.error(correlation_id, refusal))
+        if hello.watch_receipts:
+            self._parts.receipts.watch(session)
         await self._parts.presence.arrive(session)
 
     def _welcome(self, correlation_id: int) -> bytes:

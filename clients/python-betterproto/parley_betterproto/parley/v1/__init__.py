@@ -1001,6 +1001,12 @@ class Hello(betterproto.Message):
      no limit. Chat only.
     """
 
+    watch_receipts: bool = betterproto.bool_field(12)
+    """
+    Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up to
+     5,000 receipts; from then on each change, in all.
+    """
+
 
 @dataclass(eq=False, repr=False)
 class Position(betterproto.Message):
@@ -1118,6 +1124,9 @@ class ChatResponse(betterproto.Message):
     typing: List["TypingEvent"] = betterproto.message_field(6)
     """Who writes."""
 
+    receipts: List["Receipt"] = betterproto.message_field(7)
+    """Up to where members have, and have read, as asked for in hello."""
+
     errors: List["StreamError"] = betterproto.message_field(8)
     """Refused frames. The stream goes on."""
 
@@ -1176,6 +1185,41 @@ class CaughtUp(betterproto.Message):
 
     complete: bool = betterproto.bool_field(3)
     """Set on the last one: all conversations of the hello are there."""
+
+
+@dataclass(eq=False, repr=False)
+class Receipt(betterproto.Message):
+    """
+    Up to where a member has a conversation, and has read it; or, in conversations above 200 members, how many have all.
+
+     Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so a
+     lower one than before is old news. The caller's own receipts come too.
+    """
+
+    conversation_id: str = betterproto.string_field(1)
+    """Which."""
+
+    username: str = betterproto.string_field(2)
+    """Who; empty for counts."""
+
+    delivered_seq: int = betterproto.int64_field(3)
+    """
+    What any device of the member acknowledged, or the member has read: 0 <= read_seq <= delivered_seq <= last seq.
+    """
+
+    read_seq: int = betterproto.int64_field(4)
+    """What the member has read (MarkRead)."""
+
+    seq: int = betterproto.int64_field(5)
+    """
+    For counts: the end of the conversation when they were taken, every two seconds at most.
+    """
+
+    delivered_count: int = betterproto.int32_field(6)
+    """How many members have all up to seq."""
+
+    read_count: int = betterproto.int32_field(7)
+    """How many members have read all up to seq."""
 
 
 @dataclass(eq=False, repr=False)
