@@ -111,6 +111,11 @@ class Hub:
             return self.channels[conversation_id].position
         return session.finished.get(conversation_id)
 
+    def owes_own(self, session: Session) -> bool:
+        """Whether a message that a session stored itself is still on its way to it, in what it is attached to."""
+        handed = ((self.delivered_seq(name, session), seq) for name, seq in session.own_seqs.items())
+        return any(handed_seq is not None and handed_seq < seq for handed_seq, seq in handed)
+
     def drop_idle(self) -> list[str]:
         """Forgets channels that nobody has listened to for LINGER_SECONDS; gives their conversations."""
         limit = asyncio.get_running_loop().time() - LINGER_SECONDS

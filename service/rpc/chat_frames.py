@@ -24,7 +24,7 @@ from service.delivery.writer import Writer
 from service.hashes import RequestHasher
 from service.interceptors.authentication import Authenticator
 from service.rpc.presence import to_presence_usernames
-from storage.records import Stored
+from storage.records import Outcome, Stored
 
 MAX_HELLO_POSITIONS = 10_000
 MAX_POSITIONS = 1_000
@@ -69,6 +69,8 @@ class FrameTicket:
         if not self._ready:
             asyncio.get_running_loop().call_soon(self._flush)
         self._ready.append((index, outcome))
+        if isinstance(outcome, Stored) and outcome.outcome is Outcome.STORED:
+            self._session.note_stored(self._conversation_ids[index], outcome.seq)
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
