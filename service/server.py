@@ -311,6 +311,7 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
         "bus": delivery.bus.run(),
         "acks": delivery.acks.run(),
         "presence": delivery.presence.run(),
+        "presence writer": delivery.presence.writer.run(),
         "streams": auth.streams.run(),
         **{job.name: run_job(job) for job in jobs},
     }
@@ -343,6 +344,7 @@ async def _stop(
         await delivery.acks.flush()
     except Unavailable as error:
         _log.warning("acks lost; their messages will come again", error=str(error))
+    await delivery.presence.writer.flush()
     await delivery.bus.flush(1)
     for task in background:
         task.cancel()

@@ -112,9 +112,14 @@ class Hub:
         return session.finished.get(conversation_id)
 
     def owes_own(self, session: Session) -> bool:
-        """Whether a message that a session stored itself is still on its way to it, in what it is attached to."""
-        handed = ((self.delivered_seq(name, session), seq) for name, seq in session.own_seqs.items())
-        return any(handed_seq is not None and handed_seq < seq for handed_seq, seq in handed)
+        """Whether a message that a session stored itself was not handed on yet, in what it is attached to.
+
+        A session that lags is told apart by its lags.
+        """
+        return any(
+            name in session.conversation_ids and self.channels[name].position < seq
+            for name, seq in session.own_seqs.items()
+        )
 
     def drop_idle(self) -> list[str]:
         """Forgets channels that nobody has listened to for LINGER_SECONDS; gives their conversations."""

@@ -141,6 +141,7 @@ class FrameHandlers:
             refusals = await self._parts.attendants.attach(
                 session, explicit, starts_at_latest=hello.start == chat_pb2.START_LATEST
             )
+            await self._parts.presence.arrive(session)  # before the welcome: who has it is online for the others
         except BaseException:
             self.is_open = False
             self._parts.hub.detach(session)
@@ -150,7 +151,6 @@ class FrameHandlers:
         session.put_first(self._welcome(correlation_id))
         for refusal in refusals:
             session.put(encode.error(correlation_id, refusal))
-        await self._parts.presence.arrive(session)
 
     def _welcome(self, correlation_id: int) -> bytes:
         session, principal = self._session, self._stream.principal

@@ -50,12 +50,24 @@ async def test_conversation_that_was_made_elsewhere_is_attached(worker, db):
     reader = await worker.attach("bob")
     await Conversations(db).ensure_direct("ann:bob")
     await store(db, reader, "ann:bob")
-    assert not worker.hub.owes_own(reader.session)  # not attached, so nothing would come of waiting
+    reader.read()
     await worker.attendants.attach_own(reader.session)
+    assert not reader.session.is_settled
+    await reader.until("ann:bob", 1)
+    await wait_for(lambda: reader.session.is_settled, what="to be settled")
+
+
+async def test_message_that_was_not_handed_on_is_owed(worker, db):
+    await Conversations(db).ensure_direct("ann:bob")
+    reader = await worker.attach("bob")
+    reader.read()
+    assert not worker.hub.owes_own(reader.session)
+    await store(db, reader, "ann:bob")
+    assert reader.session.is_settled
     assert worker.hub.owes_own(reader.session)
+    worker.hub.note_last_seq("ann:bob", 1)
     await reader.until("ann:bob", 1)
     assert not worker.hub.owes_own(reader.session)
-    assert reader.session.is_settled
 
 
 async def test_refresh_at_the_same_time_brings_it_once(worker, db):

@@ -23,7 +23,7 @@ from storage.postgres.messages import Messages
 from storage.postgres.positions import Positions
 from storage.redis.bus import Bus
 from storage.redis.connections import make_pool
-from storage.redis.presence import PresenceStore
+from tests.support.presence import Gated
 from tests.support.waiting import wait_for
 
 
@@ -37,6 +37,7 @@ class Worker:
     attendants: Attendants
     fanout: Fanout
     presence: PresenceTracker
+    presence_store: Gated
 
     async def attach(self, username: str, device_id: str = "phone", **explicit: int) -> "Reader":
         """Opens a session as hello does."""
@@ -97,18 +98,20 @@ async def running_worker(
     hub = Hub(messages, on_lag=intake.nudge, on_added=intake.refresh)
     replayer = Replayer(messages, hub)
     attendants = Attendants(hub, replayer, positions or Positions(database), bus, max_devices=100)
-    store = PresenceStore(redis, prefix=bus._prefix)
+    store = Gated(redis, prefix=bus._prefix)
     presence = PresenceTracker(store, bus, Conversations(database).shares_conversation)
     intake.connect(hub, replayer, attendants, presence, Revocations())
-    running = asyncio.create_task(bus.run()) if has_bus else None
+    running = [asyncio.create_task(presence.writer.run())]
+    if has_bus:
+        running.append(asyncio.create_task(bus.run()))
     try:
         if has_bus:
             await wait_for(lambda: bus.is_alive, what="the bus")
-        yield Worker(bus, hub, replayer, attendants, Fanout(hub, attendants, bus), presence)
+        yield Worker(bus, hub, replayer, attendants, Fanout(hub, attendants, bus), presence, store)
     finally:
-        if running is not None:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await replayer.close()
         await hub.close()
         await bus.close()
