@@ -341,6 +341,7 @@ def _start_background(
         "bus": delivery.bus.run(),
         "acks": delivery.acks.run(),
         "presence": delivery.presence.run(),
+        "presence writer": delivery.presence.writer.run(),
         "receipts": delivery.receipts.run(),
         "streams": auth.streams.run(),
         **{job.name: run_job(job) for job in jobs},
@@ -374,6 +375,7 @@ async def _stop(
         await delivery.acks.flush()
     except Unavailable as error:
         _log.warning("acks lost; their messages will come again", error=str(error))
+    await delivery.presence.writer.flush()
     await delivery.bus.flush(1)
     for task in background:
         task.cancel()

@@ -27,6 +27,7 @@ _log = structlog.get_logger(__name__)
 
 # Marks of a hello that are written as one piece: far below the limit of a frame, with the longest ids.
 _MARKS_A_PIECE = 1000
+_RETRY_SECONDS = 0.25
 
 
 def conversation_channel(conversation_id: str) -> str:
@@ -152,6 +153,20 @@ class Attendants:
                 resets.append((name, min(start, item.last_seq, common.get(name, start))))
         return resets
 
+    async def attach_own(self, session: Session) -> None:
+        """Attaches a session to what its stream stored messages in, if word of the membership has not come yet.
+
+        What its user is not in any more is brought up to the removal. Waits while the database is away.
+        """
+        while new := [name for name in session.own_seqs if self._hub.delivered_seq(name, session) is None]:
+            try:
+                await self._attach_more(session, new)
+            except Unavailable as error:
+                _log.warning("memberships not read", username=session.username, error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
+
     def refresh(self, username: str) -> None:
         """Looks in the background whether a user with a session here is in new conversations."""
         if username not in self._hub.users:
@@ -196,20 +211,30 @@ class Attendants:
                 if session in self._attaching:
                     self._attaching[session] = True
                     continue
-                new = [name for name in conversation_ids if name not in session.conversation_ids]
-                if new:
-                    await self._open_channels(new)
-                    for item in await self._positions.list_attendances(username, session.device_id, only=new):
-                        if item.is_member and session in self._hub.users.get(username, ()):
-                            # One who comes back goes on where this stream left off, acked or not.
-                            handed_seq = session.finished.pop(item.conversation_id, None)
-                            self._place(session, item, item.start_seq if handed_seq is None else handed_seq)
-                    self._replayer.nudge(session)
+                await self._attach_more(
+                    session, [name for name in conversation_ids if name not in session.conversation_ids]
+                )
             if username in self._hub.users:
                 self._versions[username] = versions.get(username, 0)
         except Unavailable as error:
             # The version stays as it was, so the next comparison tries again.
             _log.warning("memberships not read", username=username, error=str(error))
+
+    async def _attach_more(self, session: Session, conversation_ids: list[str]) -> None:
+        """Attaches an open session to further conversations of its user.
+
+        Raises:
+            Unavailable: the database is.
+        """
+        if not conversation_ids:
+            return
+        username = session.username
+        await self._open_channels(conversation_ids)
+        for item in await self._positions.list_attendances(username, session.device_id, only=conversation_ids):
+            if session in self._hub.users.get(username, ()):
+                # One who comes back goes on where this stream left off, acked or not.
+                self._place(session, item, session.finished.get(item.conversation_id, item.start_seq))
+        self._replayer.nudge(session)
 
     def _place(self, session: Session, item: Attendance, position: int) -> int | None:
         """Puts a session into step or behind; gives the position when it is in step.
@@ -220,14 +245,15 @@ class Attendants:
             position: the last seq that the device has.
         """
         conversation_id = item.conversation_id
-        if not item.is_member:
-            if position < item.last_seq:
-                session.fall_behind(conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq)
-            return None
         if conversation_id in session.conversation_ids:
+            return None
+        if not item.is_member:
+            if position < item.last_seq and conversation_id not in session.lags:
+                session.fall_behind(conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq)
             return None
         channel = self._hub.channels[conversation_id]
         session.conversation_ids.add(conversation_id)
+        session.finished.pop(conversation_id, None)
         if (lag := session.lags.get(conversation_id)) is not None:
             # One who comes back while the former past is still being brought: that goes on, from the database alone.
             channel.lagging.add(session)

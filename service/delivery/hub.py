@@ -113,6 +113,16 @@ class Hub:
             return self.channels[conversation_id].position
         return session.finished.get(conversation_id)
 
+    def owes_own(self, session: Session) -> bool:
+        """Whether a message that a session stored itself was not handed on yet, in what it is attached to.
+
+        A session that lags is told apart by its lags.
+        """
+        return any(
+            name in session.conversation_ids and self.channels[name].position < seq
+            for name, seq in session.own_seqs.items()
+        )
+
     def drop_idle(self) -> list[str]:
         """Forgets channels that nobody has listened to for LINGER_SECONDS; gives their conversations."""
         limit = asyncio.get_running_loop().time() - LINGER_SECONDS

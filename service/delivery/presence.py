@@ -1,4 +1,4 @@
-"""Presence on this worker: keeps its sessions online, tells watchers about others.
+"""Presence on this worker: tells watchers about others, and keeps its own sessions online (`presence_writer.py`).
 
 Changes are announced over the bus and, since that may lie, compared every REFRESH_SECONDS for everybody who is watched.
 While Redis is away everybody who is watched is UNKNOWN.
@@ -13,6 +13,7 @@ import structlog
 from parley.v1 import chat_pb2, presence_pb2
 
 from service.convert.times import to_timestamp
+from service.delivery.presence_writer import PresenceWriter
 from service.delivery.session import Session
 from storage.errors import Unavailable
 from storage.redis.bus import Bus
@@ -37,36 +38,20 @@ class PresenceTracker:
         self._store = store
         self._bus = bus
         self._shared_with = shared_with
-        self._sessions: dict[str, set[Session]] = {}
+        self.writer = PresenceWriter(store, self._announce)
         self._watchers: dict[str, set[Session]] = {}
         self._watched: dict[Session, set[str]] = {}
         self._known: dict[str, PresenceRecord | None] = {}
 
     async def arrive(self, session: Session) -> None:
-        """Notes an open stream; its user is online from here on."""
-        self._sessions.setdefault(session.username, set()).add(session)
-        try:
-            if await self._store.touch({session.username: [_entry_name(session)]}):
-                self._announce(session.username, PresenceRecord(True, None))
-        except Unavailable as error:
-            _log.warning("presence not written", error=str(error))
+        """Notes an open stream; on return its user is online, unless Redis is away or slow."""
+        await self.writer.arrive(session)
 
     async def depart(self, session: Session) -> None:
         """Notes that a stream ended."""
         self._unwatch(session)
         self._watched.pop(session, None)
-        sessions = self._sessions.get(session.username)
-        if sessions is None or session not in sessions:
-            return
-        sessions.discard(session)
-        if not sessions:
-            del self._sessions[session.username]
-        try:
-            if await self._store.leave(session.username, _entry_name(session)):
-                record = (await self._store.read([session.username]))[session.username]
-                self._announce(session.username, record)
-        except Unavailable as error:
-            _log.warning("presence not written", error=str(error))
+        await self.writer.depart(session)
 
     async def read(self, reader: str, usernames: Sequence[str]) -> list[tuple[str, PresenceRecord | None]]:
         """Reads the presence of those whom a user may see, in the order given; None: not known now.
@@ -119,11 +104,7 @@ class PresenceTracker:
                     self._tell(username, None)
 
     async def _refresh(self) -> None:
-        sessions = {
-            username: [_entry_name(session) for session in sessions] for username, sessions in self._sessions.items()
-        }
-        for username in await self._store.touch(sessions):
-            self._announce(username, PresenceRecord(True, None))
+        await self.writer.refresh()
         for username, record in (await self._store.read(list(self._watchers))).items():
             self._tell(username, record)
 
@@ -191,7 +172,3 @@ def encode_event(username: str, record: PresenceRecord | None, correlation_id: i
     """Bytes of a ChatResponse with one presence event."""
     event = presence_pb2.PresenceEvent(correlation_id=correlation_id, presence=to_presence(username, record))
     return chat_pb2.ChatResponse(presence=[event]).SerializeToString()
-
-
-def _entry_name(session: Session) -> str:
-    return f"{session.session_id:016x}"

@@ -79,7 +79,6 @@ class ReceiptTracker:
     def tell_all(self) -> None:
         """Takes word that the bus was away: what was published meanwhile is lost."""
         self._to_tell |= self._watchers
-        self._to_count |= {name for session in self._watchers for name in session.conversation_ids}
         self._filled.set()
 
     def hear_watch(self) -> None:
@@ -88,8 +87,7 @@ class ReceiptTracker:
 
     def take(self, conversation_id: str, items: Iterable[Item]) -> None:
         """Takes published receipts for those who watch here."""
-        channel = self._hub.channels.get(conversation_id)
-        watching = [session for session in channel.live if session in self._watchers] if channel is not None else []
+        watching = self._watching(conversation_id)
         if not watching:
             return
         for item in items:
@@ -99,6 +97,14 @@ class ReceiptTracker:
             for session in watching:
                 if body:
                     session.put_ephemeral((f"receipt {conversation_id}", username), body)
+
+    def _watching(self, conversation_id: str) -> list[Session]:
+        """Who watches a conversation here, also those who lag just now; not those whose state is still to come."""
+        channel = self._hub.channels.get(conversation_id)
+        if channel is None or not self._watchers:
+            return []
+        attached = (*channel.live, *channel.lagging)
+        return [session for session in attached if session in self._watchers and not session.to_catch_up]
 
     async def run(self) -> None:
         """Reads, publishes and counts until it is cancelled."""
@@ -127,6 +133,7 @@ class ReceiptTracker:
             state = await self._receipts.list_for(
                 session.username, max_conversations=STATE_CONVERSATIONS, limit=STATE_RECEIPTS
             )
+            self._to_count.update(await self._receipts.list_counted(session.username, limit=STATE_CONVERSATIONS))
             self._to_tell.discard(session)
             if session in self._watchers:
                 for first in range(0, len(state), _RECEIPTS_A_PIECE):
@@ -160,11 +167,9 @@ class ReceiptTracker:
                 continue
             self._to_count.difference_update(wanted)
             for count in counts:
-                channel = self._hub.channels.get(count.conversation_id)
                 body = encode.receipt_count(count)
-                for session in channel.live if channel is not None else ():
-                    if session in self._watchers:
-                        session.put_ephemeral((f"receipt {count.conversation_id}", ""), body)
+                for session in self._watching(count.conversation_id):
+                    session.put_ephemeral((f"receipt {count.conversation_id}", ""), body)
 
     async def _say_forever(self) -> None:
         while True:

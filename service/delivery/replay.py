@@ -185,13 +185,13 @@ class Replayer:
         if lag.position > channel.position:
             self._hub.note_last_seq(channel.conversation_id, lag.position)
         elif lag.position == channel.position:
-            del session.lags[channel.conversation_id]
+            session.catch_up(channel.conversation_id)
             self._hub.join(channel, session)
             self._mark(session, channel.conversation_id, channel.position)
 
     def _finish(self, session: Session, conversation_id: str, position: int) -> None:
         """A former member has everything up to the entry of the removal; or the conversation is gone."""
-        del session.lags[conversation_id]
+        session.catch_up(conversation_id)
         session.finished[conversation_id] = position
         self._hub.leave(conversation_id, session)
         self._mark(session, conversation_id, position)

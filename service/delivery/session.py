@@ -55,6 +55,7 @@ class Session:
         conversation_ids: what the session is attached to.
         lags: where it is behind, in the order in which they are served.
         finished: former conversations, and up to where the session got them.
+        own_seqs: conversations in which the stream stored messages, and the last of their seqs; empty with no_echo.
         to_catch_up: conversations of the hello whose past is still to come.
         is_going_away: the server asked the client to leave.
         is_held: nothing is given out yet, since the welcome must come first.
@@ -70,6 +71,7 @@ class Session:
     conversation_ids: set[str] = field(default_factory=set)
     lags: dict[str, Lag] = field(default_factory=dict)
     finished: dict[str, int] = field(default_factory=dict)
+    own_seqs: dict[str, int] = field(default_factory=dict)
     to_catch_up: set[str] = field(default_factory=set)
     unanswered_count: int = 0
     ending: ParleyError | None = None
@@ -197,6 +199,16 @@ class Session:
         """Notes that the session needs what follows position from the log."""
         self.lags[conversation_id] = Lag(position, floor_seq, is_member, end_seq)
         self.wake()
+
+    def catch_up(self, conversation_id: str) -> None:
+        """Notes that the session is behind no more; a half-closed stream may have waited for nothing else."""
+        del self.lags[conversation_id]
+        self.wake()
+
+    def note_stored(self, conversation_id: str, seq: int) -> None:
+        """Notes a message that this stream stored, and that is to come to it before a half-closed stream ends."""
+        if not self.no_echo:
+            self.own_seqs[conversation_id] = max(seq, self.own_seqs.get(conversation_id, 0))
 
     def next_lags(self, count: int) -> list[tuple[str, Lag]]:
         """Gives the next conversations to serve; they go to the end of the line, so that none holds back the rest."""

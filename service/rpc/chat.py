@@ -6,6 +6,7 @@ loop is its task; it stops reading while too much is unanswered. `chat_frames.py
 
 import asyncio
 import secrets
+from collections.abc import Callable
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -98,11 +99,12 @@ class _ChatStream:
     def __init__(
         self, parts: ChatParts, replayer: Replayer, context: Context, call: Call, *, hello: chat_pb2.Hello | None = None
     ) -> None:
+        self._parts = parts
         self._replayer = replayer
         self._context = context
         self._hello = hello
         self._wake = asyncio.Event()
-        self._room = asyncio.Event()
+        self._turned = asyncio.Event()  # the write loop came round: the read loop may look whether it may go on
         self._is_half_closed = False
         session = Session(secrets.randbits(63) | 1, call.caller.username, "", wake=self._wake.set)
         self.open_stream = OpenStream(session, call.caller)
@@ -132,16 +134,31 @@ class _ChatStream:
         deadline = asyncio.get_running_loop().time() + HELLO_SECONDS
         while True:
             async with asyncio.timeout_at(None if self._frames.is_open else deadline):
-                while not self._session.may_read:
-                    self._room.clear()
-                    await self._room.wait()
+                await self._wait_until(lambda: self._session.may_read)
                 data = await self._context.read()
             if self._session.ending is not None:
                 return  # nothing of a login that has ended takes effect, even while its stream can't be closed
             if data is grpc.aio.EOF:
-                self._is_half_closed = True
+                await self._finish()
                 return
             await self._take(data)
+
+    async def _finish(self) -> None:
+        """After the half-close: waits until all is answered, and until what the stream stored has come to it.
+
+        There is no limit of time: what is missing was committed, so it comes as soon as the database can be read.
+        """
+        session = self._session
+        await self._wait_until(lambda: not session.unanswered_count)
+        await self._parts.attendants.attach_own(session)
+        await self._wait_until(lambda: not self._parts.hub.owes_own(session))
+        self._is_half_closed = True
+
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
+        """Waits for something that wakes the write loop when it comes about."""
+        while not condition():
+            self._turned.clear()
+            await self._turned.wait()
 
     async def _take(self, data: bytes) -> None:
         correlation_id = 0
@@ -165,9 +182,9 @@ class _ChatStream:
             frame = session.take_frame()
             if frame:
                 await self._context.write(frame)
-                self._room.set()
+                self._turned.set()
                 continue
-            self._room.set()
+            self._turned.set()
             if reader.done():
                 self._check_reader(reader)
             if session.is_going_away and not session.unanswered_count:

@@ -26,7 +26,7 @@ from service.delivery.writer import Writer
 from service.hashes import RequestHasher
 from service.interceptors.authentication import Authenticator
 from service.rpc.presence import to_presence_usernames
-from storage.records import Stored
+from storage.records import Outcome, Stored
 
 MAX_HELLO_POSITIONS = 10_000
 MAX_POSITIONS = 1_000
@@ -72,6 +72,8 @@ class FrameTicket:
         if not self._ready:
             asyncio.get_running_loop().call_soon(self._flush)
         self._ready.append((index, outcome))
+        if isinstance(outcome, Stored) and outcome.outcome is Outcome.STORED:
+            self._session.note_stored(self._conversation_ids[index], outcome.seq)
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
@@ -147,6 +149,7 @@ class FrameHandlers:
             refusals = await self._parts.attendants.attach(
                 session, explicit, starts_at_latest=hello.start == chat_pb2.START_LATEST, epoch=hello.epoch
             )
+            await self._parts.presence.arrive(session)  # before the welcome: who has it is online for the others
         except BaseException:
             self.is_open = False
             self._parts.hub.detach(session)
@@ -158,7 +161,6 @@ class FrameHandlers:
             session.put(encode.error(correlation_id, refusal))
         if hello.watch_receipts:
             self._parts.receipts.watch(session)
-        await self._parts.presence.arrive(session)
 
     def _welcome(self, correlation_id: int) -> bytes:
         session, principal = self._session, self._stream.principal

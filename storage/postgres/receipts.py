@@ -70,6 +70,18 @@ class Receipts:
         )
         return [Receipt(row["conversation_id"], row["username"], row["delivered_seq"], row["read_seq"]) for row in rows]
 
+    async def list_counted(self, username: str, *, limit: int) -> list[str]:
+        """Lists those of a user's conversations that have counts, the newest activity first; one statement."""
+        rows = await self._database.fetch(
+            """SELECT c.conversation_id FROM members me JOIN conversations c ON c.conversation_id = me.conversation_id
+               WHERE me.username = $1 AND me.role > 0 AND c.delete_time IS NULL AND c.member_count > $2
+               ORDER BY c.last_time DESC LIMIT $3""",
+            username,
+            MAX_NAMED_MEMBERS,
+            limit,
+        )
+        return [row["conversation_id"] for row in rows]
+
     async def count(self, conversation_ids: Sequence[str]) -> list[ReceiptCount]:
         """Counts who has, and who has read, each conversation up to its end; one statement, O(members)."""
         rows = await self._database.fetch(

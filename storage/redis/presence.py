@@ -41,28 +41,32 @@ class PresenceStore:
         self._redis = redis
         self._prefix = prefix
         scripts = resources.files("storage.redis") / "scripts"
+        self.pipeline_count = 0
         self._touch, self._leave, self._read = (
             redis.register_script((scripts / f"{name}.lua").read_text()) for name in ("touch", "leave", "read")
         )
 
-    async def touch(self, sessions: Mapping[str, Sequence[str]]) -> list[str]:
-        """Pushes on the expiry of sessions, by user; one pipeline. Gives the users who were offline before.
+    async def write(
+        self, alive: Mapping[str, Sequence[str]], gone: Mapping[str, Sequence[str]]
+    ) -> dict[str, PresenceRecord]:
+        """Pushes on the expiry of sessions, then takes others away; one pipeline. Gives the users who changed, as now.
+
+        Args:
+            alive: by user, the ids of sessions that are open, new or not.
+            gone: by user, those of sessions that ended; one that is not known does no harm.
 
         Raises:
             Unavailable: Redis is.
         """
-        users = list(sessions)
-        answers = await self._run(self._touch, [(name, [SESSION_SECONDS * 1000, *sessions[name]]) for name in users])
-        return [name for name, was_offline in zip(users, answers, strict=True) if was_offline]
-
-    async def leave(self, username: str, session_id: str) -> bool:
-        """Takes a session away; gives whether the user is offline now.
-
-        Raises:
-            Unavailable: Redis is.
-        """
-        (is_offline,) = await self._run(self._leave, [(username, [session_id])])
-        return bool(is_offline)
+        calls = [(self._touch, name, [SESSION_SECONDS * 1000, *sessions]) for name, sessions in alive.items()]
+        calls += [(self._leave, name, list(sessions)) for name, sessions in gone.items()]
+        answers = await self._run(calls)
+        came = [name for name, was_offline in zip(alive, answers[: len(alive)], strict=True) if was_offline]
+        changed = {name: PresenceRecord(True, None) for name in came}
+        for name, seen in zip(gone, answers[len(alive) :], strict=True):
+            if seen:
+                changed[name] = PresenceRecord(False, _to_time(seen))
+        return changed
 
     async def read(self, usernames: Sequence[str]) -> dict[str, PresenceRecord]:
         """Reads presence; one pipeline.
@@ -70,21 +74,26 @@ class PresenceStore:
         Raises:
             Unavailable: Redis is.
         """
-        answers = await self._run(self._read, [(name, []) for name in usernames])
+        answers = await self._run([(self._read, name, []) for name in usernames])
         return {
-            name: PresenceRecord(bool(is_online), datetime.fromtimestamp(seen / 1000, UTC) if seen else None)
+            name: PresenceRecord(bool(is_online), _to_time(seen) if seen else None)
             for name, (is_online, seen) in zip(usernames, answers, strict=True)
         }
 
-    async def _run(self, script: AsyncScript, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
+    async def _run(self, calls: Sequence[tuple[AsyncScript, str, Sequence[Any]]]) -> list[Any]:
         if not calls:
             return []
+        self.pipeline_count += 1
         try:
             # Left by `async with`, so that one that is cancelled half-way has nothing in it.
             async with asyncio.timeout(_TIMEOUT_SECONDS), self._redis.pipeline(transaction=False) as pipeline:
-                for username, args in calls:
+                for script, username, args in calls:
                     keys = [f"{self._prefix}:online:{{{username}}}", f"{self._prefix}:seen:{{{username}}}"]
                     await script(keys=keys, args=args, client=pipeline)
                 return list(await pipeline.execute())
         except (RedisError, OSError, TimeoutError) as error:
             raise Unavailable(f"redis: {type(error).__name__}: {error}") from error
+
+
+def _to_time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

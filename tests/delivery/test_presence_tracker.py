@@ -73,7 +73,7 @@ async def test_second_watcher_brings_the_first_what_was_lost(worker):
     await worker.presence.watch(ann, ["bob"], 1)
     assert events(ann) == [("bob", OFFLINE, 1)]
     # bob arrives on another worker, whose announcement is lost.
-    await worker.presence._store.touch({"bob": ["elsewhere"]})
+    await worker.presence_store.write({"bob": ["elsewhere"]}, {})
     await worker.presence.watch(cid, ["bob"], 2)
     assert events(cid) == [("bob", ONLINE, 2)]
     await worker.presence._refresh()
@@ -84,7 +84,7 @@ async def test_comparison_finds_what_no_announcement_told(worker):
     ann = Session(1, "ann", "d")
     await worker.presence.watch(ann, ["bob"], 1)
     events(ann)
-    await worker.presence._store.touch({"bob": ["elsewhere"]})
+    await worker.presence_store.write({"bob": ["elsewhere"]}, {})
     await worker.presence._refresh()
     await worker.presence._refresh()
     assert events(ann) == [("bob", ONLINE, 0)]
@@ -127,7 +127,8 @@ async def test_stream_that_ends_leaves_nothing_behind(worker):
     await worker.presence.depart(ann)
     await worker.presence.depart(ann)
     for kept in (
-        worker.presence._sessions,
+        worker.presence.writer._sessions,
+        worker.presence.writer._waiting,
         worker.presence._watchers,
         worker.presence._watched,
         worker.presence._known,

@@ -48,6 +48,17 @@ async def test_online_while_any_device_has_a_stream_open(server: RunningServer):
         assert abs(seen.last_seen_time.seconds - time.time()) < 30
 
 
+async def test_others_see_it_as_soon_as_the_stream_has_begun_and_has_ended(server: RunningServer):
+    async with registered(server.target) as alice, registered(server.target) as bob:
+        await alice.send(f"{alice.name}:{bob.name}", "hello")
+        for _ in range(20):
+            async with bob.chat() as stream:
+                assert (await presences(alice, bob.name))[bob.name].state == ONLINE
+                await stream.call.done_writing()
+                assert await stream.end() is grpc.StatusCode.OK
+                assert (await presences(alice, bob.name))[bob.name].state == OFFLINE
+
+
 async def test_subscription_counts_as_a_device(server: RunningServer):
     async with registered(server.target) as alice:
         stream = Stream(alice.stub.Subscribe(chat_pb2.SubscribeRequest(), metadata=alice.metadata)).start()

@@ -26,7 +26,7 @@ from storage.postgres.receipts import Receipts
 from storage.postgres.restores import Restores
 from storage.redis.bus import Bus
 from storage.redis.connections import make_pool
-from storage.redis.presence import PresenceStore
+from tests.support.presence import Gated
 from tests.support.waiting import wait_for
 
 
@@ -41,6 +41,7 @@ class Worker:
     fanout: Fanout
     presence: PresenceTracker
     receipts: ReceiptTracker
+    presence_store: Gated
 
     async def attach(self, username: str, device_id: str = "phone", *, epoch: int = 0, **explicit: int) -> "Reader":
         """Opens a session as hello does."""
@@ -105,16 +106,18 @@ async def running_worker(
     attendants = Attendants(
         hub, replayer, positions or Positions(database), restores, bus, epoch=epoch, max_devices=100
     )
-    store = PresenceStore(redis, prefix=bus._prefix)
+    store = Gated(redis, prefix=bus._prefix)
     presence = PresenceTracker(store, bus, Conversations(database).shares_conversation)
     receipts = ReceiptTracker(Receipts(database), hub, bus)
     intake.connect(hub, replayer, attendants, presence, Revocations(), receipts)
     await bus.subscribe([WATCH_CHANNEL])
-    background = [asyncio.create_task(receipts.run())] + ([asyncio.create_task(bus.run())] if has_bus else [])
+    background = [asyncio.create_task(work) for work in (receipts.run(), presence.writer.run())]
+    if has_bus:
+        background.append(asyncio.create_task(bus.run()))
     try:
         if has_bus:
             await wait_for(lambda: bus.is_alive, what="the bus")
-        yield Worker(bus, hub, replayer, attendants, Fanout(hub, attendants, bus), presence, receipts)
+        yield Worker(bus, hub, replayer, attendants, Fanout(hub, attendants, bus), presence, receipts, store)
     finally:
         for task in background:
             task.cancel()

@@ -343,6 +343,11 @@ class ChatServiceServicer:
     def Chat(self, request_iterator, context):
         """The session of a device: sends, receives, acknowledges. Ends with OK after the client's half-close, with
         UNAUTHENTICATED when the login or its token ends, with UNAVAILABLE when the server goes away.
+
+        Between half-close and OK the server finishes what is outstanding: every frame is answered, the past that hello
+        asked for is brought, and every message that this stream stored has come back on it. The latter not with `no_echo`,
+        not when another stream of the device acknowledged it, and not when the caller may not read it any more. That has
+        no limit of time: it takes milliseconds, longer when the log must be read, and waits while the database is away.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

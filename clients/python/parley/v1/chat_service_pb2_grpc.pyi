@@ -91,6 +91,11 @@ class ChatServiceStub:
     Chat: _grpc.StreamStreamMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]
     """The session of a device: sends, receives, acknowledges. Ends with OK after the client's half-close, with
     UNAUTHENTICATED when the login or its token ends, with UNAVAILABLE when the server goes away.
+
+    Between half-close and OK the server finishes what is outstanding: every frame is answered, the past that hello
+    asked for is brought, and every message that this stream stored has come back on it. The latter not with `no_echo`,
+    not when another stream of the device acknowledged it, and not when the caller may not read it any more. That has
+    no limit of time: it takes milliseconds, longer when the log must be read, and waits while the database is away.
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     Subscribe: _grpc.UnaryStreamMultiCallable[_chat_pb2.SubscribeRequest, _chat_pb2.ChatResponse]
@@ -161,6 +166,11 @@ class ChatServiceAsyncStub(ChatServiceStub):
     Chat: _aio.StreamStreamMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]  # type: ignore[assignment]
     """The session of a device: sends, receives, acknowledges. Ends with OK after the client's half-close, with
     UNAUTHENTICATED when the login or its token ends, with UNAVAILABLE when the server goes away.
+
+    Between half-close and OK the server finishes what is outstanding: every frame is answered, the past that hello
+    asked for is brought, and every message that this stream stored has come back on it. The latter not with `no_echo`,
+    not when another stream of the device acknowledged it, and not when the caller may not read it any more. That has
+    no limit of time: it takes milliseconds, longer when the log must be read, and waits while the database is away.
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     Subscribe: _aio.UnaryStreamMultiCallable[_chat_pb2.SubscribeRequest, _chat_pb2.ChatResponse]  # type: ignore[assignment]
@@ -366,6 +376,11 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_chat_pb2.ChatResponse], _abc.AsyncIterator[_chat_pb2.ChatResponse]]:
         """The session of a device: sends, receives, acknowledges. Ends with OK after the client's half-close, with
         UNAUTHENTICATED when the login or its token ends, with UNAVAILABLE when the server goes away.
+
+        Between half-close and OK the server finishes what is outstanding: every frame is answered, the past that hello
+        asked for is brought, and every message that this stream stored has come back on it. The latter not with `no_echo`,
+        not when another stream of the device acknowledged it, and not when the caller may not read it any more. That has
+        no limit of time: it takes milliseconds, longer when the log must be read, and waits while the database is away.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 

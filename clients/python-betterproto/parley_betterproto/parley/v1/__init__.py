@@ -854,7 +854,9 @@ class Presence(betterproto.Message):
     """Who."""
 
     state: "PresenceState" = betterproto.enum_field(2)
-    """Online while any stream of any device is open."""
+    """
+    Online while any stream of any device is open, from its welcome on; a moment later when Redis is slow.
+    """
 
     last_seen_time: datetime = betterproto.message_field(3)
     """

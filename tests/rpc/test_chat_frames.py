@@ -1,0 +1,50 @@
+"""What goes before a welcome; without gRPC, since only so can Redis be held up in that moment."""
+
+import asyncio
+from typing import Any
+
+from parley.v1 import chat_pb2
+
+from service.calls import Principal
+from service.delivery.session import Session
+from service.delivery.streams import OpenStream
+from service.rpc.chat_frames import ChatParts, FrameHandlers
+from storage.postgres.database import Database
+from tests.support.logs import add_users
+from tests.support.waiting import wait_for
+from tests.support.worker import Worker, running_worker
+
+
+def parts_of(worker: Worker) -> ChatParts:
+    """The parts that a hello needs."""
+    unused: Any = None
+    return ChatParts(
+        authenticator=unused,
+        hub=worker.hub,
+        attendants=worker.attendants,
+        writer=unused,
+        fanout=worker.fanout,
+        acks=unused,
+        presence=worker.presence,
+        conversations=unused,
+        hasher=unused,
+        epoch=1,
+    )
+
+
+async def test_welcome_comes_when_the_user_is_online(database: Database, redis_url: str) -> None:
+    await add_users(database, "ann")
+    async with running_worker(database, redis_url, has_bus=False) as worker:
+        session = Session(1, "ann", "")
+        handlers = FrameHandlers(parts_of(worker), OpenStream(session, Principal("ann", "login", "phone", 0, 2**31)))
+        gate = worker.presence_store.hold()
+        opening = asyncio.create_task(handlers.open(chat_pb2.Hello(), 7))
+        await wait_for(lambda: worker.presence_store.waiting_count, what="the presence on its way")
+        assert session.has_output  # the marks are there
+        assert session.take_frame() == b""
+        gate.set()
+        await opening
+        frame = chat_pb2.ChatResponse.FromString(session.take_frame())
+        assert [welcome.correlation_id for welcome in frame.welcomes] == [7]
+        assert frame.caught_up
+        assert (await worker.presence_store.read(["ann"]))["ann"].is_online
