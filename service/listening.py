@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 
 from service.config import Settings
+from service.interceptors.limits import MAX_UNARY_CALLS
 from service.rpc.server_info import MAX_REQUEST_BYTES
 
 # Against HTTP/2 abuse and dead peers; the key names are grpc-core's. "min_ping_interval" has no "recv" in it: the name
@@ -29,12 +30,26 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_connection_age_ms", 4 * 3_600_000),
     ("grpc.max_connection_age_grace_ms", 30_000),
     ("grpc.server_handshake_timeout_ms", 5000),
+    # Calls that came and were not taken by the event loop yet are cancelled after this many seconds, with a status that
+    # says nothing; by default 30. When all clients of a lost worker come at once it can take longer, and whoever is
+    # cancelled then comes again, behind all others. A call with a deadline leaves the queue by itself. The name has no
+    # dot after "server": one with it is ignored.
+    ("grpc.server_max_unrequested_time_in_server", 600),
 ]
 
 
-def server_options() -> list[tuple[str, Any]]:
-    """The channel arguments of a server."""
-    return list(_OPTIONS)
+def server_options(settings: Settings) -> list[tuple[str, Any]]:
+    """The channel arguments of a server.
+
+    Calls that the event loop has not taken yet may be as many as it may then serve: grpc-core's own bound would cancel
+    some at random above 1,000 and all above 3,000, while what is taken and is too much gets a refusal with advice.
+    """
+    most = settings.limits.max_streams + MAX_UNARY_CALLS
+    return [
+        *_OPTIONS,
+        ("grpc.server.max_pending_requests", most),
+        ("grpc.server.max_pending_requests_hard_limit", most),
+    ]
 
 
 def add_port(server: grpc.aio.Server, settings: Settings, listen: str) -> None:

@@ -300,7 +300,7 @@ def _build_server(
         ),
         presence=PresenceHandlers(delivery.presence),
     )
-    server = grpc.aio.server(options=server_options())
+    server = grpc.aio.server(options=server_options(settings))
     server.add_generic_rpc_handlers((to_generic_handler(to_methods(handlers), auth.authenticator, InFlight()),))
     health.add_to(server)
     if shows_reflection(settings, listen):

@@ -1,6 +1,7 @@
 """What goes before a welcome; without gRPC, since only so can Redis be held up in that moment."""
 
 import asyncio
+from dataclasses import fields
 from typing import Any
 
 from parley.v1 import chat_pb2
@@ -16,20 +17,9 @@ from tests.support.worker import Worker, running_worker
 
 
 def parts_of(worker: Worker) -> ChatParts:
-    """The parts that a hello needs."""
-    unused: Any = None
-    return ChatParts(
-        authenticator=unused,
-        hub=worker.hub,
-        attendants=worker.attendants,
-        writer=unused,
-        fanout=worker.fanout,
-        acks=unused,
-        presence=worker.presence,
-        conversations=unused,
-        hasher=unused,
-        epoch=1,
-    )
+    """The parts that a hello needs; the worker has no others."""
+    parts: dict[str, Any] = {part.name: getattr(worker, part.name, None) for part in fields(ChatParts)}
+    return ChatParts(**parts | {"epoch": 1})
 
 
 async def test_welcome_comes_when_the_user_is_online(database: Database, redis_url: str) -> None:
