@@ -25,6 +25,9 @@ from storage.redis.bus import Bus
 
 _log = structlog.get_logger(__name__)
 
+# In a storm of reconnects hellos wait their turn, so that they leave connections of the pool to others.
+_CONCURRENT_HELLOS = 3
+_HELLO_WAIT_SECONDS = 30.0
 # Marks of a hello that are written as one piece: far below the limit of a frame, with the longest ids.
 _MARKS_A_PIECE = 1000
 _RETRY_SECONDS = 0.25
@@ -72,6 +75,7 @@ class Attendants:
         self._stale: set[str] = set()
         # Sessions whose hello is under way, and whether a refresh came in between: it must not place them instead.
         self._attaching: dict[Session, bool] = {}
+        self._hello_slots = asyncio.Semaphore(_CONCURRENT_HELLOS)
 
     async def attach(
         self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool, epoch: int = 0
@@ -88,8 +92,23 @@ class Attendants:
 
         Raises:
             TooManyDevices: the device is new and the user has as many as one may have.
+            Overloaded: too many others said hello at the same time.
             Unavailable: the database is.
         """
+        try:
+            async with asyncio.timeout(_HELLO_WAIT_SECONDS):
+                await self._hello_slots.acquire()
+        except TimeoutError:
+            raise errors.Overloaded("hellos") from None
+        try:
+            return await self._attach_marked(session, explicit, starts_at_latest=starts_at_latest, epoch=epoch)
+        finally:
+            self._hello_slots.release()
+
+    async def _attach_marked(
+        self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool, epoch: int
+    ) -> list[errors.ParleyError]:
+        """Attaches a session and leaves word of it meanwhile; a refresh that came in between is made up for."""
         self._hub.users.setdefault(session.username, set()).add(session)
         self._attaching[session] = False
         try:
@@ -233,7 +252,8 @@ class Attendants:
         for item in await self._positions.list_attendances(username, session.device_id, only=conversation_ids):
             if session in self._hub.users.get(username, ()):
                 # One who comes back goes on where this stream left off, acked or not.
-                self._place(session, item, session.finished.get(item.conversation_id, item.start_seq))
+                position = session.finished.get(item.conversation_id, item.start_seq)
+                self._place(session, item, min(position, item.last_seq))
         self._replayer.nudge(session)
 
     def _place(self, session: Session, item: Attendance, position: int) -> int | None:

@@ -82,6 +82,14 @@ async def test_without_echo_the_stream_ends_without_the_message(server: RunningS
             assert stream.texts(own) == []
 
 
+async def test_what_does_not_fit_into_the_window_is_not_waited_for(server: RunningServer):
+    async with registered(server.target) as alice:
+        own = f"{alice.name}:{alice.name}"
+        stream = Stream(alice.stub.Chat(metadata=alice.metadata))
+        await say_and_leave(stream, own, "one", "two", "three", window_messages=2)
+        assert stream.texts(own) == ["one", "two"]
+
+
 async def test_repeat_of_what_another_stream_sent_is_answered_and_not_waited_for(server: RunningServer):
     async with registered(server.target) as alice:
         own = f"{alice.name}:{alice.name}"

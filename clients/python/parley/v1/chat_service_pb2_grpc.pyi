@@ -94,8 +94,9 @@ class ChatServiceStub:
 
     Between half-close and OK the server finishes what is outstanding: every frame is answered, the past that hello
     asked for is brought, and every message that this stream stored has come back on it. The latter not with `no_echo`,
-    not when another stream of the device acknowledged it, and not when the caller may not read it any more. That has
-    no limit of time: it takes milliseconds, longer when the log must be read, and waits while the database is away.
+    not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
+    not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
+    when the log must be read, and waits while the database is away.
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     Subscribe: _grpc.UnaryStreamMultiCallable[_chat_pb2.SubscribeRequest, _chat_pb2.ChatResponse]
@@ -169,8 +170,9 @@ class ChatServiceAsyncStub(ChatServiceStub):
 
     Between half-close and OK the server finishes what is outstanding: every frame is answered, the past that hello
     asked for is brought, and every message that this stream stored has come back on it. The latter not with `no_echo`,
-    not when another stream of the device acknowledged it, and not when the caller may not read it any more. That has
-    no limit of time: it takes milliseconds, longer when the log must be read, and waits while the database is away.
+    not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
+    not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
+    when the log must be read, and waits while the database is away.
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     Subscribe: _aio.UnaryStreamMultiCallable[_chat_pb2.SubscribeRequest, _chat_pb2.ChatResponse]  # type: ignore[assignment]
@@ -379,8 +381,9 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Between half-close and OK the server finishes what is outstanding: every frame is answered, the past that hello
         asked for is brought, and every message that this stream stored has come back on it. The latter not with `no_echo`,
-        not when another stream of the device acknowledged it, and not when the caller may not read it any more. That has
-        no limit of time: it takes milliseconds, longer when the log must be read, and waits while the database is away.
+        not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
+        not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
+        when the log must be read, and waits while the database is away.
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 
