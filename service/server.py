@@ -192,6 +192,7 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
         ensure_direct=stores.conversations.ensure_direct,
         announce_members=fanout.publish_memberships,
         max_queued=settings.limits.max_queued_messages,
+        pause=stores.database.watch.pause,
     )
     hasher = RequestHasher(stores.deployment.hash_key)
     conversations = ConversationService(
@@ -308,6 +309,7 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
         Job("purge accounts", 600.0, lambda: stores.accounts.purge(datetime.now(UTC))),
     ]
     loops = {
+        "database watch": stores.database.watch.run(),
         "bus": delivery.bus.run(),
         "acks": delivery.acks.run(),
         "presence": delivery.presence.run(),

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import asyncpg
 
 from storage import errors
-from storage.postgres.database import Connection, Database, translated
+from storage.postgres.connection import Connection, leaves_outcome_open
+from storage.postgres.database import Database
 from storage.records import Draft, Outcome, Stored
 
 # One plan for every batch, by index look-ups alone: planning costs more than running a small batch, and a plan made
@@ -35,6 +36,7 @@ class LaneConnection:
         self._lock_timeout_ms = lock_timeout_ms
         self._connection: Connection | None = None
         self._statement: asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record] | None = None
+        self._is_warned = False
 
     async def store(self, drafts: Sequence[Draft]) -> list[Stored]:
         """Stores a batch in one transaction; gives what became of each draft, in order.
@@ -85,32 +87,46 @@ class LaneConnection:
             ),
             strict=True,
         )
-        statement = await self._open()
+        connection, statement = await self._open()
         try:
-            with translated():
+            with self._database.guarded(connection):
                 self._database.statement_count += 1
                 rows = await statement.fetch(*map(list, columns))
         except (errors.LockTimeout, errors.BadData):
             raise
         except errors.Unavailable as error:
+            if not leaves_outcome_open(error.__cause__):
+                raise
             self.discard()
             raise errors.OutcomeUnknown(str(error)) from error
         except asyncio.CancelledError:
             self.discard()
             raise
+        if self._is_warned:
+            self.discard()
+            raise errors.OutcomeUnknown("the server warned, perhaps that the commit did not wait for the standby")
         answers: list[Stored | None] = [None] * len(drafts)
         for ord_, outcome, seq, create_time in rows:
             answers[ord_ - 1] = Stored(Outcome(outcome), seq or 0, create_time)
         return [answer for answer in answers if answer is not None]
 
-    async def _open(self) -> "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]":
-        if self._statement is None or self._connection is None or self._connection.is_closed():
+    async def _open(self) -> "tuple[Connection, asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]]":
+        connection, statement = self._connection, self._statement
+        if connection is not None and statement is not None:
+            if connection.is_usable() and connection.generation == self._database.generation:
+                return connection, statement
             self.discard()
-            self._connection = await self._database.connect()
-            with translated():
-                await self._connection.execute(f"{_PLANNER}; SET lock_timeout = {self._lock_timeout_ms}")
-                self._statement = await self._connection.prepare(_STORE)
-        return self._statement
+        self._connection = connection = await self._database.connect()
+        with self._database.guarded(connection):
+            await connection.execute(f"{_PLANNER}; SET lock_timeout = {self._lock_timeout_ms}")
+            self._statement = statement = await connection.prepare(_STORE)
+        # The one warning that a store can give: an operator cancelled the commit's wait for the standby.
+        connection.add_log_listener(self._note_warning)
+        self._is_warned = False
+        return connection, statement
+
+    def _note_warning(self, _connection: object, message: asyncpg.PostgresLogMessage) -> None:
+        self._is_warned = self._is_warned or message.severity_en == "WARNING"
 
     def discard(self) -> None:
         """Throws the connection away at once, without a word to the server."""
