@@ -7,6 +7,7 @@ import asyncio
 import gc
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +65,7 @@ from storage.records import Deployment, Revocation
 from storage.redis.bus import Bus
 from storage.redis.connections import make_pool
 from storage.redis.presence import PresenceStore
+from storage.redis.timelines import TimelineStore
 
 _log = structlog.get_logger(__name__)
 
@@ -93,6 +95,8 @@ async def run_worker(
     """
     beat()
     stores = await _open_stores(settings)
+    with suppress(Unavailable):  # without Redis it is known as soon as the bus is there
+        await _share_timelines(stores)
     delivery = _build_delivery(settings, stores, worker_id=f"{index}-{secrets.token_hex(4)}")
     auth = await _build_auth(settings, stores, delivery)
     health = Health(lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive)
@@ -123,6 +127,7 @@ class _Stores:
     messages: Messages
     positions: Positions
     feed: Feed
+    timelines: TimelineStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,9 +168,10 @@ async def _open_stores(settings: Settings) -> _Stores:
     async with database.acquire() as connection:
         deployment = await read_deployment(connection)
     pool = make_pool(settings.redis.url.get_secret_value())
+    redis = Redis(connection_pool=pool)
     return _Stores(
         database=database,
-        redis=Redis(connection_pool=pool),
+        redis=redis,
         pool=pool,
         deployment=deployment,
         accounts=Accounts(database),
@@ -174,7 +180,14 @@ async def _open_stores(settings: Settings) -> _Stores:
         messages=Messages(database),
         positions=Positions(database),
         feed=Feed(database),
+        timelines=TimelineStore(redis, prefix=deployment.deployment_id),
     )
+
+
+async def _share_timelines(stores: _Stores) -> None:
+    primary = stores.database.primary
+    for cluster_id, timeline in (await stores.timelines.share(primary.timelines)).items():
+        primary.note_timeline(cluster_id, timeline)
 
 
 def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _Delivery:
@@ -298,8 +311,9 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
 
     jobs = [
         Job("health", CHECK_SECONDS, health.check),
-        Job("commit feed", 1.0, sweep),
-        Job("membership versions", 3.0, delivery.attendants.refresh_changed),
+        Job("commit feed", 1.0, sweep, hurry=delivery.intake.resync_event()),
+        Job("timelines", 1.0, lambda: _share_timelines(stores)),
+        Job("membership versions", 3.0, delivery.attendants.refresh_changed, hurry=delivery.intake.resync_event()),
         Job("revocations", 5.0, auth.reader.poll),
         Job("keys file", 5.0, follow_keys_file),
         Job("idle channels", 5.0, delivery.attendants.drop_idle),

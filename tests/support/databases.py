@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -37,6 +38,30 @@ def running_backends() -> Iterator[Backends]:
         backends.valkey.stop()
         backends.postgres.stop()
         shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_valkey() -> Iterator[EmbeddedValkey]:
+    """Starts a Valkey for a test that hurts it; ends it and removes its directory afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="parley-valkey-"))
+    valkey = EmbeddedValkey(directory)
+    try:
+        valkey.start()
+        yield valkey
+    finally:
+        valkey.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def frozen(valkey: EmbeddedValkey) -> Iterator[None]:
+    """Stops a Valkey where it is, with its connections open, and lets it go on at the end."""
+    assert valkey.process is not None
+    valkey.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        valkey.process.send_signal(signal.SIGCONT)
 
 
 @contextlib.asynccontextmanager
