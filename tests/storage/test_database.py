@@ -12,6 +12,7 @@ from storage.postgres.lanes import LaneConnection
 from storage.postgres.migrate import migrate
 from storage.records import Outcome
 from tests.support.cluster import Node, running_node
+from tests.support.databases import watched_database
 from tests.support.lanes import add_group, draft, log_of
 from tests.support.logs import add_users
 from tests.support.waiting import wait_for
@@ -27,23 +28,10 @@ def node() -> Iterator[Node]:
         yield running
 
 
-@contextlib.asynccontextmanager
-async def opened(node: Node, **options: float) -> AsyncIterator[Database]:
-    database = Database(node.url, **options)
-    await database.open()
-    watching = asyncio.create_task(database.watch.run())
-    try:
-        yield database
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-        await database.close()
-
-
 @pytest.fixture
 async def db(node: Node) -> AsyncIterator[Database]:
     """ann is in the group g, which is empty."""
-    async with opened(node) as database:
+    async with watched_database(node.url) as database:
         await database.execute("TRUNCATE users, conversations, members, messages, commit_feed CASCADE")
         await add_users(database, "ann")
         await add_group(database, "g", "ann")
@@ -76,7 +64,7 @@ async def test_commit_that_waits_for_a_standby_is_never_cancelled(
     node: Node, db: Database, write: Callable[[Database], Awaitable[None]], is_given_up: bool
 ):
     """A cancelled one would be visible at once, and lost with the primary after its repeat was acknowledged."""
-    async with missing_standby(node, db), opened(node, command_timeout_seconds=0.5) as hurried:
+    async with missing_standby(node, db), watched_database(node.url, command_timeout_seconds=0.5) as hurried:
         writing = asyncio.ensure_future(write(hurried))
         await wait_for(lambda: node.sql(_WAITING_FOR_STANDBY) == "1", what="the wait")
         if is_given_up:
@@ -146,7 +134,7 @@ async def test_one_lost_connection_is_no_absence(db: Database):
 
 
 async def test_frozen_server_is_waited_for_with_a_limit(node: Node):
-    async with opened(node, command_timeout_seconds=0.5) as db:
+    async with watched_database(node.url, command_timeout_seconds=0.5) as db:
         node.freeze()
         try:
             with pytest.raises(Unavailable):

@@ -12,6 +12,7 @@ acknowledged is there after `promote`. Everything here blocks; call it by `async
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -61,6 +62,11 @@ class Node(EmbeddedPostgres):
         with (self.directory / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
+    def own(self, path: Path) -> None:
+        """Gives a directory to the user that it runs as."""
+        if self._system_user is not None:
+            os.chown(path, *self._system_user)
+
     def kill(self) -> None:
         """Ends it and all its backends at once, as a power cut does; nothing of it can commit afterwards."""
         self._signal_all(signal.SIGKILL)
@@ -86,8 +92,7 @@ class Node(EmbeddedPostgres):
         ]
         options = child_options(primary.directory, self._system_user, signal.SIGKILL)
         self.data_dir.mkdir(mode=0o700, exist_ok=True)
-        if self._system_user is not None:
-            shutil.chown(self.data_dir, *self._system_user)  # so that it can make the directory
+        self.own(self.data_dir)  # so that pg_basebackup can make the directory
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options
         )

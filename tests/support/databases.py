@@ -1,5 +1,6 @@
 """PostgreSQL and Valkey for the tests: started once a run; each module or test has a schema of its own."""
 
+import asyncio
 import contextlib
 import secrets
 import shutil
@@ -87,4 +88,18 @@ async def open_database(postgres_url: str, schema: str) -> AsyncIterator[Databas
     try:
         yield database
     finally:
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def watched_database(postgres_url: str, **options: float) -> AsyncIterator[Database]:
+    """Opens a pool on the default schema that notices when the database goes and comes, as a worker's does."""
+    database = Database(postgres_url, **options)
+    await database.open()
+    watching = asyncio.create_task(database.watch.run())
+    try:
+        yield database
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await database.close()
