@@ -10,6 +10,7 @@ It deals with what goes wrong like this:
 """
 
 import asyncio
+import logging
 import secrets
 from collections import deque
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ GIVE_UP_SECONDS = 10.0
 REFUSE_SECONDS = 5.0
 # Upper bounds: when the database was away, its return ends the wait.
 _BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+_LATER_ATTEMPT = 4  # where a batch begins that follows one that could not be stored
 
 
 class Lane:
@@ -116,7 +118,7 @@ class Lane:
 
     async def _store_patiently(self, batch: list[Submission]) -> None:
         """Stores a batch; tries again while the fault is a passing one and the messages may wait."""
-        attempt = 0
+        attempt = 0 if self._failing_since is None else _LATER_ATTEMPT
         while batch:
             try:
                 answers = await self._connection.store([submission.draft for submission in batch])
@@ -149,9 +151,10 @@ class Lane:
             attempt += 1
 
     def _note_failure(self, event: str, batch: list[Submission], error: storage_errors.Unavailable) -> None:
-        _log.warning(event, count=len(batch), error=str(error))
         self._is_retrying = True
-        if self._failing_since is None:
+        is_known = self._failing_since is not None
+        _log.log(logging.DEBUG if is_known else logging.WARNING, event, count=len(batch), error=str(error))
+        if not is_known:
             self._failing_since = asyncio.get_running_loop().time()
 
     async def _halve(self, batch: list[Submission], error: storage_errors.BadData) -> None:

@@ -89,6 +89,10 @@ class Database:
         if self._pool is not None:
             self._pool.expire(self.generation)
 
+    def is_good(self, connection: Connection) -> bool:
+        """Whether a held connection can be used on."""
+        return connection.generation == self.generation and connection.is_usable()
+
     @contextmanager
     def guarded(self, connection: Connection) -> Iterator[None]:
         """What is done with a connection inside fails with storage errors, and what that tells of the server is noted.
@@ -173,7 +177,11 @@ class Database:
                 )
             except asyncpg.InvalidAuthorizationSpecificationError as error:  # while a password is being changed
                 raise errors.Unavailable(f"{type(error).__name__}: {error}") from error
-            await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+            try:
+                await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+            except BaseException:
+                connection.terminate()
+                raise
         connection.generation = self.generation
         return connection
 

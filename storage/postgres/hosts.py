@@ -7,18 +7,20 @@ postgresql://user@/database?host=/run/first,/run/second&port=5432
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote, urlsplit
 
-_DEFAULT_PORT = 5432
-
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A server's address; the host of a Unix socket is the socket's directory."""
+    """A server's address; the host of a Unix socket is the socket's directory.
+
+    Attributes:
+        port: None: the usual one.
+    """
 
     host: str
-    port: int
+    port: int | None
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return self.host if self.port is None else f"{self.host}:{self.port}"
 
 
 def parse_hosts(url: str) -> list[Host]:
@@ -34,7 +36,7 @@ def parse_hosts(url: str) -> list[Host]:
     if "host" not in query:
         return []
     names = query["host"][-1].split(",")
-    ports = [int(port) for port in query.get("port", [str(_DEFAULT_PORT)])[-1].split(",")]
+    ports = [_to_port(port) for port in query.get("port", [""])[-1].split(",")]
     if len(ports) == 1:
         ports *= len(names)
     if len(ports) != len(names):
@@ -44,8 +46,12 @@ def parse_hosts(url: str) -> list[Host]:
 
 def _parse_host(text: str) -> Host:
     if text.startswith("/"):
-        return Host(text, _DEFAULT_PORT)
+        return Host(text, None)
     name, separator, port = text.rpartition(":")
     if not separator or port.endswith("]"):  # no port, or an IPv6 address without one
-        name, port = text, str(_DEFAULT_PORT)
-    return Host(name.strip("[]"), int(port))
+        name, port = text, ""
+    return Host(name.strip("[]"), _to_port(port))
+
+
+def _to_port(text: str) -> int | None:
+    return int(text) if text else None

@@ -20,6 +20,10 @@ _PLANNER = (
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;"
     " SET enable_mergejoin = off"
 )
+# Commits stand still: one of ours has waited for a standby for longer than a standby takes.
+_STUCK = """
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'parley'
+               AND usename = current_user AND state_change < clock_timestamp() - interval '1 s')"""
 _STORE = "SELECT ord, outcome, seq, create_time FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
@@ -37,6 +41,7 @@ class LaneConnection:
         self._connection: Connection | None = None
         self._statement: asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record] | None = None
         self._is_warned = False
+        self._was_too_slow = False  # the last batch ran into its time limit
 
     async def store(self, drafts: Sequence[Draft]) -> list[Stored]:
         """Stores a batch in one transaction; gives what became of each draft, in order.
@@ -46,7 +51,7 @@ class LaneConnection:
         Raises:
             LockTimeout: a conversation stayed locked; nothing was stored.
             BadData: the database can't hold one of the drafts; nothing was stored.
-            Unavailable: there is no connection; nothing was stored.
+            Unavailable: there is no connection, or commits stand still; nothing was stored.
             OutcomeUnknown: the answer did not come; the batch may be stored. Asking again gives DUPLICATE then.
         """
         first_of: dict[tuple[str, str, str], int] = {}
@@ -97,6 +102,7 @@ class LaneConnection:
         except errors.Unavailable as error:
             if not leaves_outcome_open(error.__cause__):
                 raise
+            self._was_too_slow = isinstance(error.__cause__, TimeoutError)
             self.discard()
             raise errors.OutcomeUnknown(str(error)) from error
         except asyncio.CancelledError:
@@ -112,13 +118,16 @@ class LaneConnection:
 
     async def _open(self) -> "tuple[Connection, asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]]":
         connection, statement = self._connection, self._statement
-        if connection is not None and statement is not None:
-            if connection.is_usable() and connection.generation == self._database.generation:
-                return connection, statement
-            self.discard()
+        if connection is not None and statement is not None and self._database.is_good(connection):
+            return connection, statement
+        self.discard()
         self._connection = connection = await self._database.connect()
         with self._database.guarded(connection):
             await connection.execute(f"{_PLANNER}; SET lock_timeout = {self._lock_timeout_ms}")
+            if self._was_too_slow and await connection.fetchval(_STUCK):
+                # Each further attempt would leave one more backend that waits, until there is no connection left.
+                raise errors.Unavailable("an earlier write still waits for the standby")
+            self._was_too_slow = False
             self._statement = statement = await connection.prepare(_STORE)
         # The one warning that a store can give: an operator cancelled the commit's wait for the standby.
         connection.add_log_listener(self._note_warning)
