@@ -8,6 +8,7 @@ from storage.errors import Unavailable
 from storage.postgres import pool as module
 from storage.postgres.database import Database
 from tests.support.databases import fresh_schema
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -62,6 +63,18 @@ async def test_connections_of_before_are_not_lent_again(small):
         small.expire()
         assert await lent.fetchval("SELECT 1") == 1  # whoever has it goes on
     assert await backend(small) != before
+
+
+async def test_connection_that_the_server_closed_ends_all_of_its_time(small):
+    async with small.acquire() as one, small.acquire() as other:
+        backends = {one.get_server_pid(), other.get_server_pid()}
+    generation = small.generation
+    killer = await small.connect()
+    await killer.execute("SELECT pg_terminate_backend($1)", one.get_server_pid())  # it will be lent next
+    killer.terminate()
+    await wait_for(one.is_closed, what="the end of the connection")
+    assert await backend(small) not in backends
+    assert small.generation == generation + 1
 
 
 async def test_connection_that_was_idle_for_long_is_not_lent_again(small, monkeypatch):
