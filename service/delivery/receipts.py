@@ -76,8 +76,8 @@ class ReceiptTracker:
             self._to_tell.add(session)
             self._filled.set()
 
-    def tell_all(self) -> None:
-        """Takes word that the bus was away: what was published meanwhile is lost."""
+    async def tell_all(self) -> None:
+        """Tells every watcher the state as it is: when the bus was away, what was published meanwhile is lost."""
         self._to_tell |= self._watchers
         self._filled.set()
 

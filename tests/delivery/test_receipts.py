@@ -67,7 +67,7 @@ async def test_receipts_cross_workers_and_come_again_when_the_bus_was_away(db, r
         await acked(db, there, CROWD[1], "g", 1)
         await wait_for(lambda: last(reader, "g", CROWD[1]) == (1, 0), what="the receipt")
         await Positions(db).store_acks([Ack(CROWD[1], "phone", "g", 2)])  # its publication is lost
-        here.receipts.tell_all()
+        await here.receipts.tell_all()
         await wait_for(lambda: last(reader, "g", CROWD[1]) == (2, 0), what="the state")
 
 
