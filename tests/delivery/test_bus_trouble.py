@@ -24,8 +24,8 @@ from storage.postgres.database import Database
 from storage.postgres.feed import Feed
 from storage.postgres.lanes import LaneConnection
 from storage.postgres.messages import Messages
-from storage.redis.bus import Bus
 from storage.records import Span
+from storage.redis.bus import Bus
 from tests.support.databases import frozen, running_valkey
 from tests.support.lanes import add_group, draft, seqs
 from tests.support.logs import add_users
