@@ -3,6 +3,8 @@
 The bus, the hub, the replayer and the attendants know each other in a ring; this closes it, after all of them are made.
 """
 
+from collections.abc import Callable
+
 import structlog
 
 from service.auth.revocations import Revocations
@@ -27,6 +29,7 @@ class Intake:
         self._attendants: Attendants
         self._presence: PresenceTracker
         self._revocations: Revocations
+        self._wake_device: Callable[[str, str], None]
 
     def connect(
         self,
@@ -35,13 +38,20 @@ class Intake:
         attendants: Attendants,
         presence: PresenceTracker,
         revocations: Revocations,
+        *,
+        wake_device: Callable[[str, str], None],
     ) -> None:
-        """Says where things go; before the bus runs."""
+        """Says where things go; before the bus runs.
+
+        Args:
+            wake_device: told of (user name, device) that have something to deliver again.
+        """
         self._hub = hub
         self._replayer = replayer
         self._attendants = attendants
         self._presence = presence
         self._revocations = revocations
+        self._wake_device = wake_device
 
     def nudge(self, session: Session) -> None:
         """A session fell behind."""
@@ -63,6 +73,8 @@ class Intake:
             match kind:
                 case "c":
                     self._take_frame(name, payload)
+                case "u" if payload:
+                    self._wake_device(name, payload.decode())
                 case "u":
                     self._attendants.refresh(name)
                 case "p":

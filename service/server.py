@@ -27,10 +27,13 @@ from service.config import Settings
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import Attendants
 from service.delivery.conversations import ConversationService
+from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import REVOCATIONS_CHANNEL, Fanout
 from service.delivery.hub import Hub
+from service.delivery.manual import TICK_SECONDS, ManualDelivery
 from service.delivery.presence import PresenceTracker
 from service.delivery.replay import Replayer
+from service.delivery.retry import RetrySchedule
 from service.delivery.streams import Streams
 from service.delivery.writer import Writer
 from service.hashes import RequestHasher
@@ -44,6 +47,7 @@ from service.rpc.accounts import AccountHandlers
 from service.rpc.chat import ChatHandlers
 from service.rpc.chat_frames import ChatParts
 from service.rpc.conversations import ConversationHandlers
+from service.rpc.dead_letters import DeadLetterHandlers
 from service.rpc.messages import MessageHandlers
 from service.rpc.methods import Handlers, to_methods
 from service.rpc.presence import PresenceHandlers
@@ -54,6 +58,9 @@ from storage.errors import Unavailable
 from storage.postgres.accounts import Accounts
 from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
+from storage.postgres.dead_letters import DeadLetters
+from storage.postgres.deliveries import Deliveries
+from storage.postgres.devices import BEAT_SECONDS, Devices
 from storage.postgres.feed import Feed
 from storage.postgres.lanes import LaneConnection
 from storage.postgres.members import Members
@@ -92,12 +99,14 @@ async def run_worker(
         stop: set when it is to end.
     """
     beat()
-    stores = await _open_stores(settings)
-    delivery = _build_delivery(settings, stores, worker_id=f"{index}-{secrets.token_hex(4)}")
+    worker_id = f"{index}-{secrets.token_hex(4)}"
+    stores = await _open_stores(settings, worker_id=worker_id)
+    delivery = _build_delivery(settings, stores, worker_id=worker_id)
     auth = await _build_auth(settings, stores, delivery)
     health = Health(lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive)
     server = _build_server(settings, listen, stores, delivery, auth, health)
 
+    await stores.devices.beat()
     await stores.feed.read()  # from here on, whatever the bus loses is found
     delivery.writer.start()
     await delivery.bus.subscribe([REVOCATIONS_CHANNEL])  # noted now, in force as soon as the bus is there
@@ -122,6 +131,9 @@ class _Stores:
     members: Members
     messages: Messages
     positions: Positions
+    devices: Devices
+    deliveries: Deliveries
+    dead_letters: DeadLetters
     feed: Feed
 
 
@@ -131,7 +143,9 @@ class _Delivery:
     bus: Bus
     hub: Hub
     replayer: Replayer
+    modes: DeviceModes
     attendants: Attendants
+    manual: ManualDelivery
     fanout: Fanout
     writer: Writer
     acks: AckWriter
@@ -150,7 +164,7 @@ class _Auth:
     passwords: Passwords
 
 
-async def _open_stores(settings: Settings) -> _Stores:
+async def _open_stores(settings: Settings, *, worker_id: str) -> _Stores:
     assert settings.database.url is not None
     assert settings.redis.url is not None
     database = Database(
@@ -163,6 +177,8 @@ async def _open_stores(settings: Settings) -> _Stores:
     async with database.acquire() as connection:
         deployment = await read_deployment(connection)
     pool = make_pool(settings.redis.url.get_secret_value())
+    retry = settings.retry
+    schedule = RetrySchedule(retry.first_delay_seconds, retry.max_delay_seconds, retry.max_attempts)
     return _Stores(
         database=database,
         redis=Redis(connection_pool=pool),
@@ -173,6 +189,9 @@ async def _open_stores(settings: Settings) -> _Stores:
         members=Members(database),
         messages=Messages(database),
         positions=Positions(database),
+        devices=Devices(database, worker_id=worker_id),
+        deliveries=Deliveries(database, retry_seconds=schedule.waits_seconds),
+        dead_letters=DeadLetters(database),
         feed=Feed(database),
     )
 
@@ -183,8 +202,10 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
     bus = Bus(stores.redis, prefix=prefix, worker_id=worker_id, on_message=intake.take, on_connect=intake.reconnected)
     hub = Hub(stores.messages, on_lag=intake.nudge, on_added=intake.refresh)
     replayer = Replayer(stores.messages, hub)
-    attendants = Attendants(hub, replayer, stores.positions, bus, max_devices=settings.limits.max_devices)
+    modes = DeviceModes(stores.devices)
+    attendants = Attendants(hub, replayer, stores.positions, modes, bus, max_devices=settings.limits.max_devices)
     fanout = Fanout(hub, attendants, bus)
+    manual = ManualDelivery(stores.deliveries, attendants, announce=fanout.publish_given_back)
     writer = Writer(
         lambda lock_timeout_ms: LaneConnection(stores.database, lock_timeout_ms=lock_timeout_ms),
         lane_count=settings.database.lanes,
@@ -206,7 +227,9 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
         PresenceStore(stores.redis, prefix=prefix), bus, stores.conversations.shares_conversation
     )
     acks = AckWriter(stores.positions)
-    return _Delivery(intake, bus, hub, replayer, attendants, fanout, writer, acks, presence, conversations, hasher)
+    return _Delivery(
+        intake, bus, hub, replayer, modes, attendants, manual, fanout, writer, acks, presence, conversations, hasher
+    )
 
 
 async def _build_auth(settings: Settings, stores: _Stores, delivery: _Delivery) -> _Auth:
@@ -222,7 +245,14 @@ async def _build_auth(settings: Settings, stores: _Stores, delivery: _Delivery) 
         is_revoked=revocations.is_revoked,
     )
     revocations.listen(streams.end_revoked)
-    delivery.intake.connect(delivery.hub, delivery.replayer, delivery.attendants, delivery.presence, revocations)
+    delivery.intake.connect(
+        delivery.hub,
+        delivery.replayer,
+        delivery.attendants,
+        delivery.presence,
+        revocations,
+        wake_device=delivery.manual.wake,
+    )
 
     def announce(revocation: Revocation) -> None:
         revocations.apply(revocation)
@@ -258,10 +288,13 @@ def _build_server(
         writer=delivery.writer,
         fanout=delivery.fanout,
         acks=delivery.acks,
+        modes=delivery.modes,
+        manual=delivery.manual,
         presence=delivery.presence,
         conversations=delivery.conversations,
         hasher=delivery.hasher,
         epoch=epoch,
+        ack_deadline_seconds=settings.retry.ack_deadline_seconds,
     )
     handlers = Handlers(
         server_info=ServerInfoHandlers(
@@ -276,6 +309,7 @@ def _build_server(
         chat=ChatHandlers(
             parts, delivery.replayer, auth.streams, stores.positions, max_devices=settings.limits.max_devices
         ),
+        dead_letters=DeadLetterHandlers(stores.dead_letters, announce=delivery.manual.announce),
         presence=PresenceHandlers(delivery.presence),
     )
     server = grpc.aio.server(options=server_options())
@@ -304,12 +338,19 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
         Job("idle channels", 5.0, delivery.attendants.drop_idle),
         Job("watched presence", 30.0, delivery.presence.recheck),
         Job("unwatched presence", 15.0, delivery.presence.drop_unwatched),
+        Job("worker beat", BEAT_SECONDS, stores.devices.beat),
+        Job("due deliveries", TICK_SECONDS, delivery.manual.tick),
+        Job("orphaned deliveries", 5.0, stores.deliveries.fail_orphans),
         Job("purge feed", 30.0, stores.feed.purge),
+        Job("purge streams", 60.0, stores.devices.purge),
+        Job("purge deliveries", 600.0, stores.deliveries.purge),
+        Job("purge dead letters", 600.0, stores.dead_letters.purge),
         Job("purge accounts", 600.0, lambda: stores.accounts.purge(datetime.now(UTC))),
     ]
     loops = {
         "bus": delivery.bus.run(),
         "acks": delivery.acks.run(),
+        "device modes": delivery.modes.run(),
         "presence": delivery.presence.run(),
         "streams": auth.streams.run(),
         **{job.name: run_job(job) for job in jobs},
@@ -339,8 +380,10 @@ async def _stop(
     await auth.streams.go_away(drain_seconds=DRAIN_SECONDS, spread_seconds=SPREAD_SECONDS)
     await server.stop(1)
     await delivery.writer.close(1)
+    await delivery.manual.close()
     try:
         await delivery.acks.flush()
+        await delivery.modes.flush()
     except Unavailable as error:
         _log.warning("acks lost; their messages will come again", error=str(error))
     await delivery.bus.flush(1)

@@ -13,6 +13,7 @@ import structlog
 from service import errors
 from service.delivery import encode
 from service.delivery.channel import Channel
+from service.delivery.device_modes import DeviceModes
 from service.delivery.hub import NEVER, Hub
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
@@ -44,10 +45,20 @@ class Attendants:
         max_devices: devices of a user that keep positions.
     """
 
-    def __init__(self, hub: Hub, replayer: Replayer, positions: Positions, bus: Bus, *, max_devices: int) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        replayer: Replayer,
+        positions: Positions,
+        modes: DeviceModes,
+        bus: Bus,
+        *,
+        max_devices: int,
+    ) -> None:
         self._hub = hub
         self._replayer = replayer
         self._positions = positions
+        self._modes = modes
         self._bus = bus
         self._max_devices = max_devices
         self._opening: dict[str, asyncio.Task[None]] = {}
@@ -68,6 +79,7 @@ class Attendants:
 
         Raises:
             TooManyDevices: the device is new and the user has as many as one may have.
+            AckModeMismatch: the device acknowledges in another way, and that is in use.
             Unavailable: the database is.
         """
         self._hub.users.setdefault(session.username, set()).add(session)
@@ -82,8 +94,7 @@ class Attendants:
         self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool
     ) -> list[errors.ParleyError]:
         username = session.username
-        if not await self._positions.enroll_device(username, session.device_id, max_devices=self._max_devices):
-            raise errors.TooManyDevices(self._max_devices)
+        await self._enroll(session)
         versions, _ = await asyncio.gather(
             self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
         )
@@ -112,6 +123,32 @@ class Attendants:
             session.put(encode.caught_up(marks[first : first + _MARKS_A_PIECE]))
         self._replayer.nudge(session)
         return refusals
+
+    async def listen(self, session: Session) -> None:
+        """Puts a new session with manual acks into step everywhere: it is told what grows, and takes no entries.
+
+        Raises:
+            TooManyDevices: the device is new and the user has as many as one may have.
+            AckModeMismatch: the device acknowledges in another way, and that is in use.
+            Unavailable: the database is.
+        """
+        username = session.username
+        self._hub.users.setdefault(username, set()).add(session)
+        self._attaching[session] = False
+        try:
+            await self._enroll(session)
+            versions, _ = await asyncio.gather(
+                self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
+            )
+            self._versions.setdefault(username, versions.get(username, 0))
+            conversation_ids = await self._positions.list_conversation_ids(username)
+            await self._open_channels(conversation_ids)
+            for conversation_id in conversation_ids:
+                session.conversation_ids.add(conversation_id)
+                self._hub.join(self._hub.channels[conversation_id], session)
+        finally:
+            if self._attaching.pop(session):
+                self.refresh(username)
 
     def refresh(self, username: str) -> None:
         """Looks in the background whether a user with a session here is in new conversations."""
@@ -142,6 +179,14 @@ class Attendants:
         gone += [name for name in self._bus.channels("u:") if name.removeprefix("u:") not in self._hub.users]
         if gone:
             await self._bus.unsubscribe(gone)
+
+    async def _enroll(self, session: Session) -> None:
+        """Notes the stream, and its device; one statement when the device is known."""
+        while not await self._modes.admit(session):
+            if not await self._positions.enroll_device(
+                session.username, session.device_id, max_devices=self._max_devices
+            ):
+                raise errors.TooManyDevices(self._max_devices)
 
     def _refreshed(self, username: str) -> None:
         del self._refreshing[username]

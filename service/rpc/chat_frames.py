@@ -14,8 +14,10 @@ from service.delivery import encode
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import Attendants
 from service.delivery.conversations import ConversationService
+from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
+from service.delivery.manual import ManualDelivery
 from service.delivery.presence import PresenceTracker
 from service.delivery.session import Session
 from service.delivery.streams import OpenStream
@@ -23,8 +25,9 @@ from service.delivery.submission import Submission
 from service.delivery.writer import Writer
 from service.hashes import RequestHasher
 from service.interceptors.authentication import Authenticator
+from service.rpc.manual_frames import to_ack_deadline, to_acks, to_mode, to_nacks
 from service.rpc.presence import to_presence_usernames
-from storage.records import Stored
+from storage.records import AckMode, Stored
 
 MAX_HELLO_POSITIONS = 10_000
 MAX_POSITIONS = 1_000
@@ -45,10 +48,13 @@ class ChatParts:
     writer: Writer
     fanout: Fanout
     acks: AckWriter
+    modes: DeviceModes
+    manual: ManualDelivery
     presence: PresenceTracker
     conversations: ConversationService
     hasher: RequestHasher
     epoch: int
+    ack_deadline_seconds: float
 
 
 class FrameTicket:
@@ -111,6 +117,8 @@ class FrameHandlers:
                 self._send(frame.send, frame.correlation_id)
             case "ack":
                 self._ack(frame.ack, frame.correlation_id)
+            case "nack":
+                self._nack(frame.nack, frame.correlation_id)
             case "read":
                 await self._read(frame.read, frame.correlation_id)
             case "typing":
@@ -132,13 +140,20 @@ class FrameHandlers:
         explicit = dict(_to_position(position) for position in hello.positions)
         session.device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
         session.no_echo = hello.no_echo
+        session.mode = to_mode(hello)
+        ack_deadline_seconds = to_ack_deadline(hello, self._parts.ack_deadline_seconds)
+        starts_at_latest = hello.start == chat_pb2.START_LATEST
         self.is_open = True
         self.heartbeat_seconds = heartbeat_seconds
         session.is_held = True
         try:
-            refusals = await self._parts.attendants.attach(
-                session, explicit, starts_at_latest=hello.start == chat_pb2.START_LATEST
-            )
+            if session.mode.ack_mode is AckMode.MANUAL:
+                refusals: list[errors.ParleyError] = []
+                await self._parts.manual.open(
+                    session, ack_deadline_seconds=ack_deadline_seconds, starts_at_latest=starts_at_latest
+                )
+            else:
+                refusals = await self._parts.attendants.attach(session, explicit, starts_at_latest=starts_at_latest)
         except BaseException:
             self.is_open = False
             self._parts.hub.detach(session)
@@ -149,6 +164,10 @@ class FrameHandlers:
         for refusal in refusals:
             session.put(encode.error(correlation_id, refusal))
         await self._parts.presence.arrive(session)
+
+    def go_on(self) -> None:
+        """Says that something was written."""
+        self._parts.manual.nudge(self._session)
 
     def _welcome(self, correlation_id: int) -> bytes:
         session, principal = self._session, self._stream.principal
@@ -193,6 +212,9 @@ class FrameHandlers:
 
     def _ack(self, frame: chat_pb2.AckFrame, correlation_id: int) -> None:
         session = self._session
+        if session.mode.ack_mode is AckMode.MANUAL:
+            self._parts.manual.ack(session, to_acks(frame.positions), correlation_id)
+            return
         for conversation_id, seq in _to_positions(frame.positions):
             delivered_seq = self._parts.hub.delivered_seq(conversation_id, session)
             if delivered_seq is None:
@@ -201,6 +223,12 @@ class FrameHandlers:
                 session.put(encode.error(correlation_id, errors.AckBeyondDelivered(conversation_id, delivered_seq)))
             else:
                 self._parts.acks.note(session.username, session.device_id, conversation_id, seq)
+
+    def _nack(self, frame: chat_pb2.NackFrame, correlation_id: int) -> None:
+        session = self._session
+        if session.mode.ack_mode is not AckMode.MANUAL:
+            raise errors.AckModeMismatch(session.device_id)
+        self._parts.manual.nack(session, to_nacks(frame, session.session_id), correlation_id)
 
     async def _read(self, frame: chat_pb2.ReadFrame, correlation_id: int) -> None:
         for conversation_id, seq in _to_positions(frame.positions):

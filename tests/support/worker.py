@@ -11,14 +11,18 @@ from redis.asyncio import Redis
 
 from service.auth.revocations import Revocations
 from service.delivery.attendance import Attendants
+from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
+from service.delivery.manual import ManualDelivery
 from service.delivery.presence import PresenceTracker
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from service.intake import Intake
 from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
+from storage.postgres.deliveries import Deliveries
+from storage.postgres.devices import Devices
 from storage.postgres.messages import Messages
 from storage.postgres.positions import Positions
 from storage.redis.bus import Bus
@@ -96,10 +100,12 @@ async def running_worker(
     messages = messages or Messages(database)
     hub = Hub(messages, on_lag=intake.nudge, on_added=intake.refresh)
     replayer = Replayer(messages, hub)
-    attendants = Attendants(hub, replayer, positions or Positions(database), bus, max_devices=100)
+    modes = DeviceModes(Devices(database, worker_id=secrets.token_hex(4)))
+    attendants = Attendants(hub, replayer, positions or Positions(database), modes, bus, max_devices=100)
     store = PresenceStore(redis, prefix=bus._prefix)
     presence = PresenceTracker(store, bus, Conversations(database).shares_conversation)
-    intake.connect(hub, replayer, attendants, presence, Revocations())
+    manual = ManualDelivery(Deliveries(database, retry_seconds=[]), attendants, announce=lambda *_: None)
+    intake.connect(hub, replayer, attendants, presence, Revocations(), wake_device=manual.wake)
     running = asyncio.create_task(bus.run()) if has_bus else None
     try:
         if has_bus:

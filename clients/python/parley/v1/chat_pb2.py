@@ -29,49 +29,55 @@ from parley.v1 import message_pb2 as parley_dot_v1_dot_message__pb2
 from parley.v1 import presence_pb2 as parley_dot_v1_dot_presence__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14parley/v1/chat.proto\x12\tparley.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x17parley/v1/message.proto\x1a\x18parley/v1/presence.proto\"\xd2\x02\n\x0b\x43hatRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12!\n\x05hello\x18\x02 \x01(\x0b\x32\x10.parley.v1.HelloH\x00\x12$\n\x04send\x18\x03 \x01(\x0b\x32\x14.parley.v1.SendFrameH\x00\x12\"\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x13.parley.v1.AckFrameH\x00\x12$\n\x04read\x18\x07 \x01(\x0b\x32\x14.parley.v1.ReadFrameH\x00\x12(\n\x06typing\x18\x08 \x01(\x0b\x32\x16.parley.v1.TypingFrameH\x00\x12\x32\n\x0ewatch_presence\x18\t \x01(\x0b\x32\x18.parley.v1.WatchPresenceH\x00\x12/\n\x0c\x61uthenticate\x18\n \x01(\x0b\x32\x17.parley.v1.AuthenticateH\x00\x42\t\n\x07payload\"\xb1\x01\n\x05Hello\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x1f\n\x05start\x18\x02 \x01(\x0e\x32\x10.parley.v1.Start\x12&\n\tpositions\x18\x03 \x03(\x0b\x32\x13.parley.v1.Position\x12\x0f\n\x07no_echo\x18\x04 \x01(\x08\x12,\n\theartbeat\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\"0\n\x08Position\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"5\n\tSendFrame\x12(\n\x08requests\x18\x01 \x03(\x0b\x32\x16.parley.v1.SendRequest\"2\n\x08\x41\x63kFrame\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\"3\n\tReadFrame\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\"6\n\x0bTypingFrame\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\"\"\n\rWatchPresence\x12\x11\n\tusernames\x18\x01 \x03(\t\"$\n\x0c\x41uthenticate\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\"\xf5\x02\n\x0c\x43hatResponse\x12$\n\x08welcomes\x18\x01 \x03(\x0b\x32\x12.parley.v1.Welcome\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.parley.v1.SendResult\x12$\n\x08messages\x18\x03 \x03(\x0b\x32\x12.parley.v1.Message\x12&\n\tcaught_up\x18\x04 \x03(\x0b\x32\x13.parley.v1.CaughtUp\x12*\n\x08presence\x18\x05 \x03(\x0b\x32\x18.parley.v1.PresenceEvent\x12&\n\x06typing\x18\x06 \x03(\x0b\x32\x16.parley.v1.TypingEvent\x12&\n\x06\x65rrors\x18\x08 \x03(\x0b\x32\x16.parley.v1.StreamError\x12(\n\nheartbeats\x18\n \x03(\x0b\x32\x14.parley.v1.Heartbeat\x12#\n\x08go_aways\x18\x0b \x03(\x0b\x32\x11.parley.v1.GoAway\"\xee\x01\n\x07Welcome\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12/\n\x0bserver_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63onversation_count\x18\x07 \x01(\x05\x12\x36\n\x12\x61\x63\x63\x65ss_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x08\x43\x61ughtUp\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"H\n\x0bStreamError\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"<\n\tHeartbeat\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x06GoAway\x12\x32\n\x0freconnect_delay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x10SubscribeRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.parley.v1.Hello\"G\n\nAckRequest\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\x12\x11\n\tdevice_id\x18\x02 \x01(\t\"\r\n\x0b\x41\x63kResponse*E\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTART_FROM_ACKS\x10\x01\x12\x10\n\x0cSTART_LATEST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14parley/v1/chat.proto\x12\tparley.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x17parley/v1/message.proto\x1a\x18parley/v1/presence.proto\"\xf8\x02\n\x0b\x43hatRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12!\n\x05hello\x18\x02 \x01(\x0b\x32\x10.parley.v1.HelloH\x00\x12$\n\x04send\x18\x03 \x01(\x0b\x32\x14.parley.v1.SendFrameH\x00\x12\"\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x13.parley.v1.AckFrameH\x00\x12$\n\x04nack\x18\x05 \x01(\x0b\x32\x14.parley.v1.NackFrameH\x00\x12$\n\x04read\x18\x07 \x01(\x0b\x32\x14.parley.v1.ReadFrameH\x00\x12(\n\x06typing\x18\x08 \x01(\x0b\x32\x16.parley.v1.TypingFrameH\x00\x12\x32\n\x0ewatch_presence\x18\t \x01(\x0b\x32\x18.parley.v1.WatchPresenceH\x00\x12/\n\x0c\x61uthenticate\x18\n \x01(\x0b\x32\x17.parley.v1.AuthenticateH\x00\x42\t\n\x07payload\"\x99\x02\n\x05Hello\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x1f\n\x05start\x18\x02 \x01(\x0e\x32\x10.parley.v1.Start\x12&\n\tpositions\x18\x03 \x03(\x0b\x32\x13.parley.v1.Position\x12\x0f\n\x07no_echo\x18\x04 \x01(\x08\x12,\n\theartbeat\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12$\n\x08\x61\x63k_mode\x18\t \x01(\x0e\x32\x12.parley.v1.AckMode\x12\x0f\n\x07ordered\x18\n \x01(\x08\x12/\n\x0c\x61\x63k_deadline\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x08Position\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"5\n\tSendFrame\x12(\n\x08requests\x18\x01 \x03(\x0b\x32\x16.parley.v1.SendRequest\"2\n\x08\x41\x63kFrame\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\"+\n\tNackFrame\x12\x1e\n\x05nacks\x18\x01 \x03(\x0b\x32\x0f.parley.v1.Nack\"l\n\x04Nack\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12.\n\x0bretry_delay\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\tReadFrame\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\"6\n\x0bTypingFrame\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\"\"\n\rWatchPresence\x12\x11\n\tusernames\x18\x01 \x03(\t\"$\n\x0c\x41uthenticate\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\"\xf5\x02\n\x0c\x43hatResponse\x12$\n\x08welcomes\x18\x01 \x03(\x0b\x32\x12.parley.v1.Welcome\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.parley.v1.SendResult\x12$\n\x08messages\x18\x03 \x03(\x0b\x32\x12.parley.v1.Message\x12&\n\tcaught_up\x18\x04 \x03(\x0b\x32\x13.parley.v1.CaughtUp\x12*\n\x08presence\x18\x05 \x03(\x0b\x32\x18.parley.v1.PresenceEvent\x12&\n\x06typing\x18\x06 \x03(\x0b\x32\x16.parley.v1.TypingEvent\x12&\n\x06\x65rrors\x18\x08 \x03(\x0b\x32\x16.parley.v1.StreamError\x12(\n\nheartbeats\x18\n \x03(\x0b\x32\x14.parley.v1.Heartbeat\x12#\n\x08go_aways\x18\x0b \x03(\x0b\x32\x11.parley.v1.GoAway\"\xee\x01\n\x07Welcome\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12/\n\x0bserver_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63onversation_count\x18\x07 \x01(\x05\x12\x36\n\x12\x61\x63\x63\x65ss_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x08\x43\x61ughtUp\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"H\n\x0bStreamError\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"<\n\tHeartbeat\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x06GoAway\x12\x32\n\x0freconnect_delay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x10SubscribeRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.parley.v1.Hello\"G\n\nAckRequest\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\x12\x11\n\tdevice_id\x18\x02 \x01(\t\"\r\n\x0b\x41\x63kResponse*Q\n\x07\x41\x63kMode\x12\x18\n\x14\x41\x43K_MODE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41\x43K_MODE_CUMULATIVE\x10\x01\x12\x13\n\x0f\x41\x43K_MODE_MANUAL\x10\x02*E\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTART_FROM_ACKS\x10\x01\x12\x10\n\x0cSTART_LATEST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.v1.chat_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_START']._serialized_start=2061
-  _globals['_START']._serialized_end=2130
+  _globals['_ACKMODE']._serialized_start=2358
+  _globals['_ACKMODE']._serialized_end=2439
+  _globals['_START']._serialized_start=2441
+  _globals['_START']._serialized_end=2510
   _globals['_CHATREQUEST']._serialized_start=177
-  _globals['_CHATREQUEST']._serialized_end=515
-  _globals['_HELLO']._serialized_start=518
-  _globals['_HELLO']._serialized_end=695
-  _globals['_POSITION']._serialized_start=697
-  _globals['_POSITION']._serialized_end=745
-  _globals['_SENDFRAME']._serialized_start=747
-  _globals['_SENDFRAME']._serialized_end=800
-  _globals['_ACKFRAME']._serialized_start=802
-  _globals['_ACKFRAME']._serialized_end=852
-  _globals['_READFRAME']._serialized_start=854
-  _globals['_READFRAME']._serialized_end=905
-  _globals['_TYPINGFRAME']._serialized_start=907
-  _globals['_TYPINGFRAME']._serialized_end=961
-  _globals['_WATCHPRESENCE']._serialized_start=963
-  _globals['_WATCHPRESENCE']._serialized_end=997
-  _globals['_AUTHENTICATE']._serialized_start=999
-  _globals['_AUTHENTICATE']._serialized_end=1035
-  _globals['_CHATRESPONSE']._serialized_start=1038
-  _globals['_CHATRESPONSE']._serialized_end=1411
-  _globals['_WELCOME']._serialized_start=1414
-  _globals['_WELCOME']._serialized_end=1652
-  _globals['_CAUGHTUP']._serialized_start=1654
-  _globals['_CAUGHTUP']._serialized_end=1720
-  _globals['_STREAMERROR']._serialized_start=1722
-  _globals['_STREAMERROR']._serialized_end=1794
-  _globals['_HEARTBEAT']._serialized_start=1796
-  _globals['_HEARTBEAT']._serialized_end=1856
-  _globals['_GOAWAY']._serialized_start=1858
-  _globals['_GOAWAY']._serialized_end=1918
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=1920
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=1971
-  _globals['_ACKREQUEST']._serialized_start=1973
-  _globals['_ACKREQUEST']._serialized_end=2044
-  _globals['_ACKRESPONSE']._serialized_start=2046
-  _globals['_ACKRESPONSE']._serialized_end=2059
+  _globals['_CHATREQUEST']._serialized_end=553
+  _globals['_HELLO']._serialized_start=556
+  _globals['_HELLO']._serialized_end=837
+  _globals['_POSITION']._serialized_start=839
+  _globals['_POSITION']._serialized_end=887
+  _globals['_SENDFRAME']._serialized_start=889
+  _globals['_SENDFRAME']._serialized_end=942
+  _globals['_ACKFRAME']._serialized_start=944
+  _globals['_ACKFRAME']._serialized_end=994
+  _globals['_NACKFRAME']._serialized_start=996
+  _globals['_NACKFRAME']._serialized_end=1039
+  _globals['_NACK']._serialized_start=1041
+  _globals['_NACK']._serialized_end=1149
+  _globals['_READFRAME']._serialized_start=1151
+  _globals['_READFRAME']._serialized_end=1202
+  _globals['_TYPINGFRAME']._serialized_start=1204
+  _globals['_TYPINGFRAME']._serialized_end=1258
+  _globals['_WATCHPRESENCE']._serialized_start=1260
+  _globals['_WATCHPRESENCE']._serialized_end=1294
+  _globals['_AUTHENTICATE']._serialized_start=1296
+  _globals['_AUTHENTICATE']._serialized_end=1332
+  _globals['_CHATRESPONSE']._serialized_start=1335
+  _globals['_CHATRESPONSE']._serialized_end=1708
+  _globals['_WELCOME']._serialized_start=1711
+  _globals['_WELCOME']._serialized_end=1949
+  _globals['_CAUGHTUP']._serialized_start=1951
+  _globals['_CAUGHTUP']._serialized_end=2017
+  _globals['_STREAMERROR']._serialized_start=2019
+  _globals['_STREAMERROR']._serialized_end=2091
+  _globals['_HEARTBEAT']._serialized_start=2093
+  _globals['_HEARTBEAT']._serialized_end=2153
+  _globals['_GOAWAY']._serialized_start=2155
+  _globals['_GOAWAY']._serialized_end=2215
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=2217
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=2268
+  _globals['_ACKREQUEST']._serialized_start=2270
+  _globals['_ACKREQUEST']._serialized_end=2341
+  _globals['_ACKRESPONSE']._serialized_start=2343
+  _globals['_ACKRESPONSE']._serialized_end=2356
 # @@protoc_insertion_point(module_scope)
