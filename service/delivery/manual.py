@@ -249,11 +249,7 @@ class ManualDelivery:
         for delivery in claim.deliveries:
             consumer = group.consumers.get(delivery.owner)
             if consumer is None:
-                # The stream ended while the claim was under way, and its release may have been written before it.
-                release = Release(delivery.owner, counts=False)
-                if release not in group.releases:
-                    group.releases.append(release)
-                continue
+                continue  # the stream ended meanwhile, and its release comes after this claim
             entry = delivery.entry
             consumer.hold(entry.conversation_id, entry.seq, now)
             consumer.session.put(encode.delivery(entry, delivery.attempt))

@@ -22,9 +22,12 @@ from service.rpc.chat_frames import MAX_POSITIONS, ChatParts, FrameHandlers
 from service.rpc.manual_frames import to_acks
 from service.rpc.registry import Context
 from storage.postgres.positions import Ack, Positions
+from storage.records import AckMode
 
 # A stream that says nothing for this long after it was opened is ended.
 HELLO_SECONDS = 30.0
+# What ends reading and what cancels the handler come from one event of the transport, in any order.
+_BREAK_OFF_SECONDS = 0.05
 
 
 class ChatHandlers:
@@ -82,6 +85,7 @@ class ChatHandlers:
         with self._streams.register(stream.open_stream):
             try:
                 await stream.run()
+                await stream.be_sure_of_half_close()
                 is_clean = True
             except errors.ParleyError:
                 is_clean = True
@@ -135,6 +139,11 @@ class _ChatStream:
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+    async def be_sure_of_half_close(self) -> None:
+        """Waits, where it matters: a stream that breaks off looks half-closed for a moment, until it is cancelled."""
+        if self._session.mode.ack_mode is AckMode.MANUAL:
+            await asyncio.sleep(_BREAK_OFF_SECONDS)
 
     async def _subscribe(self, hello: chat_pb2.Hello) -> None:
         await self._frames.open(hello, 0)

@@ -1,10 +1,16 @@
 """Streams with manual acks, for tests: a server that is quick to give up, and what is said on such streams."""
 
+import dataclasses
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
-from parley.v1 import chat_pb2, dead_letter_pb2, message_pb2
+import grpc
+from parley.v1 import chat_pb2, chat_service_pb2_grpc, dead_letter_pb2, message_pb2
 
 from tests.support.people import Person, Stream
+from tests.support.servers import RunningServer, running_server
+from tests.support.waiting import wait_for
 
 # Deadlines and waits of tenths of a second, three attempts.
 QUICK = {
@@ -15,6 +21,29 @@ QUICK = {
 }
 # A deadline that no test waits for.
 LONG: dict[str, Any] = {"seconds": 3600}
+
+
+@contextmanager
+def quick_server() -> Iterator[RunningServer]:
+    """A server with two workers that is quick to give up; must log no error."""
+    with running_server(workers=2, settings=QUICK) as running:
+        yield running
+        running.stop()
+    unforeseen = [line for line in running.output if '"level": "error"' in line]
+    assert not unforeseen, "\n".join(unforeseen)
+
+
+@asynccontextmanager
+async def group_of(server: RunningServer, person: Person, count: int, **fields: Any) -> AsyncIterator[list[Stream]]:
+    """Opens streams of one device, each on a connection of its own, so that both workers serve some."""
+    async with AsyncExitStack() as stack:
+        streams = []
+        for _ in range(count):
+            options = [("grpc.use_local_subchannel_pool", 1)]
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.target, options=options))
+            member = dataclasses.replace(person, channel=channel, stub=chat_service_pb2_grpc.ChatServiceStub(channel))
+            streams.append(await stack.enter_async_context(member.chat(**manual(**fields))))
+        yield streams
 
 
 def manual(**fields: Any) -> dict[str, Any]:
@@ -57,3 +86,21 @@ async def dead_letters(person: Person, **fields: Any) -> list[dead_letter_pb2.De
     """The first page of a user's dead letters."""
     request = dead_letter_pb2.ListDeadLettersRequest(**fields)
     return list((await person.call("ListDeadLetters", request)).dead_letters)
+
+
+async def until_dead(person: Person, count: int = 1, **fields: Any) -> list[dead_letter_pb2.DeadLetter]:
+    """Waits until a user has so many dead letters; gives them."""
+
+    async def enough() -> list[dead_letter_pb2.DeadLetter] | None:
+        found = await dead_letters(person, **fields)
+        return found if len(found) == count else None
+
+    found = await wait_for(enough, what=f"{count} dead letters")
+    assert found is not None
+    return found
+
+
+async def half_close(stream: Stream) -> None:
+    """Ends a stream as a client does that has finished, and waits for its end."""
+    await stream.call.done_writing()
+    assert await stream.end() is grpc.StatusCode.OK

@@ -75,7 +75,10 @@ BEGIN
     IF NOT FOUND THEN RETURN NULL; END IF;
     IF v_device.ack_mode <> 0
        AND (v_device.ack_mode, v_device.is_ordered, v_device.no_echo) <> (p_ack_mode, p_is_ordered, p_no_echo)
-       AND (EXISTS (SELECT 1 FROM deliveries d WHERE d.username = p_username AND d.device_id = p_device_id)
+       AND (EXISTS (
+                SELECT 1 FROM deliveries d
+                JOIN conversations c ON c.conversation_id = d.conversation_id AND c.delete_time IS NULL
+                WHERE d.username = p_username AND d.device_id = p_device_id)
             OR EXISTS (
                 SELECT 1 FROM open_streams s JOIN workers w ON w.worker_id = s.worker_id
                 WHERE s.username = p_username AND s.device_id = p_device_id
