@@ -16,6 +16,8 @@ WINDOW_MESSAGES = 250
 # A claim takes at most so many messages, from so many conversations.
 MAX_CLAIM = 250
 MAX_CLAIM_CONVERSATIONS = 32
+# Less than one part in so many.
+_CROWDED = 4
 # A claim of this size may have been cut short by its limit of bytes.
 _LARGE_CLAIM_BYTES = 512 * 1024
 
@@ -114,6 +116,11 @@ class Group:
         """The room of all streams here, dealt round."""
         rooms = [(session_id, consumer.room(now)) for session_id, consumer in self.consumers.items()]
         return [Place(owner, self.consumers[owner].deadline_seconds) for owner in deal(rooms, MAX_CLAIM)]
+
+    def is_crowded(self, place_count: int) -> bool:
+        """Whether this is little room for what the streams here may hold."""
+        capacity = sum(consumer.window_messages for consumer in self.consumers.values())
+        return place_count < min(capacity, MAX_CLAIM) // _CROWDED
 
     def next_grown(self) -> list[str]:
         """Takes the next conversations to look at; those that have more are put back by `note_claim`."""

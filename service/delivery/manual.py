@@ -29,6 +29,8 @@ _RETRY_SECONDS = 0.25
 # Acks and nacks that one statement takes.
 _MAX_ACKS = 1_000
 TICK_SECONDS = 1.0
+# While streams hold almost all that they may, a claim waits so long for a few acks more: each costs a commit.
+_GATHER_SECONDS = 0.01
 
 
 @dataclass(slots=True, eq=False)
@@ -37,12 +39,14 @@ class _Service:
 
     Attributes:
         due_time: when a wait or a deadline ends, on the event loop's clock.
+        gather_time: until when more room may gather, since there was little; None: nothing waits for it.
         is_short: the last turn found no room.
     """
 
     group: Group
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     due_time: float = math.inf
+    gather_time: float | None = None
     is_short: bool = False
     task: "asyncio.Task[None] | None" = None
 
@@ -208,8 +212,9 @@ class ManualDelivery:
                 del self._services[group.key]
 
     async def _wait(self, service: _Service) -> None:
+        until = service.due_time if service.gather_time is None else min(service.due_time, service.gather_time)
         try:
-            async with asyncio.timeout_at(None if service.due_time == math.inf else service.due_time):
+            async with asyncio.timeout_at(None if until == math.inf else until):
                 await service.wake.wait()
         except TimeoutError:
             pass  # the turn sees that it is due
@@ -225,7 +230,13 @@ class ManualDelivery:
         service.is_short = not places
         is_due = service.due_time <= loop.time()
         if not group.consumers or not (is_due or (places and (group.grown or group.is_unsure))):
+            service.gather_time = None
             return bool(group.acks or group.releases)
+        if not is_due and group.is_crowded(len(places)):
+            service.gather_time = service.gather_time or loop.time() + _GATHER_SECONDS
+            if loop.time() < service.gather_time:
+                return bool(group.acks or group.releases)
+        service.gather_time = None
         chosen = group.next_grown() if places else []
         try:
             claim = await self._deliveries.claim(*group.key, places, chosen)

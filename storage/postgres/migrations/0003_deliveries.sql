@@ -7,6 +7,9 @@
 -- Every function locks the device's row first: what one of them does is whole before the next one looks, whichever
 -- worker it comes from. Each is VOLATILE, so that its statements after that lock see what was committed before it
 -- (docs/adr/0002-one-call-stores-a-batch.md). Times are the database's.
+--
+-- LATERAL (... OFFSET 0) makes the planner look up each row by its whole key. Left to itself it takes a device for one
+-- row, as long as it has no statistics of a table that is empty most of the time, and compares all with all.
 
 ALTER TABLE devices
     ADD COLUMN ack_mode   smallint NOT NULL DEFAULT 0,  -- 0 not fixed, 1 cumulative, 2 manual
@@ -61,8 +64,8 @@ CREATE TABLE dead_letters (
 CREATE INDEX dead_letters_by_user ON dead_letters (username, dead_letter_id);
 CREATE INDEX dead_letters_by_position ON dead_letters (username, device_id, conversation_id, seq);
 
--- Lets a stream of a device in, and fixes the device's mode; false when it has another one and that is still in use, null
--- when the device is not known.
+-- Lets a stream of a device in, and fixes the device's mode; false when it has another one and that is still in use,
+-- null when the device is not known.
 CREATE FUNCTION admit_stream(
     p_username text, p_device_id text, p_ack_mode smallint, p_is_ordered boolean, p_no_echo boolean,
     p_session_id bigint, p_worker_id text, p_worker_life_seconds float8
@@ -116,23 +119,26 @@ CREATE FUNCTION fail_deliveries(
     p_due_times timestamptz[], p_max_attempts integer
 ) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    WITH failed AS (
-        SELECT * FROM unnest(p_conversation_ids, p_seqs, p_reasons, p_due_times)
-                      AS f(conversation_id, seq, reason, due_time)
+    WITH failed AS MATERIALIZED (
+        SELECT f.reason, f.due_time, o.place
+        FROM unnest(p_conversation_ids, p_seqs, p_reasons, p_due_times) AS f(conversation_id, seq, reason, due_time)
+        CROSS JOIN LATERAL (
+            SELECT d.ctid AS place FROM deliveries d
+            WHERE d.username = p_username AND d.device_id = p_device_id
+              AND d.conversation_id = f.conversation_id AND d.seq = f.seq OFFSET 0) o
     ), dead AS (
         DELETE FROM deliveries d USING failed f
-        WHERE d.username = p_username AND d.device_id = p_device_id
-          AND d.conversation_id = f.conversation_id AND d.seq = f.seq AND d.attempts >= p_max_attempts
+        WHERE d.ctid = f.place AND d.attempts >= p_max_attempts
         RETURNING d.*, f.reason
     ), buried AS (
-        INSERT INTO dead_letters (username, device_id, conversation_id, seq, attempts, last_reason, first_time, last_time)
+        INSERT INTO dead_letters (username, device_id, conversation_id, seq, attempts, last_reason, first_time,
+                                  last_time)
         SELECT d.username, d.device_id, d.conversation_id, d.seq, d.attempts, d.reason, d.first_time, d.last_time
         FROM dead d ORDER BY d.conversation_id, d.seq
     )
     UPDATE deliveries d SET owner = 0, due_time = f.due_time, last_reason = f.reason
     FROM failed f
-    WHERE d.username = p_username AND d.device_id = p_device_id
-      AND d.conversation_id = f.conversation_id AND d.seq = f.seq AND d.attempts < p_max_attempts;
+    WHERE d.ctid = f.place AND d.attempts < p_max_attempts;
     PERFORM advance_cursors(p_username, p_device_id, p_conversation_ids);
 END
 $$;
@@ -145,25 +151,30 @@ LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
     PERFORM 1 FROM devices d WHERE d.username = p_username AND d.device_id = p_device_id FOR NO KEY UPDATE;
     RETURN QUERY
-    WITH wanted AS (
-        SELECT * FROM unnest(p_conversation_ids, p_seqs) WITH ORDINALITY AS w(conversation_id, seq, ord)
+    WITH wanted AS MATERIALIZED (
+        SELECT w.*, o.place
+        FROM unnest(p_conversation_ids, p_seqs) WITH ORDINALITY AS w(conversation_id, seq, ord)
+        LEFT JOIN LATERAL (
+            SELECT d.ctid AS place FROM deliveries d
+            WHERE d.username = p_username AND d.device_id = p_device_id
+              AND d.conversation_id = w.conversation_id AND d.seq = w.seq OFFSET 0) o ON true
     ), settled AS (
-        DELETE FROM deliveries d USING wanted w
-        WHERE d.username = p_username AND d.device_id = p_device_id
-          AND d.conversation_id = w.conversation_id AND d.seq = w.seq
-        RETURNING d.conversation_id, d.seq
+        DELETE FROM deliveries d USING wanted w WHERE d.ctid = w.place
     )
-    SELECT w.ord, s.seq IS NOT NULL,
-           s.seq IS NULL AND EXISTS (
+    SELECT w.ord, w.place IS NOT NULL,
+           w.place IS NULL AND EXISTS (
                SELECT 1 FROM dead_letters l
                WHERE l.username = p_username AND l.device_id = p_device_id
                  AND l.conversation_id = w.conversation_id AND l.seq = w.seq),
            m.username IS NOT NULL, greatest(k.claimed_seq, coalesce(k.acked_seq, m.start_seq), 0)
     FROM wanted w
-    LEFT JOIN settled s ON s.conversation_id = w.conversation_id AND s.seq = w.seq
-    LEFT JOIN cursors k ON k.username = p_username AND k.device_id = p_device_id
-                       AND k.conversation_id = w.conversation_id
-    LEFT JOIN members m ON m.conversation_id = w.conversation_id AND m.username = p_username;
+    LEFT JOIN LATERAL (
+        SELECT c.* FROM cursors c
+        WHERE c.username = p_username AND c.device_id = p_device_id AND c.conversation_id = w.conversation_id
+        OFFSET 0) k ON true
+    LEFT JOIN LATERAL (
+        SELECT e.* FROM members e
+        WHERE e.conversation_id = w.conversation_id AND e.username = p_username OFFSET 0) m ON true;
     PERFORM advance_cursors(p_username, p_device_id, p_conversation_ids);
 END
 $$;
@@ -191,8 +202,10 @@ BEGIN
     INTO v_ords, v_conversation_ids, v_seqs, v_reasons, v_due_times
     FROM unnest(p_conversation_ids, p_seqs, p_owners, p_reasons, p_delays_seconds)
          WITH ORDINALITY AS w(conversation_id, seq, owner, reason, delay_seconds, ord)
-    JOIN deliveries d ON d.username = p_username AND d.device_id = p_device_id
-                     AND d.conversation_id = w.conversation_id AND d.seq = w.seq AND d.owner = w.owner;
+    CROSS JOIN LATERAL (
+        SELECT o.attempts FROM deliveries o
+        WHERE o.username = p_username AND o.device_id = p_device_id
+          AND o.conversation_id = w.conversation_id AND o.seq = w.seq AND o.owner = w.owner OFFSET 0) d;
     IF v_ords IS NOT NULL THEN
         PERFORM fail_deliveries(p_username, p_device_id, v_conversation_ids, v_seqs, v_reasons, v_due_times,
                                 cardinality(p_retry_seconds) + 1);
@@ -200,10 +213,14 @@ BEGIN
     RETURN QUERY
     SELECT w.ord, coalesce(w.ord = ANY (v_ords), false), false, m.username IS NOT NULL,
            greatest(k.claimed_seq, coalesce(k.acked_seq, m.start_seq), 0)
-    FROM unnest(p_conversation_ids, p_seqs) WITH ORDINALITY AS w(conversation_id, seq, ord)
-    LEFT JOIN cursors k ON k.username = p_username AND k.device_id = p_device_id
-                       AND k.conversation_id = w.conversation_id
-    LEFT JOIN members m ON m.conversation_id = w.conversation_id AND m.username = p_username;
+    FROM unnest(p_conversation_ids) WITH ORDINALITY AS w(conversation_id, ord)
+    LEFT JOIN LATERAL (
+        SELECT c.* FROM cursors c
+        WHERE c.username = p_username AND c.device_id = p_device_id AND c.conversation_id = w.conversation_id
+        OFFSET 0) k ON true
+    LEFT JOIN LATERAL (
+        SELECT e.* FROM members e
+        WHERE e.conversation_id = w.conversation_id AND e.username = p_username OFFSET 0) m ON true;
 END
 $$;
 

@@ -18,11 +18,14 @@ CREATE FUNCTION claim_deliveries(
 DECLARE
     v_now timestamptz;
     v_device devices;
-    v_bytes bigint;
+    v_bytes bigint := 0;
     v_room integer;
     v_each integer;
-    v_conversation_ids text[];
-    v_seqs bigint[];
+    v_count bigint;
+    v_due_count bigint;
+    v_next_time timestamptz;
+    v_conversation_ids text[] := '{}';
+    v_seqs bigint[] := '{}';
     v_new_conversation_ids text[];
     v_new_seqs bigint[];
     v_moved text[];
@@ -30,47 +33,57 @@ BEGIN
     SELECT * INTO v_device FROM devices d
     WHERE d.username = p_username AND d.device_id = p_device_id FOR NO KEY UPDATE;
     v_now := clock_timestamp();
-    PERFORM fail_overdue(p_username, p_device_id, v_now, p_retry_seconds);
+    SELECT count(*), count(*) FILTER (WHERE d.due_time <= v_now), min(d.due_time) FILTER (WHERE d.due_time > v_now)
+    INTO v_count, v_due_count, v_next_time
+    FROM deliveries d WHERE d.username = p_username AND d.device_id = p_device_id;
 
-    -- What can't be seen any more is over: its conversation was deleted.
-    DELETE FROM deliveries d
-    WHERE d.username = p_username AND d.device_id = p_device_id AND d.owner = 0 AND d.due_time <= v_now
-      AND NOT EXISTS (
-          SELECT 1 FROM members m JOIN conversations c ON c.conversation_id = m.conversation_id
-          WHERE m.conversation_id = d.conversation_id AND m.username = p_username
-            AND c.delete_time IS NULL AND m.visible @> d.seq);
+    IF v_due_count > 0 THEN
+        PERFORM fail_overdue(p_username, p_device_id, v_now, p_retry_seconds);
 
-    WITH due AS (
-        SELECT d.conversation_id, d.seq, d.due_time
-        FROM deliveries d
+        -- What can't be seen any more is over: its conversation was deleted.
+        DELETE FROM deliveries d
         WHERE d.username = p_username AND d.device_id = p_device_id AND d.owner = 0 AND d.due_time <= v_now
-          AND (NOT v_device.is_ordered OR NOT EXISTS (
-              SELECT 1 FROM deliveries o
-              WHERE o.username = p_username AND o.device_id = p_device_id AND o.conversation_id = d.conversation_id
-                AND (o.seq < d.seq OR o.owner <> 0)))
-        ORDER BY d.due_time, d.conversation_id, d.seq
-        LIMIT cardinality(p_owners) FOR UPDATE OF d SKIP LOCKED
-    ), numbered AS (
-        SELECT u.conversation_id, u.seq, e.size_bytes, row_number() OVER w AS nth,
-               sum(e.size_bytes) OVER w - e.size_bytes AS bytes_before
-        FROM due u JOIN messages e ON e.conversation_id = u.conversation_id AND e.seq = u.seq
-        WINDOW w AS (ORDER BY u.due_time, u.conversation_id, u.seq)
-    ), claimed AS (
-        UPDATE deliveries d
-        SET owner = p_owners[n.nth], attempts = d.attempts + 1, last_time = v_now,
-            first_time = CASE WHEN d.attempts = 0 THEN v_now ELSE d.first_time END,
-            due_time = v_now + make_interval(secs => p_deadlines_seconds[n.nth])
-        FROM numbered n
-        WHERE d.username = p_username AND d.device_id = p_device_id
-          AND d.conversation_id = n.conversation_id AND d.seq = n.seq AND n.bytes_before < p_max_bytes
-        RETURNING d.conversation_id, d.seq, n.nth, n.size_bytes
-    )
-    SELECT coalesce(array_agg(c.conversation_id ORDER BY c.nth), '{}'), coalesce(array_agg(c.seq ORDER BY c.nth), '{}'),
-           coalesce(sum(c.size_bytes), 0)
-    INTO v_conversation_ids, v_seqs, v_bytes FROM claimed c;
+          AND NOT EXISTS (
+              SELECT 1 FROM members m JOIN conversations c ON c.conversation_id = m.conversation_id
+              WHERE m.conversation_id = d.conversation_id AND m.username = p_username
+                AND c.delete_time IS NULL AND m.visible @> d.seq);
 
-    v_room := least(cardinality(p_owners) - cardinality(v_seqs), p_max_unsettled - (
-        SELECT count(*) FROM deliveries d WHERE d.username = p_username AND d.device_id = p_device_id)::integer);
+        WITH due AS (
+            SELECT d.ctid AS place, d.conversation_id, d.seq, d.due_time
+            FROM deliveries d
+            WHERE d.username = p_username AND d.device_id = p_device_id AND d.owner = 0 AND d.due_time <= v_now
+              AND (NOT v_device.is_ordered OR NOT EXISTS (
+                  SELECT 1 FROM deliveries o
+                  WHERE o.username = p_username AND o.device_id = p_device_id AND o.conversation_id = d.conversation_id
+                    AND (o.seq < d.seq OR o.owner <> 0)))
+            ORDER BY d.due_time, d.conversation_id, d.seq
+            LIMIT cardinality(p_owners) FOR UPDATE OF d SKIP LOCKED
+        ), numbered AS (
+            SELECT u.place, e.size_bytes, row_number() OVER w AS nth,
+                   sum(e.size_bytes) OVER w - e.size_bytes AS bytes_before
+            FROM due u CROSS JOIN LATERAL (
+                SELECT m.size_bytes FROM messages m
+                WHERE m.conversation_id = u.conversation_id AND m.seq = u.seq OFFSET 0) e
+            WINDOW w AS (ORDER BY u.due_time, u.conversation_id, u.seq)
+        ), claimed AS (
+            UPDATE deliveries d
+            SET owner = p_owners[n.nth], attempts = d.attempts + 1, last_time = v_now,
+                first_time = CASE WHEN d.attempts = 0 THEN v_now ELSE d.first_time END,
+                due_time = v_now + make_interval(secs => p_deadlines_seconds[n.nth])
+            FROM numbered n
+            WHERE d.ctid = n.place AND n.bytes_before < p_max_bytes
+            RETURNING d.conversation_id, d.seq, n.nth, n.size_bytes
+        )
+        SELECT coalesce(array_agg(c.conversation_id ORDER BY c.nth), '{}'),
+               coalesce(array_agg(c.seq ORDER BY c.nth), '{}'),
+               coalesce(sum(c.size_bytes), 0)
+        INTO v_conversation_ids, v_seqs, v_bytes FROM claimed c;
+
+        SELECT count(*), min(d.due_time) FILTER (WHERE d.due_time > v_now) INTO v_count, v_next_time
+        FROM deliveries d WHERE d.username = p_username AND d.device_id = p_device_id;
+    END IF;
+
+    v_room := least(cardinality(p_owners) - cardinality(v_seqs), p_max_unsettled - v_count);
     IF v_room > 0 AND v_bytes < p_max_bytes AND cardinality(p_conversation_ids) > 0 THEN
         v_each := CASE WHEN v_device.is_ordered THEN 1 ELSE ceil(v_room::float8 / cardinality(p_conversation_ids)) END;
         WITH places AS MATERIALIZED (
@@ -79,10 +92,16 @@ BEGIN
                    greatest(k.claimed_seq, coalesce(k.acked_seq, m.start_seq)) AS claimed_seq,
                    CASE WHEN upper_inf(m.visible) THEN c.last_seq ELSE coalesce(upper(m.visible) - 1, 0) END AS end_seq
             FROM unnest(p_conversation_ids) WITH ORDINALITY AS q(conversation_id, ord)
-            JOIN members m ON m.conversation_id = q.conversation_id AND m.username = p_username
-            JOIN conversations c ON c.conversation_id = q.conversation_id AND c.delete_time IS NULL
-            LEFT JOIN cursors k ON k.username = p_username AND k.device_id = p_device_id
-                               AND k.conversation_id = q.conversation_id
+            CROSS JOIN LATERAL (
+                SELECT o.* FROM members o
+                WHERE o.conversation_id = q.conversation_id AND o.username = p_username OFFSET 0) m
+            CROSS JOIN LATERAL (
+                SELECT o.last_seq FROM conversations o
+                WHERE o.conversation_id = q.conversation_id AND o.delete_time IS NULL OFFSET 0) c
+            LEFT JOIN LATERAL (
+                SELECT o.* FROM cursors o
+                WHERE o.username = p_username AND o.device_id = p_device_id
+                  AND o.conversation_id = q.conversation_id OFFSET 0) k ON true
             WHERE NOT v_device.is_ordered OR NOT EXISTS (
                 SELECT 1 FROM deliveries o
                 WHERE o.username = p_username AND o.device_id = p_device_id AND o.conversation_id = q.conversation_id)
@@ -132,6 +151,10 @@ BEGIN
         INTO v_new_conversation_ids, v_new_seqs, v_moved;
         v_conversation_ids := v_conversation_ids || coalesce(v_new_conversation_ids, '{}');
         v_seqs := v_seqs || coalesce(v_new_seqs, '{}');
+        IF v_new_seqs IS NOT NULL THEN
+            v_next_time := least(v_next_time, v_now + make_interval(secs => (
+                SELECT min(p.seconds) FROM unnest(p_deadlines_seconds) AS p(seconds))));
+        END IF;
         PERFORM advance_cursors(p_username, p_device_id, v_moved);
     END IF;
 
@@ -139,9 +162,12 @@ BEGIN
     SELECT d.conversation_id, d.seq, d.owner, d.attempts, NULL::boolean, NULL::float8, e.kind, e.sender, e.request_id,
            e.create_time, e.size_bytes, e.reply_to_seq, e.text, e.data, e.content_type, e.extras
     FROM unnest(v_conversation_ids, v_seqs) WITH ORDINALITY AS t(conversation_id, seq, ord)
-    JOIN deliveries d ON d.username = p_username AND d.device_id = p_device_id
-                     AND d.conversation_id = t.conversation_id AND d.seq = t.seq
-    JOIN messages e ON e.conversation_id = t.conversation_id AND e.seq = t.seq
+    CROSS JOIN LATERAL (
+        SELECT o.* FROM deliveries o
+        WHERE o.username = p_username AND o.device_id = p_device_id
+          AND o.conversation_id = t.conversation_id AND o.seq = t.seq OFFSET 0) d
+    CROSS JOIN LATERAL (
+        SELECT o.* FROM messages o WHERE o.conversation_id = t.conversation_id AND o.seq = t.seq OFFSET 0) e
     ORDER BY t.ord;
 
     RETURN QUERY
@@ -149,16 +175,20 @@ BEGIN
            coalesce(q.conversation_id = ANY (v_moved), false), NULL::float8, NULL::smallint, NULL::text, NULL::text,
            NULL::timestamptz, NULL::integer, NULL::bigint, NULL::text, NULL::bytea, NULL::text, NULL::jsonb
     FROM unnest(p_conversation_ids) AS q(conversation_id)
-    JOIN members m ON m.conversation_id = q.conversation_id AND m.username = p_username
-    JOIN conversations c ON c.conversation_id = q.conversation_id AND c.delete_time IS NULL
-    LEFT JOIN cursors k ON k.username = p_username AND k.device_id = p_device_id
-                       AND k.conversation_id = q.conversation_id
+    CROSS JOIN LATERAL (
+        SELECT o.* FROM members o
+        WHERE o.conversation_id = q.conversation_id AND o.username = p_username OFFSET 0) m
+    CROSS JOIN LATERAL (
+        SELECT o.last_seq FROM conversations o
+        WHERE o.conversation_id = q.conversation_id AND o.delete_time IS NULL OFFSET 0) c
+    LEFT JOIN LATERAL (
+        SELECT o.* FROM cursors o
+        WHERE o.username = p_username AND o.device_id = p_device_id
+          AND o.conversation_id = q.conversation_id OFFSET 0) k ON true
     WHERE greatest(k.claimed_seq, coalesce(k.acked_seq, m.start_seq))
           < CASE WHEN upper_inf(m.visible) THEN c.last_seq ELSE coalesce(upper(m.visible) - 1, 0) END
     UNION ALL
     SELECT NULL, NULL, NULL, NULL, NULL,
-           (SELECT extract(epoch FROM min(d.due_time) - v_now)::float8 FROM deliveries d
-            WHERE d.username = p_username AND d.device_id = p_device_id AND d.due_time > v_now),
-           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL;
+           extract(epoch FROM v_next_time - v_now)::float8, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL;
 END
 $$;
