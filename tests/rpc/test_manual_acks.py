@@ -244,6 +244,11 @@ async def test_refused_hello_leaves_the_stream_as_it_was(quick: RunningServer) -
             await alice.send(group, "one")
             await stream.until(lambda: stream.seqs(group) == [1], "one")
             assert attempts(stream, group) == [(1, 0)]
+        async with bob.chat(device_id="desk"), bob.chat(hello=False) as stream:
+            number = await stream.write(hello=chat_pb2.Hello(device_id="desk", **manual()))
+            assert await stream.refused(number) == "ACK_MODE_MISMATCH"
+            await stream.hello(device_id="other")
+            await stream.until(lambda: stream.seqs(group) == [1], "one")
 
 
 async def test_subscribe_and_the_unary_ack_work_too(quick: RunningServer) -> None:

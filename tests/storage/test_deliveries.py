@@ -118,6 +118,36 @@ async def test_ordered_claim_gives_one_message_a_conversation(database: Database
     assert await claim(deliveries, group, 5) == [2]
 
 
+async def test_ordered_claim_keeps_the_order_of_what_was_redriven(database: Database) -> None:
+    _, group = await setup(database, is_ordered=True)
+    once = Deliveries(database, retry_seconds=[])
+    for seq in (1, 2):
+        assert await claim(once, group, 5, deadline=0.0) == [seq]
+    assert await claim(once, group, 5) == [3]
+    ids = [row["dead_letter_id"] for row in await database.fetch("SELECT dead_letter_id FROM dead_letters")]
+    assert len(await DeadLetters(database).redrive(sorted(ids, reverse=True), "bob")) == 2
+    assert await claim(once, group, 5) == []
+    await once.ack("bob", "phone", [(group, 3)])
+    assert await claim(once, group, 5) == [1]
+    assert await claim(once, group, 5) == []
+    await once.ack("bob", "phone", [(group, 1)])
+    assert await claim(once, group, 5) == [2]
+
+
+async def test_former_member_is_given_what_was_seen_and_one_who_comes_back_what_follows(database: Database) -> None:
+    deliveries, group = await setup(database, count=2)
+    visible = "UPDATE members SET visible = $1::text::int8multirange WHERE username = 'bob'"
+    await database.execute(visible, "{[1,3)}")
+    await store(database, group, 2)
+    assert await claim(deliveries, group, 5) == [1, 2]
+    assert await deliveries.list_grown("bob", "phone") == []
+    await database.execute(visible, "{[1,3),[4,)}")
+    assert await deliveries.list_grown("bob", "phone") == [group]
+    assert await claim(deliveries, group, 5) == [4]
+    await deliveries.ack("bob", "phone", [(group, 1), (group, 2), (group, 4)])
+    assert await cursor(database, group) == (4, 4)
+
+
 async def test_no_more_than_a_thousand_are_unsettled(database: Database) -> None:
     deliveries, group = await setup(database, count=1100)
     got = 0
@@ -163,6 +193,7 @@ async def test_claim_stops_at_its_limit_of_bytes_and_says_that_there_is_more(dat
     claimed = await deliveries.claim("bob", "phone", [Place(1, FAR)] * 5, [group])
     assert [one.entry.seq for one in claimed.deliveries] == [1, 2]
     assert claimed.rest == {group: True}
+    assert await claim(deliveries, group, 5) == [3, 4]
     await deliveries.release("bob", "phone", 1, counts=True)
     # Those that come again are bounded, too.
     claimed = await deliveries.claim("bob", "phone", [Place(1, FAR)] * 5, [group])

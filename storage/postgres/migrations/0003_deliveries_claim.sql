@@ -89,14 +89,13 @@ BEGIN
         WITH places AS MATERIALIZED (
             SELECT q.ord, m.conversation_id, m.visible,
                    coalesce(k.acked_seq, m.start_seq) AS acked_seq,
-                   greatest(k.claimed_seq, coalesce(k.acked_seq, m.start_seq)) AS claimed_seq,
-                   CASE WHEN upper_inf(m.visible) THEN c.last_seq ELSE coalesce(upper(m.visible) - 1, 0) END AS end_seq
+                   greatest(k.claimed_seq, coalesce(k.acked_seq, m.start_seq)) AS claimed_seq
             FROM unnest(p_conversation_ids) WITH ORDINALITY AS q(conversation_id, ord)
             CROSS JOIN LATERAL (
                 SELECT o.* FROM members o
                 WHERE o.conversation_id = q.conversation_id AND o.username = p_username OFFSET 0) m
             CROSS JOIN LATERAL (
-                SELECT o.last_seq FROM conversations o
+                SELECT 1 FROM conversations o
                 WHERE o.conversation_id = q.conversation_id AND o.delete_time IS NULL OFFSET 0) c
             LEFT JOIN LATERAL (
                 SELECT o.* FROM cursors o
@@ -130,17 +129,11 @@ BEGIN
             FROM handed h
         ), moved AS (
             INSERT INTO cursors AS k (username, device_id, conversation_id, acked_seq, claimed_seq, epoch)
-            SELECT p_username, p_device_id, p.conversation_id, p.acked_seq,
-                   -- All that there is was read and taken: to the end, past what can't be seen. Else as far as taken.
-                   CASE WHEN r.taken_count = r.read_count AND r.read_count < v_each THEN p.end_seq ELSE r.last_seq END,
+            SELECT p_username, p_device_id, p.conversation_id, p.acked_seq, r.last_seq,
                    (SELECT d.epoch FROM deployment d)
-            FROM places p CROSS JOIN LATERAL (
-                SELECT count(*) AS read_count, count(*) FILTER (WHERE r.is_taken) AS taken_count,
-                       coalesce(max(r.seq) FILTER (WHERE r.is_taken), p.claimed_seq) AS last_seq
-                FROM read r WHERE r.conversation_id = p.conversation_id
-            ) r
-            WHERE CASE WHEN r.taken_count = r.read_count AND r.read_count < v_each THEN p.end_seq ELSE r.last_seq END
-                  > p.claimed_seq
+            FROM places p JOIN (
+                SELECT t.conversation_id, max(t.seq) AS last_seq FROM read t WHERE t.is_taken GROUP BY t.conversation_id
+            ) r ON r.conversation_id = p.conversation_id
             ORDER BY p.conversation_id
             ON CONFLICT (username, device_id, conversation_id) DO UPDATE SET claimed_seq = excluded.claimed_seq
             RETURNING k.conversation_id
