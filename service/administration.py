@@ -18,6 +18,7 @@ from service.auth.key_ring import KeysError
 from service.auth.keys import load_keys
 from service.auth.passwords import Passwords
 from service.auth.tokens import MAX_LIFE_SECONDS, TokenIssuer
+from service.calls import SCOPES
 from service.checks import to_device_id, to_usernames
 from service.config import Settings
 from service.config_text import mask_url
@@ -106,7 +107,7 @@ async def set_disabled(settings: Settings, names: Sequence[str], *, is_disabled:
 
 
 async def mint_tokens(
-    settings: Settings, names: Sequence[str], *, life_seconds: float | None, device_id: str
+    settings: Settings, names: Sequence[str], *, life_seconds: float | None, device_id: str, scopes: Sequence[str] = ()
 ) -> dict[str, str]:
     """Makes an access token for each account; belongs to no login, and ends early only when the account is closed.
 
@@ -116,6 +117,8 @@ async def mint_tokens(
     usernames = _to_usernames(names)
     if life_seconds is not None and not 0 < life_seconds <= MAX_LIFE_SECONDS:
         raise StartError(f"--ttl takes seconds above 0 up to {MAX_LIFE_SECONDS}")
+    if unknown := sorted(set(scopes) - SCOPES):
+        raise StartError(f"--scope takes {', '.join(sorted(SCOPES))}, not {unknown[0]}")
     try:
         device_id = to_device_id(device_id, "--device")
         keys = load_keys(keys_path(settings))
@@ -135,7 +138,12 @@ async def mint_tokens(
     now = time.time()
     return {
         name: issuer.mint(
-            name, login_id=f"minted-{secrets.token_hex(8)}", device_id=device_id, now=now, life_seconds=life_seconds
+            name,
+            login_id=f"minted-{secrets.token_hex(8)}",
+            device_id=device_id,
+            now=now,
+            life_seconds=life_seconds,
+            scopes=scopes,
         ).text
         for name in usernames
     }

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+# What a token can allow beyond its user's own things; `parley token --scope` mints such ones.
+DEAD_LETTERS_SCOPE = "dead_letters"
+SCOPES = frozenset({DEAD_LETTERS_SCOPE})
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
@@ -12,6 +16,7 @@ class Principal:
         device_id: the login's device; "" for minted tokens that name none.
         issue_time: Unix seconds at which the token was issued (its `iat`).
         expire_time: Unix seconds at which the token ends.
+        scopes: what it allows beyond the user's own things; those that this version does not know are in it too.
     """
 
     username: str
@@ -19,6 +24,7 @@ class Principal:
     device_id: str
     issue_time: float
     expire_time: float
+    scopes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

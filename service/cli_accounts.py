@@ -22,6 +22,10 @@ def token_command(
         float | None, typer.Option(metavar="SECONDS", help="Life of the token. Default: auth.access_token_seconds")
     ] = None,
     device: Annotated[str, typer.Option(metavar="ID", help="The device on which it is used.")] = "",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCOPE", help="Lets it do more than its user may: dead_letters, those of all users."),
+    ] = None,
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -37,7 +41,9 @@ def token_command(
 
     async def work() -> None:
         settings = administration.open_settings({"data_dir": data_dir}, config)
-        tokens = await administration.mint_tokens(settings, wanted, life_seconds=ttl, device_id=device)
+        tokens = await administration.mint_tokens(
+            settings, wanted, life_seconds=ttl, device_id=device, scopes=scope or ()
+        )
         for name, token in tokens.items():
             typer.echo(f"{name} {token}" if with_names else token)
 

@@ -147,6 +147,21 @@ class LimitSettings(_Node):
     )
 
 
+class RetrySettings(_Node):
+    """Messages of devices that acknowledge each one alone (docs/manual-acks.md)."""
+
+    first_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        default=0.1, description="Wait after the first failed attempt to deliver; each further one is twice as long."
+    )
+    max_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=10.0, description="The longest wait.")
+    max_attempts: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=5, description="Attempts to deliver a message before it is a dead letter."
+    )
+    ack_deadline_seconds: Annotated[float, Field(ge=0.05, le=3600)] = Field(
+        default=30.0, description="Time for the ack of a message, unless the stream's hello says another."
+    )
+
+
 class LogSettings(_Node):
     """Logs."""
 
@@ -174,4 +189,5 @@ class Settings(_Node):
     tls: TlsSettings = TlsSettings()
     auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()
+    retry: RetrySettings = RetrySettings()
     log: LogSettings = LogSettings()

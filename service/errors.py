@@ -6,9 +6,10 @@
       RateLimited Overloaded ShuttingDown
       DatabaseUnavailable RetryExhausted
       TokenMissing TokenInvalid TokenExpired BadCredentials UsernameTaken UserNotFound UserDisabled
-      RegistrationClosed
+      RegistrationClosed ScopeMissing
       ConversationNotFound RoleTooLow MemberNotFound LastOwner DirectConversation TooManyMembers
       RequestIdReused CursorBeyondEnd ReplyNotFound AckBeyondDelivered TooManyDevices
+      AckModeMismatch DeliveryNotHeld
 
 A message says what was wrong and what to do; what varies in it is in `metadata` too. `service/status.py` alone pairs a
 class with a status code and retry advice; `docs/errors.md` shows the same table to clients.
@@ -222,6 +223,18 @@ class RegistrationClosed(ParleyError):
         super().__init__("This server makes no accounts on request; ask its operator for one.")
 
 
+class ScopeMissing(ParleyError):
+    """The token does not allow this call."""
+
+    reason = "SCOPE_MISSING"
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(
+            f'This needs a token with the scope "{scope}"; the operator mints one with `parley token --scope {scope}`.',
+            metadata={"scope": scope},
+        )
+
+
 class ConversationNotFound(ParleyError):
     """Absent, or not for the caller."""
 
@@ -336,4 +349,31 @@ class TooManyDevices(ParleyError):
         super().__init__(
             f"A user has at most {max_devices} devices; those unused for 90 days end by themselves.",
             metadata={"max_devices": str(max_devices)},
+        )
+
+
+class AckModeMismatch(ParleyError):
+    """The device acknowledges in another way."""
+
+    reason = "ACK_MODE_MISMATCH"
+
+    def __init__(self, device_id: str) -> None:
+        super().__init__(
+            f'The device "{device_id}" acknowledges in another way (ack_mode, ordered, no_echo); end its streams and '
+            "settle its messages first, or use another device_id.",
+            metadata={"device_id": device_id},
+        )
+
+
+class DeliveryNotHeld(ParleyError):
+    """An ack or nack comes too late."""
+
+    reason = "DELIVERY_NOT_HELD"
+
+    def __init__(self, conversation_id: str, seq: int, *, is_dead: bool) -> None:
+        super().__init__(
+            f"The message {seq} became a dead letter; redrive it to have it again."
+            if is_dead
+            else f"This stream does not hold the message {seq} any more; what becomes of it is decided elsewhere.",
+            metadata={"conversation_id": conversation_id, "seq": str(seq), "is_dead": str(is_dead).lower()},
         )

@@ -4,6 +4,7 @@ The bus, the hub, the replayer and the attendants know each other in a ring; thi
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -32,6 +33,7 @@ class Intake:
         self._revocations: Revocations
         self._receipts: ReceiptTracker
         self._resyncs: list[asyncio.Event] = []
+        self._wake_device: Callable[[str, str], None]
 
     def connect(
         self,
@@ -41,14 +43,21 @@ class Intake:
         presence: PresenceTracker,
         revocations: Revocations,
         receipts: ReceiptTracker,
+        *,
+        wake_device: Callable[[str, str], None],
     ) -> None:
-        """Says where things go; before the bus runs."""
+        """Says where things go; before the bus runs.
+
+        Args:
+            wake_device: told of (user name, device) that have something to deliver again.
+        """
         self._hub = hub
         self._replayer = replayer
         self._attendants = attendants
         self._presence = presence
         self._revocations = revocations
         self._receipts = receipts
+        self._wake_device = wake_device
 
     def nudge(self, session: Session) -> None:
         """A session fell behind."""
@@ -84,6 +93,8 @@ class Intake:
             match kind:
                 case "c":
                     self._take_frame(name, payload)
+                case "u" if payload:
+                    self._wake_device(name, payload.decode())
                 case "u":
                     self._attendants.refresh(name)
                 case "p":

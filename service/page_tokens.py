@@ -13,7 +13,9 @@ from service.errors import InvalidRequest
 
 _CONVERSATIONS = b"\x01"
 _MEMBERS = b"\x02"
+_DEAD_LETTERS = b"\x03"
 _TIME_BYTES = 8
+_ID_BYTES = 8
 _MAX_TOKEN_LENGTH = 256
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ALLOWED = "must be empty or the next_page_token of the page before"
@@ -58,6 +60,21 @@ def from_members_token(token: str) -> str:
     except (UnicodeDecodeError, InvalidRequest) as error:
         raise InvalidRequest("page_token", _ALLOWED) from error
     return username
+
+
+def to_dead_letters_token(dead_letter_id: int) -> str:
+    """Returns the token of the page that follows this one in ListDeadLetters."""
+    return _encode(_DEAD_LETTERS + dead_letter_id.to_bytes(_ID_BYTES, "big", signed=True))
+
+
+def from_dead_letters_token(token: str) -> int:
+    """Returns the last id of the page before; 0 for "", the first page."""
+    if not token:
+        return 0
+    key = _decode(token, _DEAD_LETTERS)
+    if len(key) != _ID_BYTES:
+        raise InvalidRequest("page_token", _ALLOWED)
+    return int.from_bytes(key, "big", signed=True)
 
 
 def _encode(content: bytes) -> str:

@@ -28,11 +28,14 @@ from service.config import Settings
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import Attendants
 from service.delivery.conversations import ConversationService
+from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import REVOCATIONS_CHANNEL, Fanout
 from service.delivery.hub import Hub
+from service.delivery.manual import TICK_SECONDS, ManualDelivery
 from service.delivery.presence import PresenceTracker
 from service.delivery.receipts import WATCH_CHANNEL, ReceiptTracker
 from service.delivery.replay import Replayer
+from service.delivery.retry import RetrySchedule
 from service.delivery.streams import Streams
 from service.delivery.writer import Writer
 from service.hashes import RequestHasher
@@ -46,6 +49,7 @@ from service.rpc.accounts import AccountHandlers
 from service.rpc.chat import ChatHandlers
 from service.rpc.chat_frames import ChatParts
 from service.rpc.conversations import ConversationHandlers
+from service.rpc.dead_letters import DeadLetterHandlers
 from service.rpc.messages import MessageHandlers
 from service.rpc.methods import Handlers, to_methods
 from service.rpc.presence import PresenceHandlers
@@ -56,6 +60,9 @@ from storage.errors import Unavailable
 from storage.postgres.accounts import Accounts
 from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
+from storage.postgres.dead_letters import DeadLetters
+from storage.postgres.deliveries import Deliveries
+from storage.postgres.devices import BEAT_SECONDS, Devices
 from storage.postgres.feed import Feed
 from storage.postgres.lanes import LaneConnection
 from storage.postgres.members import Members
@@ -97,14 +104,16 @@ async def run_worker(
         stop: set when it is to end.
     """
     beat()
-    stores = await _open_stores(settings)
+    worker_id = f"{index}-{secrets.token_hex(4)}"
+    stores = await _open_stores(settings, worker_id=worker_id)
     with suppress(Unavailable):  # without Redis it is known as soon as the bus is there
         await _share_timelines(stores)
-    delivery = _build_delivery(settings, stores, worker_id=f"{index}-{secrets.token_hex(4)}")
+    delivery = _build_delivery(settings, stores, worker_id=worker_id)
     auth = await _build_auth(settings, stores, delivery)
     health = Health(lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive)
     server = _build_server(settings, listen, stores, delivery, auth, health)
 
+    await stores.devices.beat()
     await stores.feed.read()  # from here on, whatever the bus loses is found
     delivery.writer.start()
     # Noted now, in force as soon as the bus is there.
@@ -131,6 +140,9 @@ class _Stores:
     messages: Messages
     positions: Positions
     restores: Restores
+    devices: Devices
+    deliveries: Deliveries
+    dead_letters: DeadLetters
     feed: Feed
     timelines: TimelineStore
 
@@ -141,7 +153,9 @@ class _Delivery:
     bus: Bus
     hub: Hub
     replayer: Replayer
+    modes: DeviceModes
     attendants: Attendants
+    manual: ManualDelivery
     fanout: Fanout
     writer: Writer
     acks: AckWriter
@@ -161,7 +175,7 @@ class _Auth:
     passwords: Passwords
 
 
-async def _open_stores(settings: Settings) -> _Stores:
+async def _open_stores(settings: Settings, *, worker_id: str) -> _Stores:
     assert settings.database.url is not None
     assert settings.redis.url is not None
     database = Database(
@@ -175,6 +189,8 @@ async def _open_stores(settings: Settings) -> _Stores:
         deployment = await read_deployment(connection)
     pool = make_pool(settings.redis.url.get_secret_value())
     redis = Redis(connection_pool=pool)
+    retry = settings.retry
+    schedule = RetrySchedule(retry.first_delay_seconds, retry.max_delay_seconds, retry.max_attempts)
     return _Stores(
         database=database,
         redis=redis,
@@ -186,6 +202,9 @@ async def _open_stores(settings: Settings) -> _Stores:
         messages=Messages(database),
         positions=Positions(database),
         restores=Restores(database),
+        devices=Devices(database, worker_id=worker_id),
+        deliveries=Deliveries(database, retry_seconds=schedule.waits_seconds),
+        dead_letters=DeadLetters(database),
         feed=Feed(database),
         timelines=TimelineStore(redis, prefix=deployment.deployment_id),
     )
@@ -203,16 +222,19 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
     bus = Bus(stores.redis, prefix=prefix, worker_id=worker_id, on_message=intake.take, on_connect=intake.reconnected)
     hub = Hub(stores.messages, on_lag=intake.nudge, on_added=intake.refresh)
     replayer = Replayer(stores.messages, hub, on_complete=intake.complete)
+    modes = DeviceModes(stores.devices)
     attendants = Attendants(
         hub,
         replayer,
         stores.positions,
         stores.restores,
+        modes,
         bus,
         epoch=stores.deployment.epoch,
         max_devices=settings.limits.max_devices,
     )
     fanout = Fanout(hub, attendants, bus)
+    manual = ManualDelivery(stores.deliveries, attendants, announce=fanout.publish_given_back, on_acked=intake.moved)
     writer = Writer(
         lambda lock_timeout_ms: LaneConnection(stores.database, lock_timeout_ms=lock_timeout_ms),
         lane_count=settings.database.lanes,
@@ -238,7 +260,20 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
     receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
     acks = AckWriter(stores.positions, intake.moved)
     return _Delivery(
-        intake, bus, hub, replayer, attendants, fanout, writer, acks, presence, receipts, conversations, hasher
+        intake=intake,
+        bus=bus,
+        hub=hub,
+        replayer=replayer,
+        modes=modes,
+        attendants=attendants,
+        manual=manual,
+        fanout=fanout,
+        writer=writer,
+        acks=acks,
+        presence=presence,
+        receipts=receipts,
+        conversations=conversations,
+        hasher=hasher,
     )
 
 
@@ -256,7 +291,13 @@ async def _build_auth(settings: Settings, stores: _Stores, delivery: _Delivery) 
     )
     revocations.listen(streams.end_revoked)
     delivery.intake.connect(
-        delivery.hub, delivery.replayer, delivery.attendants, delivery.presence, revocations, delivery.receipts
+        delivery.hub,
+        delivery.replayer,
+        delivery.attendants,
+        delivery.presence,
+        revocations,
+        delivery.receipts,
+        wake_device=delivery.manual.wake,
     )
 
     def announce(revocation: Revocation) -> None:
@@ -293,11 +334,14 @@ def _build_server(
         writer=delivery.writer,
         fanout=delivery.fanout,
         acks=delivery.acks,
+        modes=delivery.modes,
+        manual=delivery.manual,
         presence=delivery.presence,
         receipts=delivery.receipts,
         conversations=delivery.conversations,
         hasher=delivery.hasher,
         epoch=epoch,
+        ack_deadline_seconds=settings.retry.ack_deadline_seconds,
     )
     handlers = Handlers(
         server_info=ServerInfoHandlers(
@@ -312,6 +356,7 @@ def _build_server(
         chat=ChatHandlers(
             parts, delivery.replayer, auth.streams, stores.positions, max_devices=settings.limits.max_devices
         ),
+        dead_letters=DeadLetterHandlers(stores.dead_letters, announce=delivery.manual.announce),
         presence=PresenceHandlers(delivery.presence),
     )
     server = grpc.aio.server(options=server_options(settings))
@@ -350,13 +395,20 @@ def _start_background(
         Job("idle channels", 5.0, delivery.attendants.drop_idle),
         Job("watched presence", 30.0, delivery.presence.recheck),
         Job("unwatched presence", 15.0, delivery.presence.drop_unwatched),
+        Job("worker beat", BEAT_SECONDS, stores.devices.beat),
+        Job("due deliveries", TICK_SECONDS, delivery.manual.tick),
+        Job("orphaned deliveries", 5.0, stores.deliveries.fail_orphans),
         Job("purge feed", 30.0, stores.feed.purge),
+        Job("purge streams", 60.0, stores.devices.purge),
+        Job("purge deliveries", 600.0, stores.deliveries.purge),
+        Job("purge dead letters", 600.0, stores.dead_letters.purge),
         Job("purge accounts", 600.0, lambda: stores.accounts.purge(datetime.now(UTC))),
     ]
     loops = {
         "database watch": stores.database.watch.run(),
         "bus": delivery.bus.run(),
         "acks": delivery.acks.run(),
+        "device modes": delivery.modes.run(),
         "presence": delivery.presence.run(),
         "presence writer": delivery.presence.writer.run(),
         "receipts": delivery.receipts.run(),
@@ -388,8 +440,10 @@ async def _stop(
     await auth.streams.go_away(drain_seconds=DRAIN_SECONDS, spread_seconds=SPREAD_SECONDS)
     await server.stop(1)
     await delivery.writer.close(1)
+    await delivery.manual.close()
     try:
         await delivery.acks.flush()
+        await delivery.modes.flush()
     except Unavailable as error:
         _log.warning("acks lost; their messages will come again", error=str(error))
     await delivery.presence.writer.flush()

@@ -55,6 +55,7 @@ TABLE: dict[type[errors.ParleyError], Row] = {
     errors.UserNotFound: Row(_C.NOT_FOUND),
     errors.UserDisabled: Row(_C.PERMISSION_DENIED),
     errors.RegistrationClosed: Row(_C.PERMISSION_DENIED),
+    errors.ScopeMissing: Row(_C.PERMISSION_DENIED),
     errors.ConversationNotFound: Row(_C.NOT_FOUND),
     errors.RoleTooLow: Row(_C.PERMISSION_DENIED),
     errors.MemberNotFound: Row(_C.NOT_FOUND),
@@ -66,6 +67,8 @@ TABLE: dict[type[errors.ParleyError], Row] = {
     errors.ReplyNotFound: Row(_C.NOT_FOUND),
     errors.AckBeyondDelivered: Row(_C.INVALID_ARGUMENT),
     errors.TooManyDevices: Row(_C.RESOURCE_EXHAUSTED),
+    errors.AckModeMismatch: Row(_C.FAILED_PRECONDITION),
+    errors.DeliveryNotHeld: Row(_C.FAILED_PRECONDITION),
 }
 
 

@@ -55,6 +55,27 @@ class Outcome(IntEnum):
     REPLY_NOT_FOUND = 6
 
 
+class AckMode(IntEnum):
+    """How a device acknowledges; the contract's numbers and the column's values."""
+
+    CUMULATIVE = 1
+    MANUAL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMode:
+    """What all streams of a device must agree on.
+
+    Attributes:
+        is_ordered: a conversation waits until its head is settled; with MANUAL alone.
+        no_echo: the user's own messages are left out; with MANUAL alone, else it is each stream's own affair.
+    """
+
+    ack_mode: AckMode = AckMode.CUMULATIVE
+    is_ordered: bool = False
+    no_echo: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """What `migrate` made once: who this deployment is.

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,7 +57,14 @@ class TokenIssuer:
         self.life_seconds = life_seconds
 
     def mint(
-        self, username: str, *, login_id: str, device_id: str = "", now: float, life_seconds: float | None = None
+        self,
+        username: str,
+        *,
+        login_id: str,
+        device_id: str = "",
+        now: float,
+        life_seconds: float | None = None,
+        scopes: Collection[str] = (),
     ) -> AccessToken:
         """Makes a token.
 
@@ -67,6 +74,7 @@ class TokenIssuer:
             device_id: the device on which it is used; "": none in particular.
             now: Unix seconds; goes in to the microsecond, since revocations compare with it.
             life_seconds: at most MAX_LIFE_SECONDS.
+            scopes: what it allows beyond the user's own things (RFC 8693 section 4.2).
         """
         life_seconds = self.life_seconds if life_seconds is None else life_seconds
         if not 0 < life_seconds <= MAX_LIFE_SECONDS:
@@ -85,6 +93,8 @@ class TokenIssuer:
         }
         if device_id:
             claims["device"] = device_id
+        if scopes:
+            claims["scope"] = " ".join(sorted(scopes))
         text = jwt.encode(claims, key.signing, key.algorithm, headers={"kid": key.key_id, "typ": TOKEN_TYPE})
         return AccessToken(text, expire_time)
 
@@ -185,7 +195,8 @@ def _read_header(token: str) -> tuple[str, str]:
 def _to_principal(claims: dict[str, Any]) -> Principal:
     """Reads the claims of a token whose signature is right."""
     username, login_id, device_id = claims["sub"], claims["sid"], claims.get("device", "")
-    if not all(isinstance(value, str) for value in (username, login_id, device_id)):
+    scope = claims.get("scope", "")
+    if not all(isinstance(value, str) for value in (username, login_id, device_id, scope)):
         raise _invalid("a claim has the wrong type")
     if not 0 < len(login_id) <= _MAX_ID_LENGTH:
         raise _invalid("its `sid` is too long or empty")
@@ -195,7 +206,8 @@ def _to_principal(claims: dict[str, Any]) -> Principal:
         to_device_id(device_id)
     except InvalidRequest:
         raise _invalid("its `sub` or `device` is not a legal one") from None
-    return Principal(username, login_id, device_id, _to_seconds(claims["iat"]), _to_seconds(claims["exp"]))
+    issue_time, expire_time = _to_seconds(claims["iat"]), _to_seconds(claims["exp"])
+    return Principal(username, login_id, device_id, issue_time, expire_time, frozenset(scope.split()))
 
 
 def _to_seconds(value: object) -> float:

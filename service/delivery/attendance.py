@@ -6,13 +6,15 @@ conversations the user has.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import structlog
 
 from service import errors
 from service.delivery import encode
 from service.delivery.channel import Channel
+from service.delivery.device_modes import DeviceModes
 from service.delivery.hub import Hub
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
@@ -57,6 +59,7 @@ class Attendants:
         replayer: Replayer,
         positions: Positions,
         restores: Restores,
+        modes: DeviceModes,
         bus: Bus,
         *,
         epoch: int,
@@ -66,6 +69,7 @@ class Attendants:
         self._replayer = replayer
         self._positions = positions
         self._restores = restores
+        self._modes = modes
         self._bus = bus
         self._epoch = epoch
         self._max_devices = max_devices
@@ -93,27 +97,30 @@ class Attendants:
         Raises:
             TooManyDevices: the device is new and the user has as many as one may have.
             Overloaded: too many others said hello at the same time.
+            AckModeMismatch: the device acknowledges in another way, and that is in use.
             Unavailable: the database is.
+        """
+        async with self._hello(session):
+            return await self._attach(session, explicit, starts_at_latest=starts_at_latest, epoch=epoch)
+
+    @asynccontextmanager
+    async def _hello(self, session: Session) -> AsyncIterator[None]:
+        """Waits for the turn of a hello; a refresh that came in between, and left the session alone, is made up for.
+
+        Raises:
+            Overloaded: the turn did not come in time.
         """
         try:
             async with asyncio.timeout(_HELLO_WAIT_SECONDS):
                 await self._hello_slots.acquire()
         except TimeoutError:
             raise errors.Overloaded("hellos") from None
-        try:
-            return await self._attach_marked(session, explicit, starts_at_latest=starts_at_latest, epoch=epoch)
-        finally:
-            self._hello_slots.release()
-
-    async def _attach_marked(
-        self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool, epoch: int
-    ) -> list[errors.ParleyError]:
-        """Attaches a session and leaves word of it meanwhile; a refresh that came in between is made up for."""
         self._hub.users.setdefault(session.username, set()).add(session)
         self._attaching[session] = False
         try:
-            return await self._attach(session, explicit, starts_at_latest=starts_at_latest, epoch=epoch)
+            yield
         finally:
+            self._hello_slots.release()
             if self._attaching.pop(session):
                 self.refresh(session.username)
 
@@ -121,8 +128,7 @@ class Attendants:
         self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool, epoch: int
     ) -> list[errors.ParleyError]:
         username = session.username
-        if not await self._positions.enroll_device(username, session.device_id, max_devices=self._max_devices):
-            raise errors.TooManyDevices(self._max_devices)
+        await self._enroll(session)
         versions, _ = await asyncio.gather(
             self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
         )
@@ -186,6 +192,27 @@ class Attendants:
             else:
                 return
 
+    async def listen(self, session: Session) -> None:
+        """Puts a new session with manual acks into step everywhere: it is told what grows, and takes no entries.
+
+        Raises:
+            TooManyDevices: the device is new and the user has as many as one may have.
+            AckModeMismatch: the device acknowledges in another way, and that is in use.
+            Unavailable: the database is.
+        """
+        username = session.username
+        async with self._hello(session):
+            await self._enroll(session)
+            versions, _ = await asyncio.gather(
+                self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
+            )
+            self._versions.setdefault(username, versions.get(username, 0))
+            conversation_ids = await self._positions.list_conversation_ids(username)
+            await self._open_channels(conversation_ids)
+            for conversation_id in conversation_ids:
+                session.conversation_ids.add(conversation_id)
+                self._hub.join(self._hub.channels[conversation_id], session)
+
     def refresh(self, username: str) -> None:
         """Looks in the background whether a user with a session here is in new conversations."""
         if username not in self._hub.users:
@@ -215,6 +242,14 @@ class Attendants:
         gone += [name for name in self._bus.channels("u:") if name.removeprefix("u:") not in self._hub.users]
         if gone:
             await self._bus.unsubscribe(gone)
+
+    async def _enroll(self, session: Session) -> None:
+        """Notes the stream, and its device; one statement when the device is known."""
+        while not await self._modes.admit(session):
+            if not await self._positions.enroll_device(
+                session.username, session.device_id, max_devices=self._max_devices
+            ):
+                raise errors.TooManyDevices(self._max_devices)
 
     def _refreshed(self, username: str) -> None:
         del self._refreshing[username]

@@ -21,6 +21,13 @@ def entry_item(entry: Entry) -> Item:
     return Item(entry.seq, frame_message(to_message(entry)), int(entry.kind), 0)
 
 
+def delivery(entry: Entry, attempt: int) -> bytes:
+    """An entry for one stream with manual acks; `attempt` counts from 1."""
+    message = to_message(entry)
+    message.delivery_attempt = attempt
+    return frame_message(message)
+
+
 def membership_of(item: Item) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """Gives (added users, removed users, whether all are removed) of an item; nothing of another kind."""
     return _membership_in(item.body) if item.kind == EntryKind.MEMBERSHIP else ((), (), False)

@@ -53,6 +53,10 @@ class Fanout:
             self._attendants.refresh(username)
             self._bus.publish_nowait(user_channel(username), b"")
 
+    def publish_given_back(self, username: str, device_id: str) -> None:
+        """Says that a device with manual acks has something that any of its streams may take."""
+        self._bus.publish_nowait(user_channel(username), device_id.encode())
+
     def publish_revocation(self, revocation: Revocation) -> None:
         """Says that a login has ended, or all of a user's."""
         self._bus.publish_nowait(REVOCATIONS_CHANNEL, encode_revocation(revocation))

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from service.delivery.window import Window
 from service.delivery.wire import Item, message_bytes
 from service.errors import ParleyError
+from storage.records import DeviceMode
 
 # What may wait to be written to one stream.
 MAX_BUFFERED_BYTES = 1024 * 1024
@@ -51,7 +52,9 @@ class Session:
 
     Attributes:
         session_id: a random number; names the stream on the bus.
+        mode: how its device acknowledges.
         wake: called when there is something to write; set by the stream's writer.
+        on_entries: with manual acks, is told which conversation has grown; the session takes no entries.
         conversation_ids: what the session is attached to.
         lags: where it is behind, in the order in which they are served.
         finished: former conversations, and up to where the session got them.
@@ -67,7 +70,9 @@ class Session:
     username: str
     device_id: str
     no_echo: bool = False
+    mode: DeviceMode = field(default_factory=DeviceMode)
     wake: Callable[[], None] = lambda: None
+    on_entries: Callable[[str], None] | None = None
     conversation_ids: set[str] = field(default_factory=set)
     lags: dict[str, Lag] = field(default_factory=dict)
     finished: dict[str, int] = field(default_factory=dict)
@@ -90,6 +95,9 @@ class Session:
             run: entries with rising seqs and no hole.
             joined: their bodies, joined once for all sessions.
         """
+        if self.on_entries is not None:
+            self.on_entries(conversation_id)
+            return len(run)
         if self._out_bytes and self._out_bytes + len(joined) > MAX_BUFFERED_BYTES:
             return 0
         taken_count = len(run)

@@ -20,11 +20,15 @@ from service.delivery.session import Session
 from service.delivery.streams import OpenStream, Streams
 from service.interceptors.errors import to_refusal
 from service.rpc.chat_frames import MAX_POSITIONS, ChatParts, FrameHandlers
+from service.rpc.manual_frames import to_acks
 from service.rpc.registry import Context
 from storage.postgres.positions import Ack, Positions
+from storage.records import AckMode
 
 # A stream that says nothing for this long after it was opened is ended.
 HELLO_SECONDS = 30.0
+# What ends reading and what cancels the handler come from one event of the transport, in any order.
+_BREAK_OFF_SECONDS = 0.05
 
 
 class ChatHandlers:
@@ -52,7 +56,7 @@ class ChatHandlers:
         await self._serve(stream)
 
     async def ack(self, request: chat_pb2.AckRequest, call: Call) -> chat_pb2.AckResponse:
-        """Stores what a device has; three statements at most."""
+        """Stores what a device has; four statements at most."""
         caller = call.caller
         if not 1 <= len(request.positions) <= MAX_POSITIONS:
             raise errors.InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements")
@@ -63,6 +67,10 @@ class ChatHandlers:
                 raise errors.InvalidRequest("positions.seq", "must not be negative")
             conversation_id = checks.to_conversation_id(position.conversation_id)
             wanted[conversation_id] = max(position.seq, wanted.get(conversation_id, 0))
+        if await self._parts.modes.is_manual(caller.username, device_id):
+            for refusal in await self._parts.manual.ack_now(caller.username, device_id, to_acks(request.positions)):
+                raise refusal
+            return chat_pb2.AckResponse()
         names = list(wanted)
         found = await self._positions.list_attendances(caller.username, device_id, only=names, also_former=names)
         last_seqs = {item.conversation_id: item.last_seq for item in found}
@@ -79,16 +87,30 @@ class ChatHandlers:
         return chat_pb2.AckResponse()
 
     async def _serve(self, stream: "_ChatStream") -> None:
+        is_clean = False
         with self._streams.register(stream.open_stream):
             try:
                 await stream.run()
+                await stream.be_sure_of_half_close()
+                is_clean = True
+            except errors.ParleyError:
+                is_clean = True
+                raise
             finally:
                 # The handler may be cancelled; what others must learn of the end is finished all the same.
-                await asyncio.shield(asyncio.create_task(self._close(stream.open_stream.session)))
+                ending = self._close(stream.open_stream.session, is_clean=is_clean)
+                await asyncio.shield(asyncio.create_task(ending))
 
-    async def _close(self, session: Session) -> None:
+    async def _close(self, session: Session, *, is_clean: bool) -> None:
+        """Takes a session out of everything.
+
+        Args:
+            is_clean: it ended by the client's half-close or by the server, and did not break off.
+        """
         self._parts.hub.detach(session)
         self._parts.receipts.leave(session)
+        self._parts.manual.close_stream(session, is_clean=is_clean)
+        self._parts.modes.forget(session)
         await self._replayer.drop(session)
         await self._parts.presence.depart(session)
 
@@ -125,6 +147,11 @@ class _ChatStream:
         finally:
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+    async def be_sure_of_half_close(self) -> None:
+        """Waits, where it matters: a stream that breaks off looks half-closed for a moment, until it is cancelled."""
+        if self._session.mode.ack_mode is AckMode.MANUAL:
+            await asyncio.sleep(_BREAK_OFF_SECONDS)
 
     async def _subscribe(self, hello: chat_pb2.Hello) -> None:
         await self._frames.open(hello, 0)
@@ -183,6 +210,7 @@ class _ChatStream:
             if frame:
                 await self._context.write(frame)
                 self._turned.set()
+                self._frames.go_on()
                 continue
             self._turned.set()
             if reader.done():

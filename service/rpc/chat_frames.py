@@ -14,8 +14,10 @@ from service.delivery import encode
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import Attendants
 from service.delivery.conversations import ConversationService
+from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
+from service.delivery.manual import ManualDelivery
 from service.delivery.presence import PresenceTracker
 from service.delivery.receipts import ReceiptTracker
 from service.delivery.session import Session
@@ -25,8 +27,9 @@ from service.delivery.window import Window
 from service.delivery.writer import Writer
 from service.hashes import RequestHasher
 from service.interceptors.authentication import Authenticator
+from service.rpc.manual_frames import to_ack_deadline, to_acks, to_manual_window, to_mode, to_nacks
 from service.rpc.presence import to_presence_usernames
-from storage.records import Outcome, Stored
+from storage.records import AckMode, Outcome, Stored
 
 MAX_HELLO_POSITIONS = 10_000
 MAX_POSITIONS = 1_000
@@ -47,11 +50,14 @@ class ChatParts:
     writer: Writer
     fanout: Fanout
     acks: AckWriter
+    modes: DeviceModes
+    manual: ManualDelivery
     presence: PresenceTracker
     receipts: ReceiptTracker
     conversations: ConversationService
     hasher: RequestHasher
     epoch: int
+    ack_deadline_seconds: float
 
 
 class FrameTicket:
@@ -116,6 +122,8 @@ class FrameHandlers:
                 self._send(frame.send, frame.correlation_id)
             case "ack":
                 self._ack(frame.ack, frame.correlation_id)
+            case "nack":
+                self._nack(frame.nack, frame.correlation_id)
             case "flow":
                 self._flow(frame.flow)
             case "read":
@@ -141,14 +149,14 @@ class FrameHandlers:
         explicit = dict(_to_position(position) for position in hello.positions)
         session.device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
         session.no_echo = hello.no_echo
-        session.window = _to_window(hello)
+        session.mode = to_mode(hello)
+        window = _to_window(hello)
+        session.window = window if session.mode.ack_mode is AckMode.CUMULATIVE else None
         self.is_open = True
         self.heartbeat_seconds = heartbeat_seconds
         session.is_held = True
         try:
-            refusals = await self._parts.attendants.attach(
-                session, explicit, starts_at_latest=hello.start == chat_pb2.START_LATEST, epoch=hello.epoch
-            )
+            refusals = await self._attach(hello, explicit)
             await self._parts.presence.arrive(session)  # before the welcome: who has it is online for the others
         except BaseException:
             self.is_open = False
@@ -161,6 +169,25 @@ class FrameHandlers:
             session.put(encode.error(correlation_id, refusal))
         if hello.watch_receipts:
             self._parts.receipts.watch(session)
+
+    async def _attach(self, hello: chat_pb2.Hello, explicit: dict[str, int]) -> list[errors.ParleyError]:
+        """Has the session begin where its hello says; gives what was wrong with its positions."""
+        starts_at_latest = hello.start == chat_pb2.START_LATEST
+        if self._session.mode.ack_mode is AckMode.CUMULATIVE:
+            return await self._parts.attendants.attach(
+                self._session, explicit, starts_at_latest=starts_at_latest, epoch=hello.epoch
+            )
+        await self._parts.manual.open(
+            self._session,
+            window_messages=to_manual_window(hello),
+            ack_deadline_seconds=to_ack_deadline(hello, self._parts.ack_deadline_seconds),
+            starts_at_latest=starts_at_latest,
+        )
+        return []
+
+    def go_on(self) -> None:
+        """Says that something was written."""
+        self._parts.manual.nudge(self._session)
 
     def _welcome(self, correlation_id: int) -> bytes:
         session, principal = self._session, self._stream.principal
@@ -205,6 +232,9 @@ class FrameHandlers:
 
     def _ack(self, frame: chat_pb2.AckFrame, correlation_id: int) -> None:
         session = self._session
+        if session.mode.ack_mode is AckMode.MANUAL:
+            self._parts.manual.ack(session, to_acks(frame.positions), correlation_id)
+            return
         for conversation_id, seq in _to_positions(frame.positions):
             delivered_seq = self._parts.hub.delivered_seq(conversation_id, session)
             if delivered_seq is None:
@@ -226,6 +256,12 @@ class FrameHandlers:
                 "flow.total_messages", f"is above what this stream brought, which is {window.delivered_count}"
             )
         self._session.wake()
+
+    def _nack(self, frame: chat_pb2.NackFrame, correlation_id: int) -> None:
+        session = self._session
+        if session.mode.ack_mode is not AckMode.MANUAL:
+            raise errors.AckModeMismatch(session.device_id)
+        self._parts.manual.nack(session, to_nacks(frame, session.session_id), correlation_id)
 
     async def _read(self, frame: chat_pb2.ReadFrame, correlation_id: int) -> None:
         for conversation_id, seq in _to_positions(frame.positions):

@@ -5,11 +5,20 @@
 
 from dataclasses import dataclass
 
-from parley.v1 import account_pb2, chat_pb2, conversation_pb2, message_pb2, presence_pb2, server_info_pb2
+from parley.v1 import (
+    account_pb2,
+    chat_pb2,
+    conversation_pb2,
+    dead_letter_pb2,
+    message_pb2,
+    presence_pb2,
+    server_info_pb2,
+)
 
 from service.rpc.accounts import AccountHandlers
 from service.rpc.chat import ChatHandlers
 from service.rpc.conversations import ConversationHandlers
+from service.rpc.dead_letters import DeadLetterHandlers
 from service.rpc.messages import MessageHandlers
 from service.rpc.presence import PresenceHandlers
 from service.rpc.registry import Stream, Unary
@@ -25,6 +34,7 @@ class Handlers:
     conversations: ConversationHandlers
     messages: MessageHandlers
     chat: ChatHandlers
+    dead_letters: DeadLetterHandlers
     presence: PresenceHandlers
 
 
@@ -56,5 +66,8 @@ def to_methods(on: Handlers) -> dict[str, Unary | Stream]:
         "Chat": Stream(None, on.chat.chat),
         "Subscribe": Stream(chat_pb2.SubscribeRequest, on.chat.subscribe),
         "Ack": Unary(chat_pb2.AckRequest, on.chat.ack),
+        "ListDeadLetters": Unary(dead_letter_pb2.ListDeadLettersRequest, on.dead_letters.list_dead_letters),
+        "RedriveDeadLetters": Unary(dead_letter_pb2.RedriveDeadLettersRequest, on.dead_letters.redrive_dead_letters),
+        "DeleteDeadLetters": Unary(dead_letter_pb2.DeleteDeadLettersRequest, on.dead_letters.delete_dead_letters),
         "GetPresence": Unary(presence_pb2.GetPresenceRequest, on.presence.get_presence),
     }

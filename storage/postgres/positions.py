@@ -60,6 +60,10 @@ class Positions:
                 """WITH old AS (
                     DELETE FROM devices WHERE username = $1 AND last_use_time < clock_timestamp() - interval '90 days'
                     RETURNING device_id
+                ), settled AS (
+                    DELETE FROM deliveries d USING old WHERE d.username = $1 AND d.device_id = old.device_id
+                ), forgotten AS (
+                    DELETE FROM dead_letters l USING old WHERE l.username = $1 AND l.device_id = old.device_id
                 ) DELETE FROM cursors k USING old WHERE k.username = $1 AND k.device_id = old.device_id""",
                 username,
             )

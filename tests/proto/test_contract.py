@@ -14,6 +14,7 @@ from parley.v1 import (
     chat_pb2,
     chat_service_pb2,
     conversation_pb2,
+    dead_letter_pb2,
     error_pb2,
     message_pb2,
     presence_pb2,
@@ -27,6 +28,7 @@ FILES = [
         chat_pb2,
         chat_service_pb2,
         conversation_pb2,
+        dead_letter_pb2,
         error_pb2,
         message_pb2,
         presence_pb2,
@@ -39,7 +41,7 @@ UNARY = """
     Register Login RefreshToken Logout GetUser UpdateUser ChangePassword DeleteAccount
     CreateConversation GetConversation ListConversations UpdateConversation DeleteConversation
     AddMembers RemoveMembers UpdateMember ListMembers MarkRead
-    Send BatchSend Pull Ack GetPresence
+    Send BatchSend Pull Ack GetPresence ListDeadLetters RedriveDeadLetters DeleteDeadLetters
 """
 
 TOKENS = "user access_token access_expire_time refresh_token refresh_expire_time"
@@ -62,13 +64,17 @@ FIELDS = {
     "BatchSendResponse": "results",
     "PullRequest": "conversation_id cursor limit reverse from_time",
     "PullResponse": "messages next_cursor has_more epoch",
-    "Message": "conversation_id seq sender text data content_type request_id create_time attachments reply_to_seq",
+    "Message": "conversation_id seq sender text data content_type request_id create_time attachments reply_to_seq "
+    "delivery_attempt",
     "Attachment": "uri media_type size_bytes name",
-    "ChatRequest": "correlation_id hello send ack read typing watch_presence authenticate",
-    "Hello": "device_id start positions no_echo heartbeat",
+    "ChatRequest": "correlation_id hello send ack nack read typing watch_presence authenticate",
+    "Hello": "device_id start positions no_echo heartbeat ack_mode ordered ack_deadline",
     "Position": "conversation_id seq",
     "SendFrame": "requests",
     "AckFrame": "positions",
+    "NackFrame": "nacks",
+    "Nack": "conversation_id seq reason retry_delay",
+    "DeadLetter": "dead_letter_id username device_id message attempts last_reason",
     "ChatResponse": "welcomes results messages caught_up presence typing errors heartbeats go_aways",
     "CaughtUp": "conversation_id complete",
     "SendResult": "correlation_id index accepted error",
@@ -84,7 +90,7 @@ REASONS = {
     2: "DATABASE_UNAVAILABLE",
     3: "TOKEN_MISSING TOKEN_INVALID TOKEN_EXPIRED BAD_CREDENTIALS USERNAME_TAKEN USER_NOT_FOUND",
     4: "CONVERSATION_NOT_FOUND ROLE_TOO_LOW",
-    5: "REQUEST_ID_REUSED CURSOR_BEYOND_END MESSAGE_TOO_LARGE RETRY_EXHAUSTED",
+    5: "REQUEST_ID_REUSED CURSOR_BEYOND_END MESSAGE_TOO_LARGE RETRY_EXHAUSTED ACK_MODE_MISMATCH DELIVERY_NOT_HELD",
 }
 
 

@@ -8,6 +8,7 @@ from parley.v1 import chat_pb2, chat_service_pb2
 from service.rpc.accounts import AccountHandlers
 from service.rpc.chat import ChatHandlers
 from service.rpc.conversations import ConversationHandlers
+from service.rpc.dead_letters import DeadLetterHandlers
 from service.rpc.messages import MessageHandlers
 from service.rpc.methods import Handlers, to_methods
 from service.rpc.presence import PresenceHandlers
@@ -29,6 +30,7 @@ def methods() -> dict[str, Unary | Stream]:
         ConversationHandlers,
         MessageHandlers,
         ChatHandlers,
+        DeadLetterHandlers,
         PresenceHandlers,
     )
     return to_methods(Handlers(*(kind.__new__(kind) for kind in kinds)))

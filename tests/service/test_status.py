@@ -51,6 +51,7 @@ EXAMPLES: list[ParleyError] = [
     errors.UserNotFound("alice"),
     errors.UserDisabled(),
     errors.RegistrationClosed(),
+    errors.ScopeMissing("dead_letters"),
     errors.ConversationNotFound("g1"),
     errors.RoleTooLow("send messages", "READER"),
     errors.MemberNotFound("alice"),
@@ -62,6 +63,8 @@ EXAMPLES: list[ParleyError] = [
     errors.ReplyNotFound(4),
     errors.AckBeyondDelivered("g1", 2),
     errors.TooManyDevices(100),
+    errors.AckModeMismatch("phone"),
+    errors.DeliveryNotHeld("g1", 3, is_dead=True),
 ]
 
 

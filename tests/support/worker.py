@@ -11,8 +11,10 @@ from redis.asyncio import Redis
 
 from service.auth.revocations import Revocations
 from service.delivery.attendance import Attendants
+from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
+from service.delivery.manual import ManualDelivery
 from service.delivery.presence import PresenceTracker
 from service.delivery.receipts import WATCH_CHANNEL, ReceiptTracker
 from service.delivery.replay import Replayer
@@ -20,6 +22,8 @@ from service.delivery.session import Session
 from service.intake import Intake
 from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
+from storage.postgres.deliveries import Deliveries
+from storage.postgres.devices import Devices
 from storage.postgres.messages import Messages
 from storage.postgres.positions import Positions
 from storage.postgres.receipts import Receipts
@@ -101,15 +105,19 @@ async def running_worker(
     messages = messages or Messages(database)
     hub = Hub(messages, on_lag=intake.nudge, on_added=intake.refresh)
     replayer = Replayer(messages, hub, on_complete=intake.complete)
+    modes = DeviceModes(Devices(database, worker_id=secrets.token_hex(4)))
     restores = Restores(database)
     epoch = await restores.get_epoch()
     attendants = Attendants(
-        hub, replayer, positions or Positions(database), restores, bus, epoch=epoch, max_devices=100
+        hub, replayer, positions or Positions(database), restores, modes, bus, epoch=epoch, max_devices=100
     )
     store = Gated(redis, prefix=bus._prefix)
     presence = PresenceTracker(store, bus, Conversations(database).shares_conversation)
     receipts = ReceiptTracker(Receipts(database), hub, bus)
-    intake.connect(hub, replayer, attendants, presence, Revocations(), receipts)
+    manual = ManualDelivery(
+        Deliveries(database, retry_seconds=[]), attendants, announce=lambda *_: None, on_acked=intake.moved
+    )
+    intake.connect(hub, replayer, attendants, presence, Revocations(), receipts, wake_device=manual.wake)
     await bus.subscribe([WATCH_CHANNEL])
     background = [asyncio.create_task(work) for work in (receipts.run(), presence.writer.run())]
     if has_bus:

@@ -14,21 +14,31 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class AckMode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ACK_MODE_UNSPECIFIED: _ClassVar[AckMode]
+    ACK_MODE_CUMULATIVE: _ClassVar[AckMode]
+    ACK_MODE_MANUAL: _ClassVar[AckMode]
+
 class Start(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     START_UNSPECIFIED: _ClassVar[Start]
     START_FROM_ACKS: _ClassVar[Start]
     START_LATEST: _ClassVar[Start]
+ACK_MODE_UNSPECIFIED: AckMode
+ACK_MODE_CUMULATIVE: AckMode
+ACK_MODE_MANUAL: AckMode
 START_UNSPECIFIED: Start
 START_FROM_ACKS: Start
 START_LATEST: Start
 
 class ChatRequest(_message.Message):
-    __slots__ = ("correlation_id", "hello", "send", "ack", "flow", "read", "typing", "watch_presence", "authenticate")
+    __slots__ = ("correlation_id", "hello", "send", "ack", "nack", "flow", "read", "typing", "watch_presence", "authenticate")
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SEND_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
+    NACK_FIELD_NUMBER: _ClassVar[int]
     FLOW_FIELD_NUMBER: _ClassVar[int]
     READ_FIELD_NUMBER: _ClassVar[int]
     TYPING_FIELD_NUMBER: _ClassVar[int]
@@ -38,15 +48,16 @@ class ChatRequest(_message.Message):
     hello: Hello
     send: SendFrame
     ack: AckFrame
+    nack: NackFrame
     flow: FlowFrame
     read: ReadFrame
     typing: TypingFrame
     watch_presence: WatchPresence
     authenticate: Authenticate
-    def __init__(self, correlation_id: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., send: _Optional[_Union[SendFrame, _Mapping]] = ..., ack: _Optional[_Union[AckFrame, _Mapping]] = ..., flow: _Optional[_Union[FlowFrame, _Mapping]] = ..., read: _Optional[_Union[ReadFrame, _Mapping]] = ..., typing: _Optional[_Union[TypingFrame, _Mapping]] = ..., watch_presence: _Optional[_Union[WatchPresence, _Mapping]] = ..., authenticate: _Optional[_Union[Authenticate, _Mapping]] = ...) -> None: ...
+    def __init__(self, correlation_id: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., send: _Optional[_Union[SendFrame, _Mapping]] = ..., ack: _Optional[_Union[AckFrame, _Mapping]] = ..., nack: _Optional[_Union[NackFrame, _Mapping]] = ..., flow: _Optional[_Union[FlowFrame, _Mapping]] = ..., read: _Optional[_Union[ReadFrame, _Mapping]] = ..., typing: _Optional[_Union[TypingFrame, _Mapping]] = ..., watch_presence: _Optional[_Union[WatchPresence, _Mapping]] = ..., authenticate: _Optional[_Union[Authenticate, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("device_id", "start", "positions", "no_echo", "heartbeat", "epoch", "window_messages", "window_bytes", "watch_receipts")
+    __slots__ = ("device_id", "start", "positions", "no_echo", "heartbeat", "epoch", "window_messages", "window_bytes", "ack_mode", "ordered", "ack_deadline", "watch_receipts")
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
@@ -55,6 +66,9 @@ class Hello(_message.Message):
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     WINDOW_MESSAGES_FIELD_NUMBER: _ClassVar[int]
     WINDOW_BYTES_FIELD_NUMBER: _ClassVar[int]
+    ACK_MODE_FIELD_NUMBER: _ClassVar[int]
+    ORDERED_FIELD_NUMBER: _ClassVar[int]
+    ACK_DEADLINE_FIELD_NUMBER: _ClassVar[int]
     WATCH_RECEIPTS_FIELD_NUMBER: _ClassVar[int]
     device_id: str
     start: Start
@@ -64,8 +78,11 @@ class Hello(_message.Message):
     epoch: int
     window_messages: int
     window_bytes: int
+    ack_mode: AckMode
+    ordered: bool
+    ack_deadline: _duration_pb2.Duration
     watch_receipts: bool
-    def __init__(self, device_id: _Optional[str] = ..., start: _Optional[_Union[Start, str]] = ..., positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., no_echo: _Optional[bool] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., epoch: _Optional[int] = ..., window_messages: _Optional[int] = ..., window_bytes: _Optional[int] = ..., watch_receipts: _Optional[bool] = ...) -> None: ...
+    def __init__(self, device_id: _Optional[str] = ..., start: _Optional[_Union[Start, str]] = ..., positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., no_echo: _Optional[bool] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., epoch: _Optional[int] = ..., window_messages: _Optional[int] = ..., window_bytes: _Optional[int] = ..., ack_mode: _Optional[_Union[AckMode, str]] = ..., ordered: _Optional[bool] = ..., ack_deadline: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., watch_receipts: _Optional[bool] = ...) -> None: ...
 
 class Position(_message.Message):
     __slots__ = ("conversation_id", "seq")
@@ -92,6 +109,24 @@ class FlowFrame(_message.Message):
     TOTAL_MESSAGES_FIELD_NUMBER: _ClassVar[int]
     total_messages: int
     def __init__(self, total_messages: _Optional[int] = ...) -> None: ...
+
+class NackFrame(_message.Message):
+    __slots__ = ("nacks",)
+    NACKS_FIELD_NUMBER: _ClassVar[int]
+    nacks: _containers.RepeatedCompositeFieldContainer[Nack]
+    def __init__(self, nacks: _Optional[_Iterable[_Union[Nack, _Mapping]]] = ...) -> None: ...
+
+class Nack(_message.Message):
+    __slots__ = ("conversation_id", "seq", "reason", "retry_delay")
+    CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    RETRY_DELAY_FIELD_NUMBER: _ClassVar[int]
+    conversation_id: str
+    seq: int
+    reason: str
+    retry_delay: _duration_pb2.Duration
+    def __init__(self, conversation_id: _Optional[str] = ..., seq: _Optional[int] = ..., reason: _Optional[str] = ..., retry_delay: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class ReadFrame(_message.Message):
     __slots__ = ("positions",)

@@ -6,6 +6,7 @@ import warnings
 from parley.v1 import account_pb2 as parley_dot_v1_dot_account__pb2
 from parley.v1 import chat_pb2 as parley_dot_v1_dot_chat__pb2
 from parley.v1 import conversation_pb2 as parley_dot_v1_dot_conversation__pb2
+from parley.v1 import dead_letter_pb2 as parley_dot_v1_dot_dead__letter__pb2
 from parley.v1 import message_pb2 as parley_dot_v1_dot_message__pb2
 from parley.v1 import presence_pb2 as parley_dot_v1_dot_presence__pb2
 from parley.v1 import server_info_pb2 as parley_dot_v1_dot_server__info__pb2
@@ -169,6 +170,21 @@ class ChatServiceStub:
                 '/parley.v1.ChatService/Ack',
                 request_serializer=parley_dot_v1_dot_chat__pb2.AckRequest.SerializeToString,
                 response_deserializer=parley_dot_v1_dot_chat__pb2.AckResponse.FromString,
+                _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/parley.v1.ChatService/ListDeadLetters',
+                request_serializer=parley_dot_v1_dot_dead__letter__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=parley_dot_v1_dot_dead__letter__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.RedriveDeadLetters = channel.unary_unary(
+                '/parley.v1.ChatService/RedriveDeadLetters',
+                request_serializer=parley_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersRequest.SerializeToString,
+                response_deserializer=parley_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.DeleteDeadLetters = channel.unary_unary(
+                '/parley.v1.ChatService/DeleteDeadLetters',
+                request_serializer=parley_dot_v1_dot_dead__letter__pb2.DeleteDeadLettersRequest.SerializeToString,
+                response_deserializer=parley_dot_v1_dot_dead__letter__pb2.DeleteDeadLettersResponse.FromString,
                 _registered_method=True)
         self.GetPresence = channel.unary_unary(
                 '/parley.v1.ChatService/GetPresence',
@@ -371,6 +387,27 @@ class ChatServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDeadLetters(self, request, context):
+        """Lists messages whose attempts are used up, of devices with ACK_MODE_MANUAL.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveDeadLetters(self, request, context):
+        """Delivers dead letters again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteDeadLetters(self, request, context):
+        """Deletes dead letters.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPresence(self, request, context):
         """Reads the presence of users who share a conversation with the caller.
         """
@@ -505,6 +542,21 @@ def add_ChatServiceServicer_to_server(servicer, server):
                     servicer.Ack,
                     request_deserializer=parley_dot_v1_dot_chat__pb2.AckRequest.FromString,
                     response_serializer=parley_dot_v1_dot_chat__pb2.AckResponse.SerializeToString,
+            ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=parley_dot_v1_dot_dead__letter__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=parley_dot_v1_dot_dead__letter__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'RedriveDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveDeadLetters,
+                    request_deserializer=parley_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersRequest.FromString,
+                    response_serializer=parley_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersResponse.SerializeToString,
+            ),
+            'DeleteDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteDeadLetters,
+                    request_deserializer=parley_dot_v1_dot_dead__letter__pb2.DeleteDeadLettersRequest.FromString,
+                    response_serializer=parley_dot_v1_dot_dead__letter__pb2.DeleteDeadLettersResponse.SerializeToString,
             ),
             'GetPresence': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPresence,
@@ -1193,6 +1245,87 @@ class ChatService:
             '/parley.v1.ChatService/Ack',
             parley_dot_v1_dot_chat__pb2.AckRequest.SerializeToString,
             parley_dot_v1_dot_chat__pb2.AckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.ChatService/ListDeadLetters',
+            parley_dot_v1_dot_dead__letter__pb2.ListDeadLettersRequest.SerializeToString,
+            parley_dot_v1_dot_dead__letter__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.ChatService/RedriveDeadLetters',
+            parley_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersRequest.SerializeToString,
+            parley_dot_v1_dot_dead__letter__pb2.RedriveDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.v1.ChatService/DeleteDeadLetters',
+            parley_dot_v1_dot_dead__letter__pb2.DeleteDeadLettersRequest.SerializeToString,
+            parley_dot_v1_dot_dead__letter__pb2.DeleteDeadLettersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from parley.v1 import account_pb2 as _account_pb2
 from parley.v1 import chat_pb2 as _chat_pb2
 from parley.v1 import conversation_pb2 as _conversation_pb2
+from parley.v1 import dead_letter_pb2 as _dead_letter_pb2
 from parley.v1 import message_pb2 as _message_pb2
 from parley.v1 import presence_pb2 as _presence_pb2
 from parley.v1 import server_info_pb2 as _server_info_pb2
@@ -106,6 +107,12 @@ class ChatServiceStub:
     """
     Ack: _grpc.UnaryUnaryMultiCallable[_chat_pb2.AckRequest, _chat_pb2.AckResponse]
     """Says what a device has."""
+    ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_dead_letter_pb2.ListDeadLettersRequest, _dead_letter_pb2.ListDeadLettersResponse]
+    """Lists messages whose attempts are used up, of devices with ACK_MODE_MANUAL."""
+    RedriveDeadLetters: _grpc.UnaryUnaryMultiCallable[_dead_letter_pb2.RedriveDeadLettersRequest, _dead_letter_pb2.RedriveDeadLettersResponse]
+    """Delivers dead letters again."""
+    DeleteDeadLetters: _grpc.UnaryUnaryMultiCallable[_dead_letter_pb2.DeleteDeadLettersRequest, _dead_letter_pb2.DeleteDeadLettersResponse]
+    """Deletes dead letters."""
     GetPresence: _grpc.UnaryUnaryMultiCallable[_presence_pb2.GetPresenceRequest, _presence_pb2.GetPresenceResponse]
     """Reads the presence of users who share a conversation with the caller."""
 
@@ -182,6 +189,12 @@ class ChatServiceAsyncStub(ChatServiceStub):
     """
     Ack: _aio.UnaryUnaryMultiCallable[_chat_pb2.AckRequest, _chat_pb2.AckResponse]  # type: ignore[assignment]
     """Says what a device has."""
+    ListDeadLetters: _aio.UnaryUnaryMultiCallable[_dead_letter_pb2.ListDeadLettersRequest, _dead_letter_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
+    """Lists messages whose attempts are used up, of devices with ACK_MODE_MANUAL."""
+    RedriveDeadLetters: _aio.UnaryUnaryMultiCallable[_dead_letter_pb2.RedriveDeadLettersRequest, _dead_letter_pb2.RedriveDeadLettersResponse]  # type: ignore[assignment]
+    """Delivers dead letters again."""
+    DeleteDeadLetters: _aio.UnaryUnaryMultiCallable[_dead_letter_pb2.DeleteDeadLettersRequest, _dead_letter_pb2.DeleteDeadLettersResponse]  # type: ignore[assignment]
+    """Deletes dead letters."""
     GetPresence: _aio.UnaryUnaryMultiCallable[_presence_pb2.GetPresenceRequest, _presence_pb2.GetPresenceResponse]  # type: ignore[assignment]
     """Reads the presence of users who share a conversation with the caller."""
 
@@ -405,6 +418,30 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_chat_pb2.AckResponse, _abc.Awaitable[_chat_pb2.AckResponse]]:
         """Says what a device has."""
+
+    @_abc_1.abstractmethod
+    def ListDeadLetters(
+        self,
+        request: _dead_letter_pb2.ListDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dead_letter_pb2.ListDeadLettersResponse, _abc.Awaitable[_dead_letter_pb2.ListDeadLettersResponse]]:
+        """Lists messages whose attempts are used up, of devices with ACK_MODE_MANUAL."""
+
+    @_abc_1.abstractmethod
+    def RedriveDeadLetters(
+        self,
+        request: _dead_letter_pb2.RedriveDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dead_letter_pb2.RedriveDeadLettersResponse, _abc.Awaitable[_dead_letter_pb2.RedriveDeadLettersResponse]]:
+        """Delivers dead letters again."""
+
+    @_abc_1.abstractmethod
+    def DeleteDeadLetters(
+        self,
+        request: _dead_letter_pb2.DeleteDeadLettersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_dead_letter_pb2.DeleteDeadLettersResponse, _abc.Awaitable[_dead_letter_pb2.DeleteDeadLettersResponse]]:
+        """Deletes dead letters."""
 
     @_abc_1.abstractmethod
     def GetPresence(

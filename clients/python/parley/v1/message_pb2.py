@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17parley/v1/message.proto\x12\tparley.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xdd\x03\n\x07Message\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x0b\x61ttachments\x18\t \x03(\x0b\x32\x15.parley.v1.Attachment\x12\x14\n\x0creply_to_seq\x18\n \x01(\x03\x12\x10\n\x08mentions\x18\x0b \x03(\t\x12\x36\n\nattributes\x18\x0c \x03(\x0b\x32\".parley.v1.Message.AttributesEntry\x12*\n\x07message\x18\x14 \x01(\x0b\x32\x17.parley.v1.PlainMessageH\x00\x12\x31\n\nmembership\x18\x15 \x01(\x0b\x32\x1b.parley.v1.MembershipChangeH\x00\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05\x65ntry\"\x0e\n\x0cPlainMessage\"\xff\x01\n\x10MembershipChange\x12\x32\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\".parley.v1.MembershipChange.Action\x12\x0f\n\x07members\x18\x02 \x03(\t\x12#\n\x04role\x18\x03 \x01(\x0e\x32\x15.parley.v1.MemberRole\"\x80\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ADDED\x10\x01\x12\x12\n\x0e\x41\x43TION_REMOVED\x10\x02\x12\x17\n\x13\x41\x43TION_ROLE_CHANGED\x10\x03\x12\x1f\n\x1b\x41\x43TION_CONVERSATION_DELETED\x10\x04\"O\n\nAttachment\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04name\x18\x04 \x01(\t\"\xaf\x02\n\x0bSendRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t\x12*\n\x0b\x61ttachments\x18\x06 \x03(\x0b\x32\x15.parley.v1.Attachment\x12\x14\n\x0creply_to_seq\x18\x07 \x01(\x03\x12\x10\n\x08mentions\x18\x08 \x03(\t\x12:\n\nattributes\x18\t \x03(\x0b\x32&.parley.v1.SendRequest.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"I\n\x0cSendResponse\x12#\n\x07message\x18\x01 \x01(\x0b\x32\x12.parley.v1.Message\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x02 \x01(\x08\"<\n\x10\x42\x61tchSendRequest\x12(\n\x08requests\x18\x01 \x03(\x0b\x32\x16.parley.v1.SendRequest\";\n\x11\x42\x61tchSendResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.parley.v1.SendResult\"\x8c\x01\n\nSendResult\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x05\x12\'\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x13.parley.v1.AcceptedH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"w\n\x08\x41\x63\x63\x65pted\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x04 \x01(\x08\"\x85\x01\n\x0bPullRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0f\n\x07reverse\x18\x04 \x01(\x08\x12-\n\tfrom_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"j\n\x0cPullResponse\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.parley.v1.Message\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\x03\x12\x10\n\x08has_more\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x03*\x87\x01\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12MEMBER_ROLE_READER\x10\x01\x12\x16\n\x12MEMBER_ROLE_MEMBER\x10\x02\x12\x15\n\x11MEMBER_ROLE_ADMIN\x10\x03\x12\x15\n\x11MEMBER_ROLE_OWNER\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17parley/v1/message.proto\x12\tparley.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xf7\x03\n\x07Message\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x0e\n\x06sender\x18\x03 \x01(\t\x12\x0c\n\x04text\x18\x04 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x06 \x01(\t\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12/\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x0b\x61ttachments\x18\t \x03(\x0b\x32\x15.parley.v1.Attachment\x12\x14\n\x0creply_to_seq\x18\n \x01(\x03\x12\x10\n\x08mentions\x18\x0b \x03(\t\x12\x36\n\nattributes\x18\x0c \x03(\x0b\x32\".parley.v1.Message.AttributesEntry\x12\x18\n\x10\x64\x65livery_attempt\x18\r \x01(\x05\x12*\n\x07message\x18\x14 \x01(\x0b\x32\x17.parley.v1.PlainMessageH\x00\x12\x31\n\nmembership\x18\x15 \x01(\x0b\x32\x1b.parley.v1.MembershipChangeH\x00\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05\x65ntry\"\x0e\n\x0cPlainMessage\"\xff\x01\n\x10MembershipChange\x12\x32\n\x06\x61\x63tion\x18\x01 \x01(\x0e\x32\".parley.v1.MembershipChange.Action\x12\x0f\n\x07members\x18\x02 \x03(\t\x12#\n\x04role\x18\x03 \x01(\x0e\x32\x15.parley.v1.MemberRole\"\x80\x01\n\x06\x41\x63tion\x12\x16\n\x12\x41\x43TION_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x41\x43TION_ADDED\x10\x01\x12\x12\n\x0e\x41\x43TION_REMOVED\x10\x02\x12\x17\n\x13\x41\x43TION_ROLE_CHANGED\x10\x03\x12\x1f\n\x1b\x41\x43TION_CONVERSATION_DELETED\x10\x04\"O\n\nAttachment\x12\x0b\n\x03uri\x18\x01 \x01(\t\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04name\x18\x04 \x01(\t\"\xaf\x02\n\x0bSendRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x14\n\x0c\x63ontent_type\x18\x05 \x01(\t\x12*\n\x0b\x61ttachments\x18\x06 \x03(\x0b\x32\x15.parley.v1.Attachment\x12\x14\n\x0creply_to_seq\x18\x07 \x01(\x03\x12\x10\n\x08mentions\x18\x08 \x03(\t\x12:\n\nattributes\x18\t \x03(\x0b\x32&.parley.v1.SendRequest.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"I\n\x0cSendResponse\x12#\n\x07message\x18\x01 \x01(\x0b\x32\x12.parley.v1.Message\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x02 \x01(\x08\"<\n\x10\x42\x61tchSendRequest\x12(\n\x08requests\x18\x01 \x03(\x0b\x32\x16.parley.v1.SendRequest\";\n\x11\x42\x61tchSendResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.parley.v1.SendResult\"\x8c\x01\n\nSendResult\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12\r\n\x05index\x18\x02 \x01(\x05\x12\'\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x0b\x32\x13.parley.v1.AcceptedH\x00\x12#\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\t\n\x07outcome\"w\n\x08\x41\x63\x63\x65pted\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x64\x65\x64uplicated\x18\x04 \x01(\x08\"\x85\x01\n\x0bPullRequest\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\x03\x12\r\n\x05limit\x18\x03 \x01(\x05\x12\x0f\n\x07reverse\x18\x04 \x01(\x08\x12-\n\tfrom_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"j\n\x0cPullResponse\x12$\n\x08messages\x18\x01 \x03(\x0b\x32\x12.parley.v1.Message\x12\x13\n\x0bnext_cursor\x18\x02 \x01(\x03\x12\x10\n\x08has_more\x18\x03 \x01(\x08\x12\r\n\x05\x65poch\x18\x04 \x01(\x03*\x87\x01\n\nMemberRole\x12\x1b\n\x17MEMBER_ROLE_UNSPECIFIED\x10\x00\x12\x16\n\x12MEMBER_ROLE_READER\x10\x01\x12\x16\n\x12MEMBER_ROLE_MEMBER\x10\x02\x12\x15\n\x11MEMBER_ROLE_ADMIN\x10\x03\x12\x15\n\x11MEMBER_ROLE_OWNER\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,36 +37,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGE_ATTRIBUTESENTRY']._serialized_options = b'8\001'
   _globals['_SENDREQUEST_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_SENDREQUEST_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_MEMBERROLE']._serialized_start=1944
-  _globals['_MEMBERROLE']._serialized_end=2079
+  _globals['_MEMBERROLE']._serialized_start=1970
+  _globals['_MEMBERROLE']._serialized_end=2105
   _globals['_MESSAGE']._serialized_start=97
-  _globals['_MESSAGE']._serialized_end=574
-  _globals['_MESSAGE_ATTRIBUTESENTRY']._serialized_start=516
-  _globals['_MESSAGE_ATTRIBUTESENTRY']._serialized_end=565
-  _globals['_PLAINMESSAGE']._serialized_start=576
-  _globals['_PLAINMESSAGE']._serialized_end=590
-  _globals['_MEMBERSHIPCHANGE']._serialized_start=593
-  _globals['_MEMBERSHIPCHANGE']._serialized_end=848
-  _globals['_MEMBERSHIPCHANGE_ACTION']._serialized_start=720
-  _globals['_MEMBERSHIPCHANGE_ACTION']._serialized_end=848
-  _globals['_ATTACHMENT']._serialized_start=850
-  _globals['_ATTACHMENT']._serialized_end=929
-  _globals['_SENDREQUEST']._serialized_start=932
-  _globals['_SENDREQUEST']._serialized_end=1235
-  _globals['_SENDREQUEST_ATTRIBUTESENTRY']._serialized_start=516
-  _globals['_SENDREQUEST_ATTRIBUTESENTRY']._serialized_end=565
-  _globals['_SENDRESPONSE']._serialized_start=1237
-  _globals['_SENDRESPONSE']._serialized_end=1310
-  _globals['_BATCHSENDREQUEST']._serialized_start=1312
-  _globals['_BATCHSENDREQUEST']._serialized_end=1372
-  _globals['_BATCHSENDRESPONSE']._serialized_start=1374
-  _globals['_BATCHSENDRESPONSE']._serialized_end=1433
-  _globals['_SENDRESULT']._serialized_start=1436
-  _globals['_SENDRESULT']._serialized_end=1576
-  _globals['_ACCEPTED']._serialized_start=1578
-  _globals['_ACCEPTED']._serialized_end=1697
-  _globals['_PULLREQUEST']._serialized_start=1700
-  _globals['_PULLREQUEST']._serialized_end=1833
-  _globals['_PULLRESPONSE']._serialized_start=1835
-  _globals['_PULLRESPONSE']._serialized_end=1941
+  _globals['_MESSAGE']._serialized_end=600
+  _globals['_MESSAGE_ATTRIBUTESENTRY']._serialized_start=542
+  _globals['_MESSAGE_ATTRIBUTESENTRY']._serialized_end=591
+  _globals['_PLAINMESSAGE']._serialized_start=602
+  _globals['_PLAINMESSAGE']._serialized_end=616
+  _globals['_MEMBERSHIPCHANGE']._serialized_start=619
+  _globals['_MEMBERSHIPCHANGE']._serialized_end=874
+  _globals['_MEMBERSHIPCHANGE_ACTION']._serialized_start=746
+  _globals['_MEMBERSHIPCHANGE_ACTION']._serialized_end=874
+  _globals['_ATTACHMENT']._serialized_start=876
+  _globals['_ATTACHMENT']._serialized_end=955
+  _globals['_SENDREQUEST']._serialized_start=958
+  _globals['_SENDREQUEST']._serialized_end=1261
+  _globals['_SENDREQUEST_ATTRIBUTESENTRY']._serialized_start=542
+  _globals['_SENDREQUEST_ATTRIBUTESENTRY']._serialized_end=591
+  _globals['_SENDRESPONSE']._serialized_start=1263
+  _globals['_SENDRESPONSE']._serialized_end=1336
+  _globals['_BATCHSENDREQUEST']._serialized_start=1338
+  _globals['_BATCHSENDREQUEST']._serialized_end=1398
+  _globals['_BATCHSENDRESPONSE']._serialized_start=1400
+  _globals['_BATCHSENDRESPONSE']._serialized_end=1459
+  _globals['_SENDRESULT']._serialized_start=1462
+  _globals['_SENDRESULT']._serialized_end=1602
+  _globals['_ACCEPTED']._serialized_start=1604
+  _globals['_ACCEPTED']._serialized_end=1723
+  _globals['_PULLREQUEST']._serialized_start=1726
+  _globals['_PULLREQUEST']._serialized_end=1859
+  _globals['_PULLRESPONSE']._serialized_start=1861
+  _globals['_PULLRESPONSE']._serialized_end=1967
 # @@protoc_insertion_point(module_scope)

@@ -25,7 +25,7 @@ MEMBER_ROLE_ADMIN: MemberRole
 MEMBER_ROLE_OWNER: MemberRole
 
 class Message(_message.Message):
-    __slots__ = ("conversation_id", "seq", "sender", "text", "data", "content_type", "request_id", "create_time", "attachments", "reply_to_seq", "mentions", "attributes", "message", "membership")
+    __slots__ = ("conversation_id", "seq", "sender", "text", "data", "content_type", "request_id", "create_time", "attachments", "reply_to_seq", "mentions", "attributes", "delivery_attempt", "message", "membership")
     class AttributesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +45,7 @@ class Message(_message.Message):
     REPLY_TO_SEQ_FIELD_NUMBER: _ClassVar[int]
     MENTIONS_FIELD_NUMBER: _ClassVar[int]
     ATTRIBUTES_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
     conversation_id: str
@@ -59,9 +60,10 @@ class Message(_message.Message):
     reply_to_seq: int
     mentions: _containers.RepeatedScalarFieldContainer[str]
     attributes: _containers.ScalarMap[str, str]
+    delivery_attempt: int
     message: PlainMessage
     membership: MembershipChange
-    def __init__(self, conversation_id: _Optional[str] = ..., seq: _Optional[int] = ..., sender: _Optional[str] = ..., text: _Optional[str] = ..., data: _Optional[bytes] = ..., content_type: _Optional[str] = ..., request_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attachments: _Optional[_Iterable[_Union[Attachment, _Mapping]]] = ..., reply_to_seq: _Optional[int] = ..., mentions: _Optional[_Iterable[str]] = ..., attributes: _Optional[_Mapping[str, str]] = ..., message: _Optional[_Union[PlainMessage, _Mapping]] = ..., membership: _Optional[_Union[MembershipChange, _Mapping]] = ...) -> None: ...
+    def __init__(self, conversation_id: _Optional[str] = ..., seq: _Optional[int] = ..., sender: _Optional[str] = ..., text: _Optional[str] = ..., data: _Optional[bytes] = ..., content_type: _Optional[str] = ..., request_id: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., attachments: _Optional[_Iterable[_Union[Attachment, _Mapping]]] = ..., reply_to_seq: _Optional[int] = ..., mentions: _Optional[_Iterable[str]] = ..., attributes: _Optional[_Mapping[str, str]] = ..., delivery_attempt: _Optional[int] = ..., message: _Optional[_Union[PlainMessage, _Mapping]] = ..., membership: _Optional[_Union[MembershipChange, _Mapping]] = ...) -> None: ...
 
 class PlainMessage(_message.Message):
     __slots__ = ()

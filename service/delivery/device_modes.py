@@ -1,0 +1,80 @@
+"""Sees to it that all streams of a device acknowledge in one way, on whichever worker they are."""
+
+import asyncio
+
+import structlog
+
+from service import errors
+from service.delivery.session import Session
+from storage.errors import Unavailable
+from storage.postgres.devices import Devices
+
+_log = structlog.get_logger(__name__)
+
+# A client that ends a stream and opens one in another way may be faster than the word of the end.
+_PATIENCE_SECONDS = 1.0
+_PAUSE_SECONDS = 0.1
+# Time for ends to gather: each batch costs a commit.
+_GATHER_SECONDS = 0.02
+_RETRY_SECONDS = 0.5
+
+
+class DeviceModes:
+    """The streams of a worker, as far as the database knows of them."""
+
+    def __init__(self, devices: Devices) -> None:
+        self._devices = devices
+        self._ended: set[int] = set()
+        self._filled = asyncio.Event()
+
+    async def admit(self, session: Session) -> bool:
+        """Notes a stream; `forget` it at its end. False when its device is not known.
+
+        Raises:
+            AckModeMismatch: the device has another mode, and that is in use.
+            Unavailable: the database is.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE_SECONDS
+        while True:
+            is_admitted = await self._devices.admit_stream(
+                session.username, session.device_id, session.mode, session_id=session.session_id
+            )
+            if is_admitted is not False:
+                return bool(is_admitted)
+            if loop.time() >= deadline:
+                raise errors.AckModeMismatch(session.device_id)
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def is_manual(self, username: str, device_id: str) -> bool:
+        """Whether a device acknowledges each message alone; one statement."""
+        return await self._devices.is_manual(username, device_id)
+
+    def forget(self, session: Session) -> None:
+        """Notes that a stream has ended."""
+        self._ended.add(session.session_id)
+        self._filled.set()
+
+    async def run(self) -> None:
+        """Tells the database of ended streams until it is cancelled."""
+        while True:
+            await self._filled.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            self._filled.clear()
+            try:
+                await self.flush()
+            except Unavailable as error:
+                _log.warning("ends of streams wait", count=len(self._ended), error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+                self._filled.set()
+
+    async def flush(self) -> None:
+        """Tells the database what it does not know yet.
+
+        Raises:
+            Unavailable: the database is.
+        """
+        ended = set(self._ended)
+        if ended:
+            await self._devices.forget_streams(sorted(ended))
+            self._ended -= ended

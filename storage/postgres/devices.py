@@ -1,0 +1,77 @@
+"""How a device acknowledges, and which of its streams are open on which worker.
+
+The first hello fixes a device's mode; another one is let in when nothing of the old one is left: no open stream, no
+unsettled message. Streams of workers that don't beat any more are over.
+"""
+
+from collections.abc import Sequence
+
+from storage.postgres.database import Database
+from storage.records import DeviceMode
+
+# A worker that did not beat for this long is dead; several times what lies between two beats.
+WORKER_LIFE_SECONDS = 15.0
+BEAT_SECONDS = 3.0
+
+
+class Devices:
+    """Modes and open streams.
+
+    Args:
+        worker_id: the worker that asks.
+    """
+
+    def __init__(self, database: Database, *, worker_id: str) -> None:
+        self._database = database
+        self._worker_id = worker_id
+
+    async def admit_stream(self, username: str, device_id: str, mode: DeviceMode, *, session_id: int) -> bool | None:
+        """Notes a stream and the use of its device, and fixes the device's mode; one statement.
+
+        Every stream that was noted must be forgotten at its end.
+
+        Returns:
+            False when the device has another mode, and that is in use; None when the device is not known.
+        """
+        is_admitted: bool | None = await self._database.fetchval(
+            "SELECT admit_stream($1, $2, $3::smallint, $4, $5, $6, $7, $8)",
+            username,
+            device_id,
+            mode.ack_mode,
+            mode.is_ordered,
+            mode.no_echo,
+            session_id,
+            self._worker_id,
+            WORKER_LIFE_SECONDS,
+        )
+        return is_admitted
+
+    async def forget_streams(self, session_ids: Sequence[int]) -> None:
+        """Notes that streams have ended; one statement."""
+        await self._database.execute("DELETE FROM open_streams WHERE session_id = ANY ($1)", list(session_ids))
+
+    async def is_manual(self, username: str, device_id: str) -> bool:
+        """Whether a device acknowledges each message alone."""
+        return bool(
+            await self._database.fetchval(
+                "SELECT ack_mode = 2 FROM devices WHERE username = $1 AND device_id = $2", username, device_id
+            )
+        )
+
+    async def beat(self) -> None:
+        """Says that this worker lives."""
+        await self._database.execute(
+            "INSERT INTO workers VALUES ($1, clock_timestamp())"
+            " ON CONFLICT (worker_id) DO UPDATE SET beat_time = excluded.beat_time",
+            self._worker_id,
+        )
+
+    async def purge(self) -> None:
+        """Forgets dead workers with their streams; safe to run on several workers."""
+        await self._database.execute(
+            """WITH dead AS (
+                 DELETE FROM workers WHERE beat_time < clock_timestamp() - 4 * make_interval(secs => $1)
+                 RETURNING worker_id
+               ) DELETE FROM open_streams s USING dead d WHERE s.worker_id = d.worker_id""",
+            WORKER_LIFE_SECONDS,
+        )
