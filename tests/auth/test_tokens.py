@@ -90,6 +90,7 @@ def test_each_algorithm_signs_and_verifies(algorithm: str) -> None:
         (signed(claims(sid="")), "sid"),
         (signed(claims(sid=7)), "wrong type"),
         (signed(claims(device="a b")), "device"),
+        (signed(claims(scope=["dead_letters"])), "wrong type"),
         (signed(claims(exp="soon")), "number of seconds"),
         (signed(claims(exp=float("nan"))), "number of seconds"),
         (signed(claims(exp=float("inf"))), "number of seconds"),
@@ -109,6 +110,13 @@ def test_token_that_is_not_good_is_refused_and_never_shown(token: str, why: str)
     assert token == "" or token not in repr(refusal.value)
     assert refusal.value.__cause__ is None
     assert refusal.value.__suppress_context__ or refusal.value.__context__ is None
+
+
+def test_scopes_of_a_token_come_out_as_they_went_in_and_others_have_none() -> None:
+    issuing = issuer(KEYS)
+    token = issuing.mint("alice", login_id="l1", now=NOW, scopes=["dead_letters", "more"]).text
+    assert verifier(KEYS).verify(token).scopes == {"dead_letters", "more"}
+    assert verifier(KEYS).verify(issuing.mint("alice", login_id="l1", now=NOW).text).scopes == set()
 
 
 def test_clock_of_another_server_may_be_ahead_by_up_to_five_seconds() -> None:

@@ -81,6 +81,25 @@ async def test_attempts_are_kept_over_a_kill_of_everything() -> None:
                     assert (letter.attempts, letter.last_reason) == (4, "last")
 
 
+async def test_rolling_restart_gives_back_what_was_held_and_counts_no_attempt() -> None:
+    with tempfile.TemporaryDirectory(prefix="parley-manual-") as folder:
+        with running_server(Path(folder)) as server:
+            async with registered(server.target) as alice, registered(server.target) as bob:
+                group = await alice.make_group(bob)
+                await send_many(alice, group, 3)
+                async with bob.chat(**manual()) as stream:
+                    await stream.until(lambda: len(stream.seqs(group)) == 3, "all")
+                    await ack(stream, group, 2)
+                    server.process.terminate()
+                    await stream.end()
+                    assert stream.go_aways
+        with running_server(Path(folder)) as server:
+            async with registered(server.target) as other:
+                bob = dataclasses.replace(bob, channel=other.channel, stub=other.stub)
+                async with bob.chat(**manual()) as stream:
+                    await stream.until(lambda: attempts(stream, group) == [(1, 1), (3, 1)], "the rest")
+
+
 async def test_without_any_stream_left_what_is_overdue_becomes_a_dead_letter() -> None:
     with running_server(workers=1, settings=QUICK | {"PARLEY_RETRY_MAX_ATTEMPTS": "1"}) as server:
         async with registered(server.target) as alice, registered(server.target) as bob:

@@ -25,7 +25,16 @@ def test_members_token_gives_back_its_key(username: str):
     assert page_tokens.from_members_token(page_tokens.to_members_token(username)) == username
 
 
+@given(st.integers(1, 2**63 - 1))
+def test_dead_letters_token_gives_back_its_key(dead_letter_id: int):
+    token = page_tokens.to_dead_letters_token(dead_letter_id)
+    assert page_tokens.from_dead_letters_token(token) == dead_letter_id
+    with pytest.raises(InvalidRequest):
+        page_tokens.from_dead_letters_token(page_tokens.to_members_token("alice"))
+
+
 def test_no_token_is_the_first_page():
+    assert page_tokens.from_dead_letters_token("") == 0
     assert page_tokens.from_conversations_token("") is None
     assert page_tokens.from_members_token("") == ""
 
