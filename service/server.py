@@ -8,40 +8,19 @@ import gc
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import grpc
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
 
-from service.auth.accounts import AccountService
-from service.auth.attempts import Attempts
-from service.auth.key_ring import KeyRing
-from service.auth.keys import load_keys
-from service.auth.passwords import Passwords
-from service.auth.refresh_tokens import RefreshTokens
-from service.auth.revocations import RevocationReader, Revocations
-from service.auth.tokens import TokenIssuer, TokenVerifier
+from service.composition.auth import Auth, build_auth
+from service.composition.background import start_background
+from service.composition.delivery import Delivery, build_delivery
+from service.composition.stores import Stores, open_stores, share_timelines
 from service.config import Settings
-from service.delivery.acks import AckWriter
-from service.delivery.attendance import Attendants
-from service.delivery.conversations import ConversationService
-from service.delivery.device_modes import DeviceModes
-from service.delivery.fanout import REVOCATIONS_CHANNEL, Fanout
-from service.delivery.hub import Hub
-from service.delivery.manual import TICK_SECONDS, ManualDelivery
-from service.delivery.presence import PresenceTracker
-from service.delivery.receipts import WATCH_CHANNEL, ReceiptTracker
-from service.delivery.replay import Replayer
-from service.delivery.retry import RetrySchedule
-from service.delivery.streams import Streams
-from service.delivery.writer import Writer
-from service.hashes import RequestHasher
-from service.health import CHECK_SECONDS, Health
-from service.intake import Intake
-from service.interceptors.authentication import Authenticator
+from service.delivery.fanout import REVOCATIONS_CHANNEL
+from service.delivery.receipts import WATCH_CHANNEL
+from service.health import Health
 from service.interceptors.limits import InFlight
 from service.listening import add_port, server_options, shows_reflection
 from service.reflection import reflection_handlers
@@ -55,27 +34,7 @@ from service.rpc.methods import Handlers, to_methods
 from service.rpc.presence import PresenceHandlers
 from service.rpc.registry import SERVICE, to_generic_handler
 from service.rpc.server_info import ServerInfoHandlers
-from service.upkeep import Job, run_job
 from storage.errors import Unavailable
-from storage.postgres.accounts import Accounts
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.dead_letters import DeadLetters
-from storage.postgres.deliveries import Deliveries
-from storage.postgres.devices import BEAT_SECONDS, Devices
-from storage.postgres.feed import Feed
-from storage.postgres.lanes import LaneConnection
-from storage.postgres.members import Members
-from storage.postgres.messages import Messages
-from storage.postgres.migrate import read_deployment
-from storage.postgres.positions import Positions
-from storage.postgres.receipts import Receipts
-from storage.postgres.restores import Restores
-from storage.records import Deployment, Revocation
-from storage.redis.bus import Bus
-from storage.redis.connections import make_pool
-from storage.redis.presence import PresenceStore
-from storage.redis.timelines import TimelineStore
 
 _log = structlog.get_logger(__name__)
 
@@ -105,11 +64,11 @@ async def run_worker(
     """
     beat()
     worker_id = f"{index}-{secrets.token_hex(4)}"
-    stores = await _open_stores(settings, worker_id=worker_id)
+    stores = await open_stores(settings, worker_id=worker_id)
     with suppress(Unavailable):  # without Redis it is known as soon as the bus is there
-        await _share_timelines(stores)
-    delivery = _build_delivery(settings, stores, worker_id=worker_id)
-    auth = await _build_auth(settings, stores, delivery)
+        await share_timelines(stores)
+    delivery = build_delivery(settings, stores, worker_id=worker_id)
+    auth = await build_auth(settings, stores, delivery)
     health = Health(lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive)
     server = _build_server(settings, listen, stores, delivery, auth, health)
 
@@ -118,7 +77,7 @@ async def run_worker(
     delivery.writer.start()
     # Noted now, in force as soon as the bus is there.
     await delivery.bus.subscribe([REVOCATIONS_CHANNEL, WATCH_CHANNEL])
-    background = _start_background(stores, delivery, auth, health, stop)
+    background = start_background(stores, delivery, auth, health, stop)
     await health.check()
     await server.start()
     gc.freeze()  # what is there now stays; the collector need not look at it again
@@ -128,203 +87,8 @@ async def run_worker(
     await _stop(server, stores, delivery, auth, health, background)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stores:
-    database: Database
-    redis: "Redis"
-    pool: BlockingConnectionPool
-    deployment: Deployment
-    accounts: Accounts
-    conversations: Conversations
-    members: Members
-    messages: Messages
-    positions: Positions
-    restores: Restores
-    devices: Devices
-    deliveries: Deliveries
-    dead_letters: DeadLetters
-    feed: Feed
-    timelines: TimelineStore
-
-
-@dataclass(frozen=True, slots=True)
-class _Delivery:
-    intake: Intake
-    bus: Bus
-    hub: Hub
-    replayer: Replayer
-    modes: DeviceModes
-    attendants: Attendants
-    manual: ManualDelivery
-    fanout: Fanout
-    writer: Writer
-    acks: AckWriter
-    presence: PresenceTracker
-    receipts: ReceiptTracker
-    conversations: ConversationService
-    hasher: RequestHasher
-
-
-@dataclass(frozen=True, slots=True)
-class _Auth:
-    authenticator: Authenticator
-    keys: KeyRing
-    reader: RevocationReader
-    streams: Streams
-    accounts: AccountService
-    passwords: Passwords
-
-
-async def _open_stores(settings: Settings, *, worker_id: str) -> _Stores:
-    assert settings.database.url is not None
-    assert settings.redis.url is not None
-    database = Database(
-        settings.database.url.get_secret_value(),
-        schema=settings.database.db_schema,
-        pool_size=settings.database.pool_size,
-        command_timeout_seconds=settings.database.timeout_seconds,
-    )
-    await database.open()
-    async with database.acquire() as connection:
-        deployment = await read_deployment(connection)
-    pool = make_pool(settings.redis.url.get_secret_value())
-    redis = Redis(connection_pool=pool)
-    retry = settings.retry
-    schedule = RetrySchedule(retry.first_delay_seconds, retry.max_delay_seconds, retry.max_attempts)
-    return _Stores(
-        database=database,
-        redis=redis,
-        pool=pool,
-        deployment=deployment,
-        accounts=Accounts(database),
-        conversations=Conversations(database),
-        members=Members(database),
-        messages=Messages(database),
-        positions=Positions(database),
-        restores=Restores(database),
-        devices=Devices(database, worker_id=worker_id),
-        deliveries=Deliveries(database, retry_seconds=schedule.waits_seconds),
-        dead_letters=DeadLetters(database),
-        feed=Feed(database),
-        timelines=TimelineStore(redis, prefix=deployment.deployment_id),
-    )
-
-
-async def _share_timelines(stores: _Stores) -> None:
-    primary = stores.database.primary
-    for cluster_id, timeline in (await stores.timelines.share(primary.timelines)).items():
-        primary.note_timeline(cluster_id, timeline)
-
-
-def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _Delivery:
-    prefix = stores.deployment.deployment_id
-    intake = Intake()
-    bus = Bus(stores.redis, prefix=prefix, worker_id=worker_id, on_message=intake.take, on_connect=intake.reconnected)
-    hub = Hub(stores.messages, on_lag=intake.nudge, on_added=intake.refresh)
-    replayer = Replayer(stores.messages, hub, on_complete=intake.complete)
-    modes = DeviceModes(stores.devices)
-    attendants = Attendants(
-        hub,
-        replayer,
-        stores.positions,
-        stores.restores,
-        modes,
-        bus,
-        epoch=stores.deployment.epoch,
-        max_devices=settings.limits.max_devices,
-    )
-    fanout = Fanout(hub, attendants, bus)
-    manual = ManualDelivery(stores.deliveries, attendants, announce=fanout.publish_given_back, on_acked=intake.moved)
-    writer = Writer(
-        lambda lock_timeout_ms: LaneConnection(stores.database, lock_timeout_ms=lock_timeout_ms),
-        lane_count=settings.database.lanes,
-        announce=fanout.publish_stored,
-        ensure_direct=stores.conversations.ensure_direct,
-        announce_members=fanout.publish_memberships,
-        max_queued=settings.limits.max_queued_messages,
-        pause=stores.database.watch.pause,
-    )
-    hasher = RequestHasher(stores.deployment.hash_key)
-    conversations = ConversationService(
-        stores.conversations,
-        stores.members,
-        hasher,
-        max_members=settings.limits.max_members,
-        publish_entries=fanout.publish_entries,
-        publish_memberships=fanout.publish_memberships,
-        on_read=intake.moved,
-    )
-    presence = PresenceTracker(
-        PresenceStore(stores.redis, prefix=prefix), bus, stores.conversations.shares_conversation
-    )
-    receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
-    acks = AckWriter(stores.positions, intake.moved)
-    return _Delivery(
-        intake=intake,
-        bus=bus,
-        hub=hub,
-        replayer=replayer,
-        modes=modes,
-        attendants=attendants,
-        manual=manual,
-        fanout=fanout,
-        writer=writer,
-        acks=acks,
-        presence=presence,
-        receipts=receipts,
-        conversations=conversations,
-        hasher=hasher,
-    )
-
-
-async def _build_auth(settings: Settings, stores: _Stores, delivery: _Delivery) -> _Auth:
-    assert settings.auth.keys_file is not None
-    auth = settings.auth
-    revocations = Revocations()
-    reader = RevocationReader(stores.accounts, revocations)
-    await reader.poll()
-    keys = load_keys(Path(settings.auth.keys_file))
-    streams = Streams(
-        max_streams=settings.limits.max_streams,
-        max_streams_per_user=settings.limits.max_streams_per_user,
-        is_revoked=revocations.is_revoked,
-    )
-    revocations.listen(streams.end_revoked)
-    delivery.intake.connect(
-        delivery.hub,
-        delivery.replayer,
-        delivery.attendants,
-        delivery.presence,
-        revocations,
-        delivery.receipts,
-        wake_device=delivery.manual.wake,
-    )
-
-    def announce(revocation: Revocation) -> None:
-        revocations.apply(revocation)
-        delivery.fanout.publish_revocation(revocation)
-
-    passwords = Passwords(threads=auth.password_threads, queue_size=auth.password_queue)
-    accounts = AccountService(
-        stores.accounts,
-        passwords=passwords,
-        attempts=Attempts(
-            per_account_per_minute=auth.attempts_per_minute,
-            per_address_per_minute=auth.attempts_per_minute_per_address,
-        ),
-        issuer=TokenIssuer(keys, issuer=auth.issuer, audience=auth.audience, life_seconds=auth.access_token_seconds),
-        refresh_tokens=RefreshTokens(stores.deployment.hash_key),
-        leave_all=delivery.conversations.leave_all,
-        announce_revocation=announce,
-        is_registration_open=auth.registration == "open",
-        refresh_token_seconds=auth.refresh_token_seconds,
-    )
-    verifier = TokenVerifier(keys, issuer=auth.issuer, audience=auth.audience)
-    return _Auth(Authenticator(verifier, revocations), keys, reader, streams, accounts, passwords)
-
-
 def _build_server(
-    settings: Settings, listen: str, stores: _Stores, delivery: _Delivery, auth: _Auth, health: Health
+    settings: Settings, listen: str, stores: Stores, delivery: Delivery, auth: Auth, health: Health
 ) -> grpc.aio.Server:
     epoch = stores.deployment.epoch
     parts = ChatParts(
@@ -368,56 +132,6 @@ def _build_server(
     return server
 
 
-def _start_background(
-    stores: _Stores, delivery: _Delivery, auth: _Auth, health: Health, stop: asyncio.Event
-) -> "list[asyncio.Task[None]]":
-    async def sweep() -> None:
-        for conversation_id, last_seq in (await stores.feed.read()).items():
-            delivery.hub.note_last_seq(conversation_id, last_seq)
-
-    async def follow_keys_file() -> None:
-        auth.keys.refresh()
-
-    async def follow_epoch() -> None:
-        if (epoch := await stores.restores.get_epoch()) != stores.deployment.epoch:
-            _log.warning("the database came back in an earlier state; this worker starts anew", epoch=epoch)
-            stop.set()
-
-    jobs = [
-        Job("health", CHECK_SECONDS, health.check),
-        Job("commit feed", 1.0, sweep, hurry=delivery.intake.resync_event()),
-        Job("timelines", 1.0, lambda: _share_timelines(stores)),
-        Job("membership versions", 3.0, delivery.attendants.refresh_changed, hurry=delivery.intake.resync_event()),
-        Job("receipts", 3600.0, delivery.receipts.tell_all, hurry=delivery.intake.resync_event()),
-        Job("revocations", 5.0, auth.reader.poll),
-        Job("epoch", 5.0, follow_epoch),
-        Job("keys file", 5.0, follow_keys_file),
-        Job("idle channels", 5.0, delivery.attendants.drop_idle),
-        Job("watched presence", 30.0, delivery.presence.recheck),
-        Job("unwatched presence", 15.0, delivery.presence.drop_unwatched),
-        Job("worker beat", BEAT_SECONDS, stores.devices.beat),
-        Job("due deliveries", TICK_SECONDS, delivery.manual.tick),
-        Job("orphaned deliveries", 5.0, stores.deliveries.fail_orphans),
-        Job("purge feed", 30.0, stores.feed.purge),
-        Job("purge streams", 60.0, stores.devices.purge),
-        Job("purge deliveries", 600.0, stores.deliveries.purge),
-        Job("purge dead letters", 600.0, stores.dead_letters.purge),
-        Job("purge accounts", 600.0, lambda: stores.accounts.purge(datetime.now(UTC))),
-    ]
-    loops = {
-        "database watch": stores.database.watch.run(),
-        "bus": delivery.bus.run(),
-        "acks": delivery.acks.run(),
-        "device modes": delivery.modes.run(),
-        "presence": delivery.presence.run(),
-        "presence writer": delivery.presence.writer.run(),
-        "receipts": delivery.receipts.run(),
-        "streams": auth.streams.run(),
-        **{job.name: run_job(job) for job in jobs},
-    }
-    return [asyncio.create_task(work, name=name) for name, work in loops.items()]
-
-
 async def _wait_for_end(stop: asyncio.Event, background: "list[asyncio.Task[None]]") -> None:
     """Returns when the worker is to end, or when one of the loops that never end has: then it must be started anew."""
     stopped = asyncio.create_task(stop.wait())
@@ -429,9 +143,9 @@ async def _wait_for_end(stop: asyncio.Event, background: "list[asyncio.Task[None
 
 async def _stop(
     server: grpc.aio.Server,
-    stores: _Stores,
-    delivery: _Delivery,
-    auth: _Auth,
+    stores: Stores,
+    delivery: Delivery,
+    auth: Auth,
     health: Health,
     background: "list[asyncio.Task[None]]",
 ) -> None:

@@ -1,4 +1,4 @@
--- Manual acks: each message is held, acked or failed alone (docs/adr/0008-claims-of-a-device-come-one-by-one.md).
+-- Manual acks: each message is held, acked or failed alone (docs/adr/0009-claims-of-a-device-come-one-by-one.md).
 --
 -- `deliveries` has what is unsettled and nothing else: what is settled has no row. Rows are made when a stream has room
 -- for them, from what follows cursors.claimed_seq. So what is at or below claimed_seq and has no row is settled, and a

@@ -1,0 +1,68 @@
+"""What a worker does besides serving: loops that never end, and jobs that come again."""
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+
+from service.composition.auth import Auth
+from service.composition.delivery import Delivery
+from service.composition.stores import Stores, share_timelines
+from service.delivery.manual import TICK_SECONDS
+from service.health import CHECK_SECONDS, Health
+from service.upkeep import Job, run_job
+from storage.postgres.devices import BEAT_SECONDS
+
+_log = structlog.get_logger(__name__)
+
+
+def start_background(
+    stores: Stores, delivery: Delivery, auth: Auth, health: Health, stop: asyncio.Event
+) -> "list[asyncio.Task[None]]":
+    """Starts everything; sets `stop` when the worker must start anew."""
+
+    async def sweep() -> None:
+        for conversation_id, last_seq in (await stores.feed.read()).items():
+            delivery.hub.note_last_seq(conversation_id, last_seq)
+
+    async def follow_keys_file() -> None:
+        auth.keys.refresh()
+
+    async def follow_epoch() -> None:
+        if (epoch := await stores.restores.get_epoch()) != stores.deployment.epoch:
+            _log.warning("the database came back in an earlier state; this worker starts anew", epoch=epoch)
+            stop.set()
+
+    jobs = [
+        Job("health", CHECK_SECONDS, health.check),
+        Job("commit feed", 1.0, sweep, hurry=delivery.intake.resync_event()),
+        Job("timelines", 1.0, lambda: share_timelines(stores)),
+        Job("membership versions", 3.0, delivery.attendants.refresh_changed, hurry=delivery.intake.resync_event()),
+        Job("receipts", 3600.0, delivery.receipts.tell_all, hurry=delivery.intake.resync_event()),
+        Job("revocations", 5.0, auth.reader.poll),
+        Job("epoch", 5.0, follow_epoch),
+        Job("keys file", 5.0, follow_keys_file),
+        Job("idle channels", 5.0, delivery.attendants.drop_idle),
+        Job("watched presence", 30.0, delivery.presence.recheck),
+        Job("unwatched presence", 15.0, delivery.presence.drop_unwatched),
+        Job("worker beat", BEAT_SECONDS, stores.devices.beat),
+        Job("due deliveries", TICK_SECONDS, delivery.manual.tick),
+        Job("orphaned deliveries", 5.0, stores.deliveries.fail_orphans),
+        Job("purge feed", 30.0, stores.feed.purge),
+        Job("purge streams", 60.0, stores.devices.purge),
+        Job("purge deliveries", 600.0, stores.deliveries.purge),
+        Job("purge dead letters", 600.0, stores.dead_letters.purge),
+        Job("purge accounts", 600.0, lambda: stores.accounts.purge(datetime.now(UTC))),
+    ]
+    loops = {
+        "database watch": stores.database.watch.run(),
+        "bus": delivery.bus.run(),
+        "acks": delivery.acks.run(),
+        "device modes": delivery.modes.run(),
+        "presence": delivery.presence.run(),
+        "presence writer": delivery.presence.writer.run(),
+        "receipts": delivery.receipts.run(),
+        "streams": auth.streams.run(),
+        **{job.name: run_job(job) for job in jobs},
+    }
+    return [asyncio.create_task(work, name=name) for name, work in loops.items()]

@@ -1,0 +1,95 @@
+"""Opens the two databases and makes everything that reads or writes them."""
+
+from dataclasses import dataclass
+
+from redis.asyncio import BlockingConnectionPool, Redis
+
+from service.config import Settings
+from service.delivery.retry import RetrySchedule
+from storage.postgres.accounts import Accounts
+from storage.postgres.conversations import Conversations
+from storage.postgres.database import Database
+from storage.postgres.dead_letters import DeadLetters
+from storage.postgres.deliveries import Deliveries
+from storage.postgres.devices import Devices
+from storage.postgres.feed import Feed
+from storage.postgres.members import Members
+from storage.postgres.messages import Messages
+from storage.postgres.migrate import read_deployment
+from storage.postgres.positions import Positions
+from storage.postgres.restores import Restores
+from storage.records import Deployment
+from storage.redis.connections import make_pool
+from storage.redis.timelines import TimelineStore
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The databases, and everything that reads or writes them."""
+
+    database: Database
+    redis: "Redis"
+    pool: BlockingConnectionPool
+    deployment: Deployment
+    accounts: Accounts
+    conversations: Conversations
+    members: Members
+    messages: Messages
+    positions: Positions
+    restores: Restores
+    devices: Devices
+    deliveries: Deliveries
+    dead_letters: DeadLetters
+    feed: Feed
+    timelines: TimelineStore
+
+
+async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
+    """Opens the databases.
+
+    Raises:
+        Unavailable: PostgreSQL does not answer.
+    """
+    assert settings.database.url is not None
+    assert settings.redis.url is not None
+    database = Database(
+        settings.database.url.get_secret_value(),
+        schema=settings.database.db_schema,
+        pool_size=settings.database.pool_size,
+        command_timeout_seconds=settings.database.timeout_seconds,
+    )
+    await database.open()
+    async with database.acquire() as connection:
+        deployment = await read_deployment(connection)
+    pool = make_pool(settings.redis.url.get_secret_value())
+    redis = Redis(connection_pool=pool)
+    retry = settings.retry
+    schedule = RetrySchedule(retry.first_delay_seconds, retry.max_delay_seconds, retry.max_attempts)
+    return Stores(
+        database=database,
+        redis=redis,
+        pool=pool,
+        deployment=deployment,
+        accounts=Accounts(database),
+        conversations=Conversations(database),
+        members=Members(database),
+        messages=Messages(database),
+        positions=Positions(database),
+        restores=Restores(database),
+        devices=Devices(database, worker_id=worker_id),
+        deliveries=Deliveries(database, retry_seconds=schedule.waits_seconds),
+        dead_letters=DeadLetters(database),
+        feed=Feed(database),
+        timelines=TimelineStore(redis, prefix=deployment.deployment_id),
+    )
+
+
+async def share_timelines(stores: Stores) -> None:
+    """Tells other workers the highest timelines that this one saw, and takes theirs.
+
+    Raises:
+        Unavailable: Redis is.
+    """
+    primary = stores.database.primary
+    for cluster_id, timeline in (await stores.timelines.share(primary.timelines)).items():
+        primary.note_timeline(cluster_id, timeline)
