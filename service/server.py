@@ -15,6 +15,7 @@ import grpc
 import structlog
 from redis.asyncio import BlockingConnectionPool, Redis
 
+from service import failpoints
 from service.auth.accounts import AccountService
 from service.auth.attempts import Attempts
 from service.auth.key_ring import KeyRing
@@ -94,6 +95,7 @@ async def run_worker(
     beat()
     stores = await _open_stores(settings)
     delivery = _build_delivery(settings, stores, worker_id=f"{index}-{secrets.token_hex(4)}")
+    failpoints.arm(_breakable(stores, delivery))
     auth = await _build_auth(settings, stores, delivery)
     health = Health(lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive)
     server = _build_server(settings, listen, stores, delivery, auth, health)
@@ -207,6 +209,19 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
     )
     acks = AckWriter(stores.positions)
     return _Delivery(intake, bus, hub, replayer, attendants, fanout, writer, acks, presence, conversations, hasher)
+
+
+def _breakable(stores: _Stores, delivery: _Delivery) -> failpoints.Parts:
+    return failpoints.Parts(
+        database=stores.database,
+        feed=stores.feed,
+        bus=delivery.bus,
+        hub=delivery.hub,
+        attendants=delivery.attendants,
+        fanout=delivery.fanout,
+        writer=delivery.writer,
+        acks=delivery.acks,
+    )
 
 
 async def _build_auth(settings: Settings, stores: _Stores, delivery: _Delivery) -> _Auth:
