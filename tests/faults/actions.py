@@ -17,6 +17,10 @@ from tests.support.proxy import Link
 from tests.support.waiting import wait_for
 
 
+async def do_nothing(stage: Stage) -> None:
+    """No fault: what is found then is found by traffic alone."""
+
+
 async def kill_worker(stage: Stage) -> None:
     """kill -9 of one worker; its supervisor starts another."""
     stage.rng.choice(stage.children("parley worker")).kill()
@@ -195,10 +199,11 @@ async def fill_disk(stage: Stage) -> None:
 
 
 async def fail_over(stage: Stage) -> None:
-    """The primary is gone for good and its synchronous standby promoted; then a fresh standby takes the place."""
+    """The primary is gone for good and its synchronous standby is promoted."""
     assert stage.cluster is not None
     await asyncio.to_thread(stage.cluster.primary.kill)
     await asyncio.to_thread(stage.cluster.promote)
+    stage.database_url = stage.cluster.primary.url
 
 
 async def fail_over_with_return(stage: Stage) -> None:

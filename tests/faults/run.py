@@ -76,6 +76,15 @@ async def run_under_load(name: str, plan: Plan, action: Action, *, seed: int, ro
         return await judge(name, stage, seed=seed, recovery_seconds=recoveries)
 
 
+async def run_script(
+    name: str, plan: Plan, script: Callable[[Stage], Awaitable[None]], *, seed: int, settle_seconds: float = 8.0
+) -> Report:
+    """Has a script do everything, without other traffic, and judges what came out."""
+    async with open_stage(plan, random.Random(seed)) as stage:
+        await script(stage)
+        return await judge(name, stage, seed=seed, settle_seconds=settle_seconds)
+
+
 async def judge(
     name: str, stage: Stage, *, seed: int, recovery_seconds: list[float] | None = None, settle_seconds: float = 20.0
 ) -> Report:

@@ -8,11 +8,12 @@ import contextlib
 import random
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from parley.v1 import conversation_pb2
 
 from service import failpoints
 from service.auth.keys import ensure_keys_file
@@ -43,6 +44,7 @@ class Plan:
         failpoints: switched on in the server.
         users: each with `devices` devices; all of them are in all conversations.
         rate: messages a second that all clients send together.
+        is_pinned: the nth client stays on the nth node, in turn, so that it is known who is where.
     """
 
     workers: int = 2
@@ -56,6 +58,7 @@ class Plan:
     devices: int = 2
     conversations: int = 4
     rate: float = 400.0
+    is_pinned: bool = False
 
     @property
     def is_external(self) -> bool:
@@ -82,7 +85,7 @@ class Stage:
     members: dict[str, frozenset[str]] = field(default_factory=dict)
     history: History = field(default_factory=History)
     notes: dict[str, str] = field(default_factory=dict)
-    gone: dict[str, set[str]] = field(default_factory=dict)
+    present: dict[str, set[str]] = field(default_factory=dict)
     _load: list["asyncio.Task[None]"] = field(default_factory=list)
     _request_count: int = 0
     _quiet: set[str] = field(default_factory=set)
@@ -119,12 +122,19 @@ class Stage:
 
     def add_client(self, person: Person, device_id: str, **options: bool) -> Client:
         """A further device of a user, not connected yet."""
+        find_target = self.find_target
+        if self.plan.is_pinned:
+            server = self.servers[len(self.clients) % len(self.servers)]
+
+            def find_target() -> str:
+                return server.target
+
         client = Client(
             self.history,
             person.name,
             person.token,
             device_id,
-            find_target=self.find_target,
+            find_target=find_target,
             now=self.now,
             rng=random.Random(self.rng.random()),
             **options,
@@ -136,7 +146,20 @@ class Stage:
         """A group of these."""
         conversation_id = await people[0].make_group(*people[1:])
         self.members[conversation_id] = frozenset(person.name for person in people)
+        self.present[conversation_id] = {person.name for person in people}
         return conversation_id
+
+    async def add_member(self, conversation_id: str, by: Person, who: Person) -> None:
+        """Puts a user into a conversation."""
+        request = conversation_pb2.AddMembersRequest(conversation_id=conversation_id, members=[who.name])
+        await by.call("AddMembers", request)
+        self.present[conversation_id].add(who.name)
+
+    async def remove_member(self, conversation_id: str, by: Person, who: Person) -> None:
+        """Takes a user out of a conversation."""
+        self.present[conversation_id].discard(who.name)
+        request = conversation_pb2.RemoveMembersRequest(conversation_id=conversation_id, members=[who.name])
+        await by.call("RemoveMembers", request)
 
     async def connect_all(self) -> None:
         """Connects every client that is not yet."""
@@ -145,12 +168,17 @@ class Stage:
                 client.start()
         await wait_for(lambda: all(client.is_open for client in self.clients), limit_seconds=40, what="all streams")
 
-    def send(self, client: Client, conversation_id: str) -> str:
+    def send(self, client: Client, conversation_id: str, words: str = "") -> str:
         """Sends one message with a text of its own; gives its request id."""
         self._request_count += 1
         request_id = f"r{self._request_count}"
-        client.submit(conversation_id, request_id, f"{request_id} of {client.device} " + "." * 100)
+        client.submit(conversation_id, request_id, f"{words} {request_id} of {client.device} ".lstrip() + "." * 100)
         return request_id
+
+    async def say(self, client: Client, conversation_id: str, words: str = "") -> None:
+        """Sends one message and waits for its answer."""
+        self.send(client, conversation_id, words)
+        await wait_for(lambda: not client.waiting_count, limit_seconds=30, what="the answer")
 
     def start_load(self) -> None:
         """Has every client send, at the plan's rate in all."""
@@ -194,9 +222,9 @@ class Stage:
         last_seqs = await read_last_seqs(self.database_url)
         return all(
             client.last_seqs.get(conversation_id, 0) >= last_seqs[conversation_id]
-            for conversation_id, members in self.members.items()
+            for conversation_id, present in self.present.items()
             for client in self.clients
-            if client.username in members - self.gone.get(conversation_id, set())
+            if client.username in present
         )
 
 
@@ -212,7 +240,7 @@ async def open_stage(plan: Plan, rng: random.Random) -> AsyncIterator[Stage]:
             await _open_backends(stage, stack)
         for _ in range(plan.nodes):
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-faults-")))
-            stage.servers.append(stack.enter_context(_kept(directory, plan, stage.settings)))
+            stage.servers.append(await stack.enter_async_context(_kept(directory, plan, stage.settings)))
         if not plan.is_external:
             stage.database_url = EmbeddedPostgres(stage.servers[0].data_dir).url
         if plan.client_proxy:
@@ -246,21 +274,21 @@ async def _open_backends(stage: Stage, stack: contextlib.AsyncExitStack) -> None
         stage.settings["PARLEY_AUTH_KEYS_FILE"] = str(keys_file)
 
 
-@contextlib.contextmanager
-def _kept(directory: Path, plan: Plan, settings: dict[str, str]) -> Iterator[RunningServer]:
-    """A server on a port that stays its own when it is started again."""
+@contextlib.asynccontextmanager
+async def _kept(directory: Path, plan: Plan, settings: dict[str, str]) -> AsyncIterator[RunningServer]:
+    """A server on a port that stays its own when it is started again; proxies go on while it starts and stops."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
     server = start_server(directory, workers=plan.workers, settings=settings | {"PARLEY_LISTEN": listen})
     try:
-        wait_ready(server)
+        await asyncio.to_thread(wait_ready, server)
         yield server
     finally:
         with contextlib.suppress(psutil.NoSuchProcess):
             for process in psutil.Process(server.process.pid).children(recursive=True):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.resume()
-        server.stop()
+        await asyncio.to_thread(server.stop)
 
 
 async def restart(stage: Stage, server: RunningServer) -> None:

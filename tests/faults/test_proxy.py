@@ -1,6 +1,7 @@
 """The proxy does to connections what it is told."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,7 +18,8 @@ async def proxy() -> AsyncIterator[Proxy]:
         while data := await reader.read(1000):
             writer.write(data)
         writer.close()
-        server = await asyncio.start_server(echo, "127.0.0.1", 0)
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
 
     async with open_proxy(f"127.0.0.1:{server.sockets[0].getsockname()[1]}") as opened:
         yield opened
@@ -31,7 +33,10 @@ opened_writers: list[asyncio.StreamWriter] = []
 async def close_writers() -> AsyncIterator[None]:
     yield
     while opened_writers:
-        opened_writers.pop().transport.abort()
+        writer = opened_writers.pop()
+        writer.transport.abort()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 async def connect(proxy: Proxy) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -41,6 +41,7 @@ class Proxy:
         target: host:port to connect to.
         delay_seconds: how long each piece is held, in each direction.
         links: the connections that are open.
+        tasks: what serves them.
         swallowed_bytes: answers that were thrown away.
     """
 
@@ -55,6 +56,7 @@ class Proxy:
         self.target = ""
         self.delay_seconds = 0.0
         self.links: set[Link] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
         self.swallowed_bytes = 0
 
     @property
@@ -101,6 +103,10 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Takes one connection."""
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
         if not self._is_open:
             writer.transport.abort()
             return
@@ -118,8 +124,11 @@ class Proxy:
                 self._copy(link, there_reader, writer, is_to_client=True),
             )
         finally:
-            self.links.discard(link)
             link.abort()
+            for end in (link.client, link.upstream):
+                with contextlib.suppress(OSError):
+                    await end.wait_closed()
+            self.links.discard(link)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._upstream.startswith("/"):
@@ -169,3 +178,4 @@ async def open_proxy(upstream: str) -> AsyncIterator[Proxy]:
         proxy.cut()
         proxy.restore()
         await server.wait_closed()
+        await asyncio.gather(*proxy.tasks)
