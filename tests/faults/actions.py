@@ -229,6 +229,18 @@ async def stall_clients(stage: Stage) -> None:
     stage.client_proxy.restore()
 
 
+async def change_members(stage: Stage) -> None:
+    """Users are taken out of conversations and put in again while all talk; one stays out."""
+    owner, *others = stage.people
+    for conversation_id in list(stage.members):
+        one, other = stage.rng.sample(others, 2)
+        for who in (one, other):
+            if who.name in stage.present[conversation_id]:
+                await stage.remove_member(conversation_id, owner, who)
+        await asyncio.sleep(stage.rng.uniform(0.05, 0.2))
+        await stage.add_member(conversation_id, owner, one)
+
+
 def _postgres(stage: Stage) -> list[psutil.Process]:
     """The postmaster, then its children."""
     (supervisor,) = (server.process.pid for server in stage.servers)

@@ -31,6 +31,7 @@ class Report:
         doubled: requests that took effect twice.
         recovery_seconds: after each fault, until every user's sends were acknowledged and every device received again.
         silence_seconds: the longest time in which nobody had an answer.
+        latest_seconds: the longest time from an answer until a device had the message.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Report:
     doubled: int
     recovery_seconds: tuple[float, ...]
     silence_seconds: float
+    latest_seconds: float
     violations: tuple[Violation, ...]
     notes: dict[str, str] = field(default_factory=dict)
     history_file: str = ""
@@ -54,11 +56,11 @@ class Report:
         notes = ", ".join(f"{name} {value}" for name, value in self.notes.items())
         return (
             f"{self.name:24} {self.acknowledged:>8} {self.lost:>5} {self.doubled:>8} {recovery:>9}"
-            f" {self.silence_seconds:>8.2f}  {notes}"
+            f" {self.silence_seconds:>8.2f} {self.latest_seconds:>7.2f}  {notes}"
         )
 
 
-HEADING = f"{'fault':24} {'acked':>8} {'lost':>5} {'doubled':>8} {'recovery':>9} {'silence':>8}"
+HEADING = f"{'fault':24} {'acked':>8} {'lost':>5} {'doubled':>8} {'recovery':>9} {'silence':>8} {'latest':>7}"
 reports: list[Report] = []
 
 
@@ -113,6 +115,7 @@ async def judge(
         doubled=rules.count("one_effect"),
         recovery_seconds=tuple(recovery_seconds or ()),
         silence_seconds=_longest_silence(stage),
+        latest_seconds=_longest_way(stage),
         violations=tuple(violations),
         notes=dict(stage.notes),
         history_file=history_file,
@@ -177,3 +180,18 @@ def _answer_count(stage: Stage) -> int:
 def _longest_silence(stage: Stage) -> float:
     times = [event.time for event in stage.history.events if event.op is Op.OK]
     return max((after - before for before, after in pairwise(times)), default=0.0)
+
+
+def _longest_way(stage: Stage) -> float:
+    answered: dict[tuple[str, int], float] = {}
+    for event in stage.history.events:
+        if event.op is Op.OK:
+            answered.setdefault((event.conversation_id, event.seq), event.time)
+    arrived: set[tuple[str, str, int]] = set()
+    longest = 0.0
+    for delivery in stage.history.deliveries:
+        place = (delivery.device, delivery.conversation_id, delivery.seq)
+        if place not in arrived:
+            arrived.add(place)
+            longest = max(longest, delivery.time - answered.get(place[1:], delivery.time))
+    return longest

@@ -19,6 +19,7 @@ from service import failpoints
 from service.auth.keys import ensure_keys_file
 from storage.embedded import EmbeddedPostgres
 from tests.faults.client import Client
+from tests.faults.disks import small_disk
 from tests.faults.final_log import read_last_seqs
 from tests.faults.history import History, Scene
 from tests.support.cluster import Cluster, running_cluster
@@ -44,6 +45,7 @@ class Plan:
         failpoints: switched on in the server.
         users: each with `devices` devices; all of them are in all conversations.
         rate: messages a second that all clients send together.
+        disk_bytes: the data directory is a file system of this size; 0: it is the machine's.
         is_pinned: the nth client stays on the nth node, in turn, so that it is known who is where.
     """
 
@@ -58,6 +60,7 @@ class Plan:
     devices: int = 2
     conversations: int = 4
     rate: float = 400.0
+    disk_bytes: int = 0
     is_pinned: bool = False
 
     @property
@@ -240,6 +243,8 @@ async def open_stage(plan: Plan, rng: random.Random) -> AsyncIterator[Stage]:
             await _open_backends(stage, stack)
         for _ in range(plan.nodes):
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-faults-")))
+            if plan.disk_bytes:
+                stack.enter_context(small_disk(directory, plan.disk_bytes))
             stage.servers.append(await stack.enter_async_context(_kept(directory, plan, stage.settings)))
         if not plan.is_external:
             stage.database_url = EmbeddedPostgres(stage.servers[0].data_dir).url
