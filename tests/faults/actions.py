@@ -49,7 +49,7 @@ async def kill_node(stage: Stage) -> float:
     """kill -9 of a whole server of several; another one takes its place after the clients have found the rest."""
     server = stage.rng.choice(stage.servers)
     begin = stage.now()
-    _kill_tree(server.process.pid)
+    kill_tree(server.process.pid)
     server.process.wait()
     await restart(stage, server)
     return begin
@@ -59,7 +59,7 @@ async def kill_everything(stage: Stage) -> float:
     """kill -9 of the only server with its PostgreSQL and Valkey, and a start on what is left."""
     begin = stage.now()
     for server in stage.servers:
-        _kill_tree(server.process.pid)
+        kill_tree(server.process.pid)
         server.process.wait()
         await restart(stage, server)
     return begin
@@ -229,6 +229,14 @@ async def stall_clients(stage: Stage) -> None:
     stage.client_proxy.restore()
 
 
+def kill_tree(pid: int) -> None:
+    """Kills a server and all below it."""
+    supervisor = psutil.Process(pid)
+    for process in (supervisor, *supervisor.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 async def change_members(stage: Stage) -> None:
     """Users are taken out of conversations and put in again while all talk; one stays out."""
     owner, *others = stage.people
@@ -256,13 +264,6 @@ def _count_starts(stage: Stage) -> int:
 
 def _pids(stage: Stage, name: str) -> set[int]:
     return {process.pid for process in stage.children(name)}
-
-
-def _kill_tree(pid: int) -> None:
-    supervisor = psutil.Process(pid)
-    for process in (supervisor, *supervisor.children(recursive=True)):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 @contextlib.asynccontextmanager

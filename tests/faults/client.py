@@ -54,6 +54,14 @@ class Pending:
 class Client:
     """One device of one user.
 
+    Attributes:
+        device: user/device.
+        connect_count: how often a session was opened.
+        last_seqs: the highest seq that came, of each conversation.
+        errors: reasons of refused frames.
+        is_open: whether a session is.
+        target: where it is connected to, or was last.
+
     Args:
         history: what it sees goes there.
         find_target: says where to connect to, each time anew: host:port.
@@ -79,6 +87,7 @@ class Client:
         self.last_seqs: dict[str, int] = {}
         self.errors: list[str] = []
         self.is_open = False
+        self.target = ""
         self._history = history
         self._token = token
         self._device_id = device_id
@@ -143,7 +152,8 @@ class Client:
 
     async def _run_stream(self) -> None:
         self._stream = next(stream_numbers)
-        async with aio.insecure_channel(self._find_target(), options=self._options) as channel:
+        self.target = self._find_target()
+        async with aio.insecure_channel(self.target, options=self._options) as channel:
             stub = chat_service_pb2_grpc.ChatServiceStub(channel)
             call: Any = stub.Chat(metadata=(("authorization", f"Bearer {self._token}"),))
             writer: asyncio.Task[None] | None = None

@@ -14,6 +14,8 @@ from tests.support.waiting import wait_for
 
 # Each of the two users has a device on each node.
 TWO_NODES = Plan(workers=1, nodes=2, is_pinned=True, users=2, devices=2, conversations=1)
+# Requests of a storm.
+STORM_COUNT = 300
 # Each of the two users is on a node of their own.
 A_NODE_EACH = Plan(workers=1, nodes=2, is_pinned=True, users=2, devices=1, conversations=1)
 
@@ -85,7 +87,7 @@ async def send_over_several_streams(stage: Stage) -> None:
     (conversation_id,) = stage.members
     username = stage.people[0].name
     copies = [client for client in stage.clients if client.username == username]
-    for number in range(300):
+    for number in range(STORM_COUNT):
         for client in copies:
             client.submit(conversation_id, f"r{number}", f"text {number} of {username}")
         if number % 20 == 0:

@@ -91,6 +91,7 @@ class Stage:
     present: dict[str, set[str]] = field(default_factory=dict)
     _load: list["asyncio.Task[None]"] = field(default_factory=list)
     _request_count: int = 0
+    _silent: set[Client] = field(default_factory=set)
     _quiet: set[str] = field(default_factory=set)
 
     @property
@@ -123,8 +124,12 @@ class Stage:
                 ]
         return found
 
-    def add_client(self, person: Person, device_id: str, **options: bool) -> Client:
-        """A further device of a user, not connected yet."""
+    def add_client(self, person: Person, device_id: str, *, sends: bool = True, **options: bool) -> Client:
+        """A further device of a user, not connected yet.
+
+        Args:
+            sends: whether it takes part in the load.
+        """
         find_target = self.find_target
         if self.plan.is_pinned:
             server = self.servers[len(self.clients) % len(self.servers)]
@@ -143,6 +148,8 @@ class Stage:
             **options,
         )
         self.clients.append(client)
+        if not sends:
+            self._silent.add(client)
         return client
 
     async def add_conversation(self, *people: Person) -> str:
@@ -186,8 +193,9 @@ class Stage:
     def start_load(self) -> None:
         """Has every client send, at the plan's rate in all."""
         if not self._load:
-            pause_seconds = len(self.clients) / self.plan.rate
-            self._load = [asyncio.create_task(self._send_on(client, pause_seconds)) for client in self.clients]
+            senders = [client for client in self.clients if client not in self._silent]
+            pause_seconds = len(senders) / self.plan.rate
+            self._load = [asyncio.create_task(self._send_on(client, pause_seconds)) for client in senders]
 
     def hush(self, conversation_id: str) -> None:
         """Keeps a conversation out of the load."""

@@ -3,14 +3,15 @@
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
-from tests.faults import actions
-from tests.faults.run import Action, assert_held, run_under_load
+from tests.faults import actions, crowd, slow_reader
+from tests.faults.run import Action, assert_held, run_script, run_under_load
 from tests.faults.stage import Plan
 
-pytestmark = [pytest.mark.matrix, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.timeout(300)]
 
 
 _PLAIN = Plan()
@@ -66,3 +67,12 @@ MATRIX = [
 @pytest.mark.parametrize("row", MATRIX, ids=[row.name for row in MATRIX])
 async def test_fault_costs_nothing_that_was_acknowledged(row: Row, seed: int) -> None:
     assert_held(await run_under_load(row.name, row.plan, row.action, seed=seed, rounds=row.rounds))
+
+
+async def test_reader_that_stops_for_half_a_minute_disturbs_nobody_and_gets_everything(seed: int) -> None:
+    script = partial(slow_reader.stop_reading, pairs=3, stop_seconds=30.0)
+    assert_held(await run_script("slow reader 30 s", slow_reader.PLAN, script, seed=seed))
+
+
+async def test_streams_of_a_dead_node_find_another(seed: int) -> None:
+    assert_held(await run_script("1,000 streams move", crowd.PLAN, crowd.move, seed=seed))
