@@ -3,6 +3,8 @@
 The bus, the hub, the replayer and the attendants know each other in a ring; this closes it, after all of them are made.
 """
 
+import asyncio
+
 import structlog
 
 from service.auth.revocations import Revocations
@@ -27,6 +29,7 @@ class Intake:
         self._attendants: Attendants
         self._presence: PresenceTracker
         self._revocations: Revocations
+        self._resyncs: list[asyncio.Event] = []
 
     def connect(
         self,
@@ -51,10 +54,16 @@ class Intake:
         """A user with a session here is in a conversation more."""
         self._attendants.refresh(username)
 
+    def resync_event(self) -> asyncio.Event:
+        """Makes an event that is set whenever the bus was away: what was said meanwhile is to be looked for now."""
+        event = asyncio.Event()
+        self._resyncs.append(event)
+        return event
+
     def reconnected(self) -> None:
-        """The bus was away: users' memberships may have changed unheard."""
-        for username in list(self._hub.users):
-            self._attendants.refresh(username)
+        """The bus was away."""
+        for event in self._resyncs:
+            event.set()
 
     def take(self, channel: str, payload: bytes) -> None:
         """Takes a bus message. One that can't be read is a hint at most: PostgreSQL has what matters."""

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,6 +66,7 @@ from storage.records import Deployment, Revocation
 from storage.redis.bus import Bus
 from storage.redis.connections import make_pool
 from storage.redis.presence import PresenceStore
+from storage.redis.timelines import TimelineStore
 
 _log = structlog.get_logger(__name__)
 
@@ -94,6 +96,8 @@ async def run_worker(
     """
     beat()
     stores = await _open_stores(settings)
+    with suppress(Unavailable):  # without Redis it is known as soon as the bus is there
+        await _share_timelines(stores)
     delivery = _build_delivery(settings, stores, worker_id=f"{index}-{secrets.token_hex(4)}")
     failpoints.arm(_breakable(stores, delivery))
     auth = await _build_auth(settings, stores, delivery)
@@ -125,6 +129,7 @@ class _Stores:
     messages: Messages
     positions: Positions
     feed: Feed
+    timelines: TimelineStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +170,10 @@ async def _open_stores(settings: Settings) -> _Stores:
     async with database.acquire() as connection:
         deployment = await read_deployment(connection)
     pool = make_pool(settings.redis.url.get_secret_value())
+    redis = Redis(connection_pool=pool)
     return _Stores(
         database=database,
-        redis=Redis(connection_pool=pool),
+        redis=redis,
         pool=pool,
         deployment=deployment,
         accounts=Accounts(database),
@@ -176,7 +182,14 @@ async def _open_stores(settings: Settings) -> _Stores:
         messages=Messages(database),
         positions=Positions(database),
         feed=Feed(database),
+        timelines=TimelineStore(redis, prefix=deployment.deployment_id),
     )
+
+
+async def _share_timelines(stores: _Stores) -> None:
+    primary = stores.database.primary
+    for cluster_id, timeline in (await stores.timelines.share(primary.timelines)).items():
+        primary.note_timeline(cluster_id, timeline)
 
 
 def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _Delivery:
@@ -194,6 +207,7 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
         ensure_direct=stores.conversations.ensure_direct,
         announce_members=fanout.publish_memberships,
         max_queued=settings.limits.max_queued_messages,
+        pause=stores.database.watch.pause,
     )
     hasher = RequestHasher(stores.deployment.hash_key)
     conversations = ConversationService(
@@ -312,8 +326,9 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
 
     jobs = [
         Job("health", CHECK_SECONDS, health.check),
-        Job("commit feed", 1.0, sweep),
-        Job("membership versions", 3.0, delivery.attendants.refresh_changed),
+        Job("commit feed", 1.0, sweep, hurry=delivery.intake.resync_event()),
+        Job("timelines", 1.0, lambda: _share_timelines(stores)),
+        Job("membership versions", 3.0, delivery.attendants.refresh_changed, hurry=delivery.intake.resync_event()),
         Job("revocations", 5.0, auth.reader.poll),
         Job("keys file", 5.0, follow_keys_file),
         Job("idle channels", 5.0, delivery.attendants.drop_idle),
@@ -323,6 +338,7 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
         Job("purge accounts", 600.0, lambda: stores.accounts.purge(datetime.now(UTC))),
     ]
     loops = {
+        "database watch": stores.database.watch.run(),
         "bus": delivery.bus.run(),
         "acks": delivery.acks.run(),
         "presence": delivery.presence.run(),

@@ -19,18 +19,23 @@ _LIMIT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Something that is done every so often."""
+    """Something that is done every so often.
+
+    Attributes:
+        hurry: set when it should be done now.
+    """
 
     name: str
     every_seconds: float
     run: Callable[[], Awaitable[object]]
+    hurry: asyncio.Event | None = None
 
 
 async def run_job(job: Job) -> None:
     """Runs a job until it is cancelled."""
     is_failing = False
     while True:
-        await asyncio.sleep(job.every_seconds)
+        await _rest(job)
         try:
             async with asyncio.timeout(_LIMIT_SECONDS):
                 await job.run()
@@ -41,3 +46,15 @@ async def run_job(job: Job) -> None:
             is_failing = True
         except Exception:  # noqa: BLE001 # the others go on, and this one comes again
             _log.exception("job failed", job=job.name)
+
+
+async def _rest(job: Job) -> None:
+    if job.hurry is None:
+        await asyncio.sleep(job.every_seconds)
+        return
+    try:
+        async with asyncio.timeout(job.every_seconds):
+            await job.hurry.wait()
+    except TimeoutError:
+        pass  # the ordinary case
+    job.hurry.clear()

@@ -5,9 +5,12 @@ It deals with what goes wrong like this:
     the database refuses the data  the batch is halved until only the culprit is refused
     a passing fault                tried again with backoff, before anything newer of the lane
     an outcome is not known        the same; what then turns out to be a duplicate was our own, and is published again
+    the fault goes on              what waited too long is given back, and new messages are refused at once but for a
+                                   first one, which waits in the hope that it finds the fault gone
 """
 
 import asyncio
+import logging
 import secrets
 from collections import deque
 from typing import TYPE_CHECKING
@@ -29,7 +32,11 @@ MAX_BATCH = 500
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 # How long a message is tried before it is given back.
 GIVE_UP_SECONDS = 10.0
-_BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5)
+# A lane that has stored nothing for this long takes no more than it tries.
+REFUSE_SECONDS = 5.0
+# Upper bounds: when the database was away, its return ends the wait.
+_BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+_LATER_ATTEMPT = 4  # where a batch begins that follows one that could not be stored
 
 
 class Lane:
@@ -46,6 +53,12 @@ class Lane:
         self._queue: deque[Submission] = deque()
         self._filled = asyncio.Event()
         self._in_flight: list[Submission] = []
+        self._failing_since: float | None = None  # on the event loop's clock
+        self._is_retrying = False  # what is in flight has failed once at least
+
+    def is_refusing(self, now: float) -> bool:
+        """Whether a message had better not be put here: nothing could be stored for a while, and still can't."""
+        return self._is_retrying and self._failing_since is not None and now - self._failing_since >= REFUSE_SECONDS
 
     def put(self, submission: Submission) -> None:
         """Adds a message at the end."""
@@ -68,6 +81,7 @@ class Lane:
                 except Exception:  # noqa: BLE001 # whatever it is, the lane must go on for the others
                     self._refuse_unforeseen(self._in_flight)
                 self._in_flight = []
+                self._is_retrying = False
         finally:
             self._connection.discard()
 
@@ -95,17 +109,21 @@ class Lane:
             if submission.deadline is not None and submission.deadline < now:
                 self._writer.settle(submission, errors.DeadlinePassed())
                 continue
+            if self._failing_since is not None and now - submission.submit_time >= GIVE_UP_SECONDS:
+                self._writer.settle(submission, errors.DatabaseUnavailable())
+                continue
             size_bytes += submission.draft.size_bytes
             batch.append(submission)
         return batch
 
     async def _store_patiently(self, batch: list[Submission]) -> None:
         """Stores a batch; tries again while the fault is a passing one and the messages may wait."""
-        attempt = 0
+        attempt = 0 if self._failing_since is None else _LATER_ATTEMPT
         while batch:
             try:
                 answers = await self._connection.store([submission.draft for submission in batch])
             except storage_errors.BadData as error:
+                self._failing_since = None
                 await self._halve(batch, error)
                 return
             except storage_errors.LockTimeout:
@@ -117,18 +135,27 @@ class Lane:
                 _log.warning("batch met another one", count=len(batch), error=str(error))
                 batch = self._give_up_old(batch)
             except storage_errors.OutcomeUnknown as error:
-                _log.warning("batch outcome unknown", count=len(batch), error=str(error))
+                self._note_failure("batch outcome unknown", batch, error)
                 for submission in batch:
                     submission.is_tried = True
                 batch = self._give_up_old(batch)
             except storage_errors.Unavailable as error:
-                _log.warning("batch not stored", count=len(batch), error=str(error))
+                self._note_failure("batch not stored", batch, error)
                 batch = self._give_up_old(batch)
             else:
+                self._failing_since = None
                 await self._finish(batch, answers)
                 return
-            await asyncio.sleep(_BACKOFF_SECONDS[min(attempt, len(_BACKOFF_SECONDS) - 1)])
+            if batch:
+                await self._writer.pause(_BACKOFF_SECONDS[min(attempt, len(_BACKOFF_SECONDS) - 1)])
             attempt += 1
+
+    def _note_failure(self, event: str, batch: list[Submission], error: storage_errors.Unavailable) -> None:
+        self._is_retrying = True
+        is_known = self._failing_since is not None
+        _log.log(logging.DEBUG if is_known else logging.WARNING, event, count=len(batch), error=str(error))
+        if not is_known:
+            self._failing_since = asyncio.get_running_loop().time()
 
     async def _halve(self, batch: list[Submission], error: storage_errors.BadData) -> None:
         if len(batch) == 1:

@@ -2,7 +2,8 @@
 
 Conversations hash to a few lanes. A lane has one batch in flight; what arrives meanwhile becomes the next one, so there
 is no timer and no added wait when idle. Within a lane nothing overtakes: that keeps the order of each stream's sends.
-Full: `submit` refuses with Overloaded at once and nothing of the frame is taken.
+Full: `submit` refuses with Overloaded at once and nothing of the frame is taken; the same, with DatabaseUnavailable,
+where nothing could be stored for a while.
 `lane.py` says how a lane deals with what goes wrong.
 """
 
@@ -44,6 +45,7 @@ class Writer:
         ensure_direct: makes direct conversations at their first send.
         announce_members: tells their users of them.
         max_queued: messages that may wait.
+        pause: waits so many seconds before the next attempt, or less when the database is back before.
     """
 
     def __init__(
@@ -55,11 +57,13 @@ class Writer:
         ensure_direct: EnsureDirect,
         announce_members: Callable[[Sequence[str]], None],
         max_queued: int,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._connect = connect
         self._announce = announce
         self._ensure_direct = ensure_direct
         self._announce_members = announce_members
+        self.pause = pause
         self._budget = Budget(max_queued)
         self._lanes = [Lane(self, connect(_LANE_LOCK_MS)) for _ in range(lane_count)]
         self._sidings: dict[str, Lane] = {}
@@ -98,15 +102,19 @@ class Writer:
 
         Raises:
             Overloaded: too much waits already, in all or of their sender; none of these is taken.
+            DatabaseUnavailable: nothing could be stored for a while, and what waits is enough; none is taken.
             ShuttingDown: the server is on its way out.
         """
         if self._is_closing:
             raise errors.ShuttingDown
-        self._budget.take(submissions)
         now = asyncio.get_running_loop().time()
-        for submission in submissions:
+        lanes = [self._lane_of(submission.draft.conversation_id) for submission in submissions]
+        if any(lane.is_refusing(now) for lane in lanes):
+            raise errors.DatabaseUnavailable
+        self._budget.take(submissions)
+        for lane, submission in zip(lanes, submissions, strict=True):
             submission.submit_time = now
-            self._lane_of(submission.draft.conversation_id).put(submission)
+            lane.put(submission)
 
     def settle(self, submission: Submission, outcome: Stored | errors.ParleyError) -> None:
         """Tells a ticket, once and for all."""

@@ -1,50 +1,55 @@
-"""The connection pool: every statement has a time limit, and driver errors become storage errors here.
+"""The database as everything else sees it: connections to the primary, lent or held, each statement with a time limit.
 
-Holds no SQL of its own but the settings of a connection. Connections keep no state between uses (no LISTEN, no SET, no
-session locks), so the pool skips asyncpg's reset round trip.
+Holds no SQL of its own. What a connection is, is in `connection.py`; which server, in `primary.py`; whether it is
+there at all, in `watch.py`.
 """
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
-from asyncpg import exceptions as pg
 
 from storage import errors
+from storage.postgres.connection import Connection, server_settings, tells_of_server, translated
+from storage.postgres.pool import Pool
+from storage.postgres.primary import Primary
+from storage.postgres.watch import Watch
+
+__all__ = ["Connection", "Database", "translated"]
 
 # Ends a wait for a row that another transaction holds; the writer then lets that conversation wait alone.
 LOCK_TIMEOUT_MS = 250
-
-
-class Connection(asyncpg.Connection):
-    """A connection whose release costs no round trip."""
-
-    def get_reset_query(self) -> str:
-        """Returns nothing to run: connections keep no state."""
-        return ""
+_CLOSE_SECONDS = 5.0
 
 
 class Database:
-    """A pool of connections to one PostgreSQL.
+    """Connections to one PostgreSQL, or to the primary of several.
 
     Args:
-        url: a PostgreSQL URL.
+        url: a PostgreSQL URL, of one host or several.
         schema: the schema that holds Parley's tables; it is the search path of every connection.
         pool_size: connections at most, for reads and rare writes; lanes of the writer hold one each beyond that.
         command_timeout_seconds: the limit of a statement, and of waiting for a connection.
+
+    Attributes:
+        watch: whether it is away; runs only where `watch.run()` does.
+        primary: which server it is.
+        generation: grows when all connections are to be made anew.
+        statement_count: statements so far.
     """
 
     def __init__(
         self, url: str, *, schema: str = "parley", pool_size: int = 8, command_timeout_seconds: float = 5.0
     ) -> None:
-        self._url = url
         self._schema = schema
         self._pool_size = pool_size
         self._timeout = command_timeout_seconds
-        self._pool: asyncpg.Pool | None = None
+        self._pool: Pool | None = None
+        self.primary = Primary(url, on_newer=self.expire)
+        self.watch = Watch(self._probe)
+        self.generation = 0
         self.statement_count = 0
 
     async def open(self) -> None:
@@ -53,45 +58,59 @@ class Database:
         Raises:
             Unavailable: there is no answer in time.
         """
-        with translated():
-            self._pool = await asyncpg.create_pool(
-                self._url,
-                min_size=1,
-                max_size=self._pool_size,
-                connection_class=Connection,
-                command_timeout=self._timeout,
-                timeout=self._timeout,
-                max_inactive_connection_lifetime=300,
-                server_settings=self._server_settings(),
-                init=_set_codecs,
-            )
+        pool = Pool(self.connect, size=self._pool_size, wait_seconds=self._timeout)
+        pool.expire(self.generation)
+        pool.give_back(await pool.take())
+        self._pool = pool
 
     async def close(self) -> None:
         """Waits up to 5 s for what runs, then closes."""
         if self._pool is not None:
-            try:
-                async with asyncio.timeout(5):
-                    await self._pool.close()
-            except TimeoutError:
-                self._pool.terminate()
+            await self._pool.close(_CLOSE_SECONDS)
             self._pool = None
 
     async def connect(self) -> Connection:
         """Opens a connection outside the pool, for an owner that holds it.
 
         Raises:
-            Unavailable: there is no answer in time.
+            Unavailable: there is no answer in time, or the database is known to be away.
         """
-        with translated():
-            connection = await asyncpg.connect(
-                self._url,
-                connection_class=Connection,
-                command_timeout=self._timeout,
-                timeout=self._timeout,
-                server_settings=self._server_settings(),
-            )
-            await _set_codecs(connection)
-            return connection
+        if self.watch.is_away:
+            raise errors.Unavailable("the database is away")
+        try:
+            return await self._connect()
+        except errors.Unavailable:
+            self.watch.suspect()
+            raise
+
+    def expire(self) -> None:
+        """Has every connection made anew: those there are may lead to a server that is the primary no more."""
+        self.generation += 1
+        if self._pool is not None:
+            self._pool.expire(self.generation)
+
+    def is_good(self, connection: Connection) -> bool:
+        """Whether a held connection can be used on."""
+        return connection.generation == self.generation and connection.is_usable()
+
+    @contextmanager
+    def guarded(self, connection: Connection) -> Iterator[None]:
+        """What is done with a connection inside fails with storage errors, and what that tells of the server is noted.
+
+        Raises:
+            Unavailable: PostgreSQL does not answer, or not as a primary.
+        """
+        try:
+            with translated():
+                yield
+        except errors.LockTimeout:
+            raise
+        except errors.Unavailable as error:
+            if tells_of_server(error.__cause__):
+                if connection.generation == self.generation:
+                    self.expire()
+                self.watch.suspect()
+            raise
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
@@ -102,15 +121,26 @@ class Database:
         """
         if self._pool is None:
             raise errors.Unavailable("the database is not open")
+        pool = self._pool
         with translated():
-            async with self._pool.acquire(timeout=self._timeout) as connection:
-                yield cast("Connection", connection)  # a stand-in with the same methods, void after its return
+            connection = await pool.take()
+        try:
+            with self.guarded(connection):
+                yield connection
+        finally:
+            pool.give_back(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """Lends a connection inside a READ COMMITTED transaction. Inside it, await nothing but the database."""
-        async with self.acquire() as connection, connection.transaction():
-            yield connection
+        async with self.acquire() as connection:
+            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+            try:
+                yield connection
+            except BaseException:
+                await _roll_back(connection)
+                raise
+            await connection.execute("COMMIT")
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """Runs one statement on its own and gives its rows."""
@@ -136,40 +166,31 @@ class Database:
         async with self.acquire() as connection:
             return str(await connection.execute(sql, *args))
 
-    def _server_settings(self) -> dict[str, str]:
-        return {
-            "application_name": "parley",
-            "search_path": self._schema,
-            "lock_timeout": str(LOCK_TIMEOUT_MS),
-            "timezone": "UTC",
-            "jit": "off",  # plans here are short; compiling them costs more than running them
-        }
+    async def _probe(self) -> None:
+        (await self._connect()).terminate()
+
+    async def _connect(self) -> Connection:
+        with translated():
+            try:
+                connection = await self.primary.connect(
+                    command_timeout=self._timeout, server_settings=server_settings(self._schema, LOCK_TIMEOUT_MS)
+                )
+            except asyncpg.InvalidAuthorizationSpecificationError as error:  # while a password is being changed
+                raise errors.Unavailable(f"{type(error).__name__}: {error}") from error
+            try:
+                await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+            except BaseException:
+                connection.terminate()
+                raise
+        connection.generation = self.generation
+        return connection
 
 
-async def _set_codecs(connection: asyncpg.Connection) -> None:
-    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
-
-
-@contextmanager
-def translated() -> Any:
-    """Turns what asyncpg and sockets raise into storage errors; others pass."""
+async def _roll_back(connection: Connection) -> None:
+    """Ends a transaction that failed; the connection goes with it where that does not work at once."""
+    if connection.is_spent or connection.is_closed():
+        return
     try:
-        yield
-    except pg.LockNotAvailableError as error:
-        raise errors.LockTimeout(str(error)) from error
-    except pg.UniqueViolationError as error:
-        raise errors.Conflict(error.constraint_name or str(error)) from error
-    except (pg.DataError, pg.IntegrityConstraintViolationError, pg.ProgramLimitExceededError) as error:
-        raise errors.BadData(str(error)) from error
-    except (
-        pg.PostgresConnectionError,
-        pg.OperatorInterventionError,
-        pg.InsufficientResourcesError,
-        pg.TransactionRollbackError,
-        pg.ReadOnlySQLTransactionError,
-        pg.CannotConnectNowError,
-        asyncpg.InterfaceError,
-        OSError,
-        TimeoutError,
-    ) as error:
-        raise errors.Unavailable(f"{type(error).__name__}: {error}") from error
+        await connection.execute("ROLLBACK")
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+        connection.terminate()

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import asyncpg
 
 from storage import errors
-from storage.postgres.database import Connection, Database, translated
+from storage.postgres.connection import Connection, leaves_outcome_open
+from storage.postgres.database import Database
 from storage.records import Draft, Outcome, Stored
 
 # One plan for every batch, by index look-ups alone: planning costs more than running a small batch, and a plan made
@@ -19,6 +20,10 @@ _PLANNER = (
     "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;"
     " SET enable_mergejoin = off"
 )
+# Commits stand still: one of ours has waited for a standby for longer than a standby takes.
+_STUCK = """
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'parley'
+               AND usename = current_user AND state_change < clock_timestamp() - interval '1 s')"""
 _STORE = "SELECT ord, outcome, seq, create_time FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
@@ -35,6 +40,8 @@ class LaneConnection:
         self._lock_timeout_ms = lock_timeout_ms
         self._connection: Connection | None = None
         self._statement: asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record] | None = None
+        self._is_warned = False
+        self._was_too_slow = False  # the last batch ran into its time limit
 
     async def store(self, drafts: Sequence[Draft]) -> list[Stored]:
         """Stores a batch in one transaction; gives what became of each draft, in order.
@@ -44,7 +51,7 @@ class LaneConnection:
         Raises:
             LockTimeout: a conversation stayed locked; nothing was stored.
             BadData: the database can't hold one of the drafts; nothing was stored.
-            Unavailable: there is no connection; nothing was stored.
+            Unavailable: there is no connection, or commits stand still; nothing was stored.
             OutcomeUnknown: the answer did not come; the batch may be stored. Asking again gives DUPLICATE then.
         """
         first_of: dict[tuple[str, str, str], int] = {}
@@ -85,32 +92,50 @@ class LaneConnection:
             ),
             strict=True,
         )
-        statement = await self._open()
+        connection, statement = await self._open()
         try:
-            with translated():
+            with self._database.guarded(connection):
                 self._database.statement_count += 1
                 rows = await statement.fetch(*map(list, columns))
         except (errors.LockTimeout, errors.BadData):
             raise
         except errors.Unavailable as error:
+            if not leaves_outcome_open(error.__cause__):
+                raise
+            self._was_too_slow = isinstance(error.__cause__, TimeoutError)
             self.discard()
             raise errors.OutcomeUnknown(str(error)) from error
         except asyncio.CancelledError:
             self.discard()
             raise
+        if self._is_warned:
+            self.discard()
+            raise errors.OutcomeUnknown("the server warned, perhaps that the commit did not wait for the standby")
         answers: list[Stored | None] = [None] * len(drafts)
         for ord_, outcome, seq, create_time in rows:
             answers[ord_ - 1] = Stored(Outcome(outcome), seq or 0, create_time)
         return [answer for answer in answers if answer is not None]
 
-    async def _open(self) -> "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]":
-        if self._statement is None or self._connection is None or self._connection.is_closed():
-            self.discard()
-            self._connection = await self._database.connect()
-            with translated():
-                await self._connection.execute(f"{_PLANNER}; SET lock_timeout = {self._lock_timeout_ms}")
-                self._statement = await self._connection.prepare(_STORE)
-        return self._statement
+    async def _open(self) -> "tuple[Connection, asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]]":
+        connection, statement = self._connection, self._statement
+        if connection is not None and statement is not None and self._database.is_good(connection):
+            return connection, statement
+        self.discard()
+        self._connection = connection = await self._database.connect()
+        with self._database.guarded(connection):
+            await connection.execute(f"{_PLANNER}; SET lock_timeout = {self._lock_timeout_ms}")
+            if self._was_too_slow and await connection.fetchval(_STUCK):
+                # Each further attempt would leave one more backend that waits, until there is no connection left.
+                raise errors.Unavailable("an earlier write still waits for the standby")
+            self._was_too_slow = False
+            self._statement = statement = await connection.prepare(_STORE)
+        # The one warning that a store can give: an operator cancelled the commit's wait for the standby.
+        connection.add_log_listener(self._note_warning)
+        self._is_warned = False
+        return connection, statement
+
+    def _note_warning(self, _connection: object, message: asyncpg.PostgresLogMessage) -> None:
+        self._is_warned = self._is_warned or message.severity_en == "WARNING"
 
     def discard(self) -> None:
         """Throws the connection away at once, without a word to the server."""

@@ -12,7 +12,8 @@ from importlib import resources
 import asyncpg
 
 from storage import errors
-from storage.postgres.database import translated
+from storage.postgres.connection import translated
+from storage.postgres.primary import Primary
 from storage.records import Deployment
 
 _LOCK = 0x9A71E7  # any number, the same in every version
@@ -35,7 +36,7 @@ async def migrate(url: str, *, schema: str = "parley", timeout_seconds: float = 
     if not _SCHEMA_NAME.fullmatch(schema):
         raise MigrationError(f'"{schema}" is not a schema name: use small letters, digits and "_", 63 at most')
     with translated():
-        connection = await asyncpg.connect(url, timeout=timeout_seconds, command_timeout=timeout_seconds)
+        connection = await Primary(url).connect(command_timeout=timeout_seconds)
         try:
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
             await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')

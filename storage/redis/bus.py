@@ -33,7 +33,8 @@ class Bus:
         prefix: the deployment id.
         worker_id: names this worker; its beat goes over a channel of its own.
         on_message: called with (channel name without prefix, payload), on the event loop; must not block.
-        on_connect: called after each (re)connection of the subscriber, when what was published meanwhile is lost.
+        on_connect: called after each (re)connection of the subscriber, when what was published meanwhile is lost; must
+            not block.
     """
 
     def __init__(
@@ -59,6 +60,8 @@ class Bus:
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._is_connected = False
+        self._is_told_lost = False  # once is enough for the log
+        self._is_told_dropped = False
         self._last_beat = float("-inf")
         self.published_count = 0
         self.dropped_count = 0
@@ -134,12 +137,7 @@ class Bus:
     async def _read_forever(self) -> None:
         while True:
             try:
-                async with asyncio.timeout(_SILENCE_SECONDS):
-                    await self._pubsub.subscribe(
-                        *(self._prefix + channel for channel in (self._beat_channel, *sorted(self._channels)))
-                    )
-                self._is_connected = True
-                self._on_connect()
+                await self._connect()
                 while True:
                     message = await self._pubsub.get_message(timeout=_SILENCE_SECONDS)
                     if message is not None:
@@ -147,13 +145,22 @@ class Bus:
                     elif not self.is_alive:
                         raise ConnectionError("the bus is silent")
             except (RedisError, OSError) as error:
-                _log.warning("bus connection lost", error=str(error))
+                if not self._is_told_lost:
+                    _log.warning("bus connection lost", error=str(error))
+                self._is_told_lost = True
                 self._is_connected = False
                 self._confirmed.clear()
                 with suppress(RedisError, OSError):  # it is broken already
                     await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
                 self._pubsub = self._redis.pubsub()
                 await asyncio.sleep(_RECONNECT_SECONDS)
+
+    async def _connect(self) -> None:
+        async with asyncio.timeout(_SILENCE_SECONDS):
+            await self._pubsub.subscribe(
+                *(self._prefix + channel for channel in (self._beat_channel, *sorted(self._channels)))
+            )
+        self._on_connect()
 
     def _take(self, message: dict[str, object]) -> None:
         raw = message["channel"]
@@ -163,13 +170,20 @@ class Bus:
         if kind == "message":
             if channel == self._beat_channel:
                 self._last_beat = time.monotonic()
+                if self._is_told_lost:
+                    _log.warning("bus back")
+                    self._is_told_lost = False
                 return
             payload = message["data"]
             assert isinstance(payload, bytes)
             self._on_message(channel, payload)
         elif kind == "subscribe":
+            if channel == self._beat_channel and channel in self._confirmed:
+                # redis-py connects and subscribes again by itself; what was published in between is lost.
+                raise ConnectionError("the bus connection was made anew")
             self._confirmed.add(channel)
             if channel == self._beat_channel:
+                self._is_connected = True  # the server has answered; a hung one takes a subscription, too
                 self.publish_nowait(channel, b"beat")  # so that it is known to be alive at once
             waiting = self._waiting.pop(channel, None)
             if waiting is not None and not waiting.done():
@@ -192,9 +206,16 @@ class Bus:
                     pipeline.publish(self._prefix + channel, payload)
                 await pipeline.execute()
             self.published_count += len(batch)
+            self._is_told_dropped = False
         except (RedisError, OSError, TimeoutError) as error:
-            self.dropped_count += len(batch)
-            _log.warning("bus messages dropped", count=len(batch), error=str(error))
+            # What waits behind goes too: it would come late, when the commit feed has brought it long before.
+            dropped_count = len(batch) + len(self._queue)
+            self._queue.clear()
+            self._queued_bytes = 0
+            self.dropped_count += dropped_count
+            if not self._is_told_dropped:
+                _log.warning("bus messages dropped", count=dropped_count, error=str(error))
+            self._is_told_dropped = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _beat_forever(self) -> None:

@@ -1,96 +1,21 @@
 """Group commit on a real database: order, locked conversations, bad data, lost answers, full queues, the end."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import pytest
-from parley.v1 import message_pb2
 
 from service import errors
 from service.delivery import lane as module
-from service.delivery.submission import Submission
-from service.delivery.writer import Writer
 from service.errors import ParleyError
 from storage.errors import OutcomeUnknown
-from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from storage.postgres.lanes import LaneConnection
-from storage.records import Draft, Outcome, Stored
+from storage.records import Draft, Stored
+from tests.support.desks import desk, shown
 from tests.support.lanes import add_group, draft, locked, log_of, wait_until_blocked
 from tests.support.logs import add_users, delete_user
 from tests.support.waiting import wait_for
-
-
-@dataclass(slots=True)
-class Ticket:
-    """Gathers outcomes; each must come once."""
-
-    outcomes: dict[int, Stored | ParleyError] = field(default_factory=dict)
-
-    def settle(self, index: int, outcome: Stored | ParleyError) -> None:
-        assert index not in self.outcomes
-        self.outcomes[index] = outcome
-
-    async def wait(self, *indexes: int) -> list[Stored | ParleyError]:
-        await wait_for(lambda: all(index in self.outcomes for index in indexes), what="outcomes")
-        return [self.outcomes[index] for index in indexes]
-
-
-@dataclass(slots=True)
-class Desk:
-    """A running writer and what it told."""
-
-    writer: Writer
-    announced: list[tuple[str, int]] = field(default_factory=list)
-    made: list[str] = field(default_factory=list)
-
-    def submit(self, *drafts: Draft, deadline: float | None = None) -> Ticket:
-        ticket = Ticket()
-        self.writer.submit(
-            [
-                Submission(one, message_pb2.Message(), ticket, index, deadline=deadline)
-                for index, one in enumerate(drafts)
-            ]
-        )
-        return ticket
-
-    async def store(self, *drafts: Draft) -> list[Stored | ParleyError]:
-        return await self.submit(*drafts).wait(*range(len(drafts)))
-
-
-@contextlib.asynccontextmanager
-async def desk(
-    database: Database,
-    *,
-    lanes: int = 1,
-    max_queued: int = 20_000,
-    connect: Callable[[int], LaneConnection] | None = None,
-) -> AsyncIterator[Desk]:
-    conversations = Conversations(database)
-
-    async def ensure_direct(conversation_id: str) -> str | None:
-        opened.made.append(conversation_id)
-        return await conversations.ensure_direct(conversation_id)
-
-    def announce(stored: Sequence[tuple[Submission, Stored]]) -> None:
-        opened.announced += [(one.draft.conversation_id, answer.seq) for one, answer in stored]
-
-    writer = Writer(
-        connect or (lambda lock_timeout_ms: LaneConnection(database, lock_timeout_ms=lock_timeout_ms)),
-        lane_count=lanes,
-        announce=announce,
-        ensure_direct=ensure_direct,
-        announce_members=lambda members: None,
-        max_queued=max_queued,
-    )
-    opened = Desk(writer)
-    writer.start()
-    try:
-        yield opened
-    finally:
-        await writer.close(5)
 
 
 @pytest.fixture
@@ -100,14 +25,6 @@ async def db(database: Database) -> Database:
     for group in ("g", "h"):
         await add_group(database, group, "ann", "bob")
     return database
-
-
-def shown(outcomes: Sequence[Stored | ParleyError]) -> list[object]:
-    """Seqs of what was stored, negative for repeats, and reasons of refusals."""
-    return [
-        one.reason if isinstance(one, ParleyError) else (one.seq if one.outcome is Outcome.STORED else -one.seq)
-        for one in outcomes
-    ]
 
 
 async def test_what_is_submitted_is_stored_in_order_and_announced_before_it_is_told(db):

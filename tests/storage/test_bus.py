@@ -10,11 +10,14 @@ from redis.asyncio import Redis
 
 from storage.redis.bus import MAX_QUEUED_BYTES, Bus
 from storage.redis.connections import make_pool
+from tests.support.databases import frozen, running_valkey
 from tests.support.waiting import wait_for
 
 
 @contextlib.asynccontextmanager
-async def made(redis_url: str, prefix: str, heard: list[tuple[str, bytes]]) -> AsyncIterator[Bus]:
+async def made(
+    redis_url: str, prefix: str, heard: list[tuple[str, bytes]], connected: list[str] | None = None
+) -> AsyncIterator[Bus]:
     pool = make_pool(redis_url)
     redis = Redis(connection_pool=pool)
     bus = Bus(
@@ -22,7 +25,7 @@ async def made(redis_url: str, prefix: str, heard: list[tuple[str, bytes]]) -> A
         prefix=prefix,
         worker_id=secrets.token_hex(4),
         on_message=lambda channel, payload: heard.append((channel, payload)),
-        on_connect=lambda: None,
+        on_connect=lambda: (connected if connected is not None else []).append("connected"),
     )
     try:
         yield bus
@@ -33,8 +36,10 @@ async def made(redis_url: str, prefix: str, heard: list[tuple[str, bytes]]) -> A
 
 
 @contextlib.asynccontextmanager
-async def running(redis_url: str, prefix: str, heard: list[tuple[str, bytes]]) -> AsyncIterator[Bus]:
-    async with made(redis_url, prefix, heard) as bus:
+async def running(
+    redis_url: str, prefix: str, heard: list[tuple[str, bytes]], connected: list[str] | None = None
+) -> AsyncIterator[Bus]:
+    async with made(redis_url, prefix, heard, connected) as bus:
         task = asyncio.create_task(bus.run())
         try:
             await wait_for(lambda: bus.is_alive, what="the bus")
@@ -125,3 +130,100 @@ async def test_bus_ends_wherever_it_is_cancelled(redis_url, steps):
         task.cancel()
         done, _ = await asyncio.wait([task], timeout=5)
         assert done, "the bus does not end"
+
+
+async def hears_again(bus: Bus, heard: list[tuple[str, bytes]]) -> None:
+    """Waits until the bus carries messages to itself."""
+    heard.clear()
+
+    async def hears() -> bool:
+        bus.publish_nowait("c:a", b"again")
+        return bool(heard)
+
+    await wait_for(hears, what="a message over the bus")
+
+
+async def test_connection_that_was_made_anew_in_silence_counts_as_lost(redis_url):
+    """redis-py connects and subscribes again by itself: what was published in between is gone, and nobody says so."""
+    heard: list[tuple[str, bytes]] = []
+    connected: list[str] = []
+    async with running(redis_url, "one", heard, connected) as bus:
+        await bus.subscribe(["c:a"])
+        assert len(connected) == 1
+        (mine,) = [name for name in bus._pubsub.channels if b"beat" in name]
+        await bus._pubsub.subscribe(mine)  # all that can be seen of it is that the server confirms once more
+        await wait_for(lambda: len(connected) == 2, what="word of it")
+        await hears_again(bus, heard)
+
+
+async def test_server_that_hangs_is_noticed_and_used_again():
+    heard: list[tuple[str, bytes]] = []
+    connected: list[str] = []
+    with running_valkey() as valkey:
+        async with running(valkey.url, "one", heard, connected) as bus:
+            await bus.subscribe(["c:a"])
+            with frozen(valkey):
+                await wait_for(lambda: not bus.is_alive, what="the silence")
+                assert not await bus.subscribe(["c:b"])
+                bus.publish_nowait("c:a", b"lost")
+            await wait_for(lambda: bus.is_alive, what="the bus")
+            await hears_again(bus, heard)
+            assert await bus.subscribe(["c:b"])
+            assert len(connected) == 2
+
+
+async def test_server_that_is_killed_and_comes_back_empty_is_used_again():
+    heard: list[tuple[str, bytes]] = []
+    with running_valkey() as valkey:
+        async with running(valkey.url, "one", heard) as bus:
+            await bus.subscribe(["c:a"])
+            assert valkey.process is not None
+            valkey.process.kill()
+            await asyncio.to_thread(valkey.process.wait)
+            await wait_for(lambda: not bus.is_alive, what="the end")
+            assert not await bus.subscribe(["c:b"])
+            await asyncio.to_thread(valkey.start)
+            await wait_for(lambda: bus.is_alive, what="the bus")
+            await hears_again(bus, heard)
+
+
+async def test_changed_password_ends_the_bus_until_it_is_good_again():
+    heard: list[tuple[str, bytes]] = []
+    with running_valkey() as valkey:
+        async with running(valkey.url, "one", heard) as bus:
+            await bus.subscribe(["c:a"])
+            operator = Redis.from_url(valkey.url)
+            await operator.config_set("requirepass", "another")
+            await operator.execute_command("AUTH", "another")
+            await operator.execute_command("CLIENT", "KILL", "SKIPME", "yes")
+            await wait_for(lambda: not bus.is_alive, what="the end")
+            await operator.config_set("requirepass", "")
+            await operator.aclose()
+            await wait_for(lambda: bus.is_alive, what="the bus")
+            await hears_again(bus, heard)
+
+
+async def test_full_memory_does_not_stop_the_bus():
+    heard: list[tuple[str, bytes]] = []
+    with running_valkey() as valkey:
+        async with running(valkey.url, "one", heard) as bus:
+            await bus.subscribe(["c:a"])
+            operator = Redis.from_url(valkey.url)
+            await operator.config_set("maxmemory", "1")
+            await hears_again(bus, heard)
+            await operator.aclose()
+
+
+async def test_what_waited_while_the_bus_was_away_is_not_brought_late():
+    heard: list[tuple[str, bytes]] = []
+    with running_valkey() as valkey:
+        async with running(valkey.url, "one", heard) as bus:
+            await bus.subscribe(["c:a"])
+            with frozen(valkey):
+                for _ in range(5000):
+                    bus.publish_nowait("c:a", b"old")
+                await wait_for(lambda: bus.dropped_count >= 4000, what="the loss")
+            await wait_for(lambda: bus.is_alive, what="the bus")
+            await hears_again(bus, heard)
+            # What had gone out when the server froze is brought, and no more.
+            assert len([payload for _, payload in heard if payload == b"old"]) <= 1000

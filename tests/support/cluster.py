@@ -12,6 +12,7 @@ acknowledged is there after `promote`. Everything here blocks; call it by `async
 """
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,22 @@ class Node(EmbeddedPostgres):
         """The timeline that a primary writes on."""
         return int(self.sql("SELECT pg_walfile_name(pg_current_wal_lsn())")[:8], 16)
 
+    def require_standby(self, names: str) -> None:
+        """Has commits wait for standbys of these names ("": for none)."""
+        self.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        self.sql("SELECT pg_reload_conf()")
+        wait_until(lambda: self.sql("SHOW synchronous_standby_names") == names, what="the setting")
+
+    def configure(self, **settings: str) -> None:
+        """Sets what a start reads; it must not be running. Later ones override earlier ones."""
+        with (self.directory / "postgresql.auto.conf").open("a", encoding="utf-8") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def own(self, path: Path) -> None:
+        """Gives a directory to the user that it runs as."""
+        if self._system_user is not None:
+            os.chown(path, *self._system_user)
+
     def kill(self) -> None:
         """Ends it and all its backends at once, as a power cut does; nothing of it can commit afterwards."""
         self._signal_all(signal.SIGKILL)
@@ -75,8 +92,7 @@ class Node(EmbeddedPostgres):
         ]
         options = child_options(primary.directory, self._system_user, signal.SIGKILL)
         self.data_dir.mkdir(mode=0o700, exist_ok=True)
-        if self._system_user is not None:
-            shutil.chown(self.data_dir, *self._system_user)  # so that it can make the directory
+        self.own(self.data_dir)  # so that pg_basebackup can make the directory
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options
         )
@@ -133,12 +149,11 @@ class Cluster:
         """
         assert self.standby.sql("SELECT pg_promote(true, 60)") == "t"
         self.primary, self.standby = self.standby, self.primary
-        self._set_standby_names(self.primary, "")
+        self.primary.require_standby("")
 
     def revive_old(self) -> None:
         """Starts the killed old primary again, on its lower timeline, and lets it commit without a standby."""
-        with (self.standby.directory / "postgresql.auto.conf").open("a", encoding="utf-8") as settings:
-            settings.write("synchronous_standby_names = ''\n")
+        self.standby.configure(synchronous_standby_names="")
         self.standby.start()
 
     def rebuild_standby(self) -> None:
@@ -155,15 +170,27 @@ class Cluster:
             node.kill()
 
     def _require_standby(self) -> None:
-        self._set_standby_names(self.primary, _STANDBY_NAME)
+        self.primary.require_standby(_STANDBY_NAME)
         in_step = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
         wait_until(lambda: self.primary.sql(in_step) == "1", limit_seconds=30, what="a standby in step")
 
-    @staticmethod
-    def _set_standby_names(node: Node, names: str) -> None:
-        node.sql(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
-        node.sql("SELECT pg_reload_conf()")
-        wait_until(lambda: node.sql("SHOW synchronous_standby_names") == names, what="the setting")
+
+@contextlib.contextmanager
+def running_node(**settings: str) -> Iterator[Node]:
+    """Starts one server with settings of its own in a short directory; ends it and removes the directory afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="parley-node-"))
+    node = Node(directory)
+    try:
+        node.start()
+        if settings:
+            node.kill()
+            node.configure(**settings)
+            node.start()
+        yield node
+    finally:
+        node.thaw()
+        node.kill()
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 @contextlib.contextmanager

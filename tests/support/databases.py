@@ -1,8 +1,10 @@
 """PostgreSQL and Valkey for the tests: started once a run; each module or test has a schema of its own."""
 
+import asyncio
 import contextlib
 import secrets
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -39,6 +41,30 @@ def running_backends() -> Iterator[Backends]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def running_valkey() -> Iterator[EmbeddedValkey]:
+    """Starts a Valkey for a test that hurts it; ends it and removes its directory afterwards."""
+    directory = Path(tempfile.mkdtemp(prefix="parley-valkey-"))
+    valkey = EmbeddedValkey(directory)
+    try:
+        valkey.start()
+        yield valkey
+    finally:
+        valkey.stop()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def frozen(valkey: EmbeddedValkey) -> Iterator[None]:
+    """Stops a Valkey where it is, with its connections open, and lets it go on at the end."""
+    assert valkey.process is not None
+    valkey.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        valkey.process.send_signal(signal.SIGCONT)
+
+
 @contextlib.asynccontextmanager
 async def fresh_schema(postgres_url: str, *, prefix: str = "test") -> AsyncIterator[str]:
     """Makes a migrated schema with a name of its own; gives the name; drops it at the end."""
@@ -62,4 +88,18 @@ async def open_database(postgres_url: str, schema: str) -> AsyncIterator[Databas
     try:
         yield database
     finally:
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def watched_database(postgres_url: str, **options: float) -> AsyncIterator[Database]:
+    """Opens a pool on the default schema that notices when the database goes and comes, as a worker's does."""
+    database = Database(postgres_url, **options)
+    await database.open()
+    watching = asyncio.create_task(database.watch.run())
+    try:
+        yield database
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
         await database.close()

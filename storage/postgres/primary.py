@@ -1,0 +1,112 @@
+"""Finds the server to use: a primary that is not behind one that was seen before.
+
+Hosts are tried one after the other, each for about a second, the last primary first. After a failover the old primary
+may come back, as if nothing had happened, on the timeline of before; what it would store is lost. So a server counts
+only when its timeline is not below the highest that was seen of that cluster: by this worker, and by the others as far
+as they could tell (`storage/redis/timelines.py`).
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import asyncpg
+
+from storage import errors
+from storage.postgres.connection import Connection
+from storage.postgres.hosts import Host, parse_hosts
+
+_HOST_SECONDS = 1.0
+# With no other host to go to, a little more patience.
+_ONLY_HOST_SECONDS = 2.0
+
+# The name of the current WAL file begins with the timeline. pg_control_checkpoint() still has the former one for a
+# moment after a promotion, until the first checkpoint.
+_LOOK = """
+SELECT pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only') AS is_read_only,
+       (SELECT system_identifier FROM pg_control_system()) AS cluster_id,
+       CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline"""
+
+
+class NotPrimary(errors.Unavailable):
+    """The server answers and is not to be used."""
+
+
+class Primary:
+    """The way to the primary.
+
+    Args:
+        url: of one host or several.
+        on_newer: called when a timeline turns out to be higher than all before: other connections may be to a former
+            primary.
+
+    Attributes:
+        timelines: by cluster (PostgreSQL's system identifier), the highest timeline seen.
+
+    Raises:
+        ValueError: the URL can't be read.
+    """
+
+    def __init__(self, url: str, *, on_newer: Callable[[], None] = lambda: None) -> None:
+        self._url = url
+        self._on_newer = on_newer
+        self._hosts: list[Host | None] = [*parse_hosts(url)] or [None]
+        self.timelines: dict[int, int] = {}
+
+    async def connect(self, **options: Any) -> Connection:
+        """Opens a connection to the primary.
+
+        Args:
+            options: as those of `asyncpg.connect`.
+
+        Raises:
+            Unavailable: (as NotPrimary) no host is a primary that may be used.
+            asyncpg.PostgresError, OSError: of the only host; of several, Unavailable tells of each.
+        """
+        limit_seconds = _ONLY_HOST_SECONDS if len(self._hosts) == 1 else _HOST_SECONDS
+        failures: list[tuple[Host | None, Exception]] = []
+        for host in list(self._hosts):
+            try:
+                async with asyncio.timeout(limit_seconds):
+                    connection = await self._connect_to(host, options)
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, NotPrimary) as error:
+                failures.append((host, error))
+                continue
+            self._hosts.remove(host)
+            self._hosts.insert(0, host)
+            return connection
+        if len(failures) == 1:
+            raise failures[0][1]
+        told = "; ".join(f"{host} {type(error).__name__}: {error}" for host, error in failures)
+        raise errors.Unavailable(f"no primary: {told}")
+
+    def note_timeline(self, cluster_id: int, timeline: int) -> None:
+        """Takes word of a timeline that a primary of the cluster was seen on."""
+        known = self.timelines.get(cluster_id, 0)
+        if timeline > known:
+            self.timelines[cluster_id] = timeline
+            if known:
+                self._on_newer()
+
+    async def _connect_to(self, host: Host | None, options: dict[str, Any]) -> Connection:
+        where: dict[str, Any] = {} if host is None else {"host": host.host, "port": host.port}
+        connection: Connection = await asyncpg.connect(self._url, connection_class=Connection, **where, **options)
+        try:
+            await self._check(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _check(self, connection: Connection) -> None:
+        row = await connection.fetchrow(_LOOK)
+        assert row is not None
+        if row["is_standby"]:
+            raise NotPrimary("it is a standby")
+        if row["is_read_only"] == "on":
+            raise NotPrimary("it is read-only")
+        cluster_id, timeline = row["cluster_id"], int(row["timeline"], 16)
+        known = self.timelines.get(cluster_id, 0)
+        if timeline < known:
+            raise NotPrimary(f"it is on timeline {timeline}, and {known} was seen: a former primary")
+        self.note_timeline(cluster_id, timeline)

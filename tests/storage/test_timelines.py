@@ -1,0 +1,27 @@
+"""The highest timeline is one number for all workers."""
+
+import secrets
+
+import pytest
+from redis.asyncio import Redis
+
+from storage.errors import Unavailable
+from storage.redis.timelines import TimelineStore
+
+
+async def test_workers_learn_the_highest_that_any_of_them_saw(redis_url):
+    redis = Redis.from_url(redis_url)
+    store = TimelineStore(redis, prefix=secrets.token_hex(4))
+    cluster = 2**62 + 1  # a system identifier does not fit a Lua number
+    assert await store.share({cluster: 2}) == {cluster: 2}
+    assert await store.share({cluster: 1}) == {cluster: 2}
+    assert await store.share({cluster: 5, cluster + 1: 3}) == {cluster: 5, cluster + 1: 3}
+    assert await store.share({}) == {}
+    await redis.aclose()
+
+
+async def test_away_redis_is_unavailable():
+    redis = Redis.from_url("redis://127.0.0.1:1")
+    with pytest.raises(Unavailable):
+        await TimelineStore(redis, prefix="p").share({1: 1})
+    await redis.aclose()
