@@ -3,9 +3,10 @@
 import json
 
 import asyncpg
+from parley.v1 import message_pb2
 
 from tests.faults.history import Entry
-from tests.support.people import Person
+from tests.support.people import Person, connected
 
 _ADDED, _REMOVED = 1, 2  # MembershipChange.Action
 
@@ -33,14 +34,16 @@ async def read_log(url: str) -> list[Entry]:
     return [_to_entry(row) for row in rows]
 
 
-async def pull_seqs(person: Person, conversation_id: str) -> list[int]:
-    """The seqs of a conversation as its member pulls them, page by page."""
+async def pull_seqs(target: str, person: Person, conversation_id: str) -> list[int]:
+    """The seqs of a conversation as its member pulls them from host:port, page by page."""
     seqs: list[int] = []
     has_more, cursor = True, 0
-    while has_more:
-        page = await person.pull(conversation_id, cursor=cursor, limit=500)
-        seqs += [message.seq for message in page.messages]
-        has_more, cursor = page.has_more, page.next_cursor
+    async with connected(target) as stub:
+        while has_more:
+            request = message_pb2.PullRequest(conversation_id=conversation_id, cursor=cursor, limit=500)
+            page = await stub.Pull(request, metadata=person.metadata, timeout=20)
+            seqs += [message.seq for message in page.messages]
+            has_more, cursor = page.has_more, page.next_cursor
     return seqs
 
 

@@ -96,7 +96,7 @@ async def judge(
     violations = check(stage.scene, stage.history, log)
     for conversation_id, members in stage.members.items():
         person = next(person for person in stage.people if person.name in members)
-        pulled = await pull_seqs(person, conversation_id)
+        pulled = await pull_seqs(stage.find_target(), person, conversation_id)
         if pulled != [entry.seq for entry in log if entry.conversation_id == conversation_id]:
             violations.append(Violation("pulled_is_log", f"{conversation_id}: {len(pulled)} entries"))
     history_file = ""
