@@ -12,7 +12,7 @@ import psutil
 from redis.asyncio import Redis
 
 from storage.embedded import EmbeddedValkey
-from tests.faults.stage import Stage, restart
+from tests.faults.stage import Stage, is_running, restart
 from tests.support.proxy import Link
 from tests.support.waiting import wait_for
 
@@ -67,13 +67,12 @@ async def kill_everything(stage: Stage) -> float:
 
 async def kill_redis(stage: Stage) -> None:
     """kill -9 of Redis, which comes back empty."""
-    (redis,) = stage.children("valkey-server")
-    redis.kill()
+    (await _child(stage, "valkey-server")).kill()
 
 
 async def freeze_redis(stage: Stage) -> None:
     """SIGSTOP of Redis for 10 s."""
-    (redis,) = stage.children("valkey-server")
+    redis = await _child(stage, "valkey-server")
     redis.suspend()
     await asyncio.sleep(10)
     redis.resume()
@@ -125,12 +124,13 @@ async def fill_redis(stage: Stage) -> None:
 
 async def kill_postgres(stage: Stage) -> None:
     """kill -9 of PostgreSQL's postmaster; the supervisor starts it again and it recovers."""
-    _postgres(stage)[0].kill()
+    (await _child(stage, "bin/postgres")).kill()
 
 
 async def freeze_postgres(stage: Stage) -> None:
     """SIGSTOP of PostgreSQL, backends included, for 8 s."""
-    processes = _postgres(stage)
+    postmaster = await _child(stage, "bin/postgres")
+    processes = [postmaster, *postmaster.children(recursive=True)]
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.suspend()
@@ -213,6 +213,13 @@ async def fail_over_with_return(stage: Stage) -> None:
     await asyncio.to_thread(stage.cluster.revive_old)
 
 
+async def kill_several(stage: Stage) -> None:
+    """A worker, Redis and PostgreSQL are killed within a second, in any order."""
+    for action in stage.rng.sample([kill_worker, kill_redis, kill_postgres], 3):
+        await action(stage)
+        await asyncio.sleep(stage.rng.uniform(0, 0.3))
+
+
 async def cut_clients(stage: Stage) -> None:
     """Connections of clients are reset in the middle of a frame, ten times."""
     assert stage.client_proxy is not None
@@ -249,13 +256,12 @@ async def change_members(stage: Stage) -> None:
         await stage.add_member(conversation_id, owner, one)
 
 
-def _postgres(stage: Stage) -> list[psutil.Process]:
-    """The postmaster, then its children."""
-    (supervisor,) = (server.process.pid for server in stage.servers)
-    postmaster = next(
-        process for process in psutil.Process(supervisor).children() if "bin/postgres" in " ".join(process.cmdline())
+async def _child(stage: Stage, name: str) -> psutil.Process:
+    """The only server's own process of this name, as soon as there is one."""
+    (supervisor,) = (psutil.Process(server.process.pid) for server in stage.servers)
+    return await wait_for(
+        lambda: next((process for process in supervisor.children() if is_running(process, name)), None), what=name
     )
-    return [postmaster, *postmaster.children(recursive=True)]
 
 
 def _count_starts(stage: Stage) -> int:
@@ -268,7 +274,7 @@ def _pids(stage: Stage, name: str) -> set[int]:
 
 @contextlib.asynccontextmanager
 async def _redis(stage: Stage) -> AsyncIterator[Redis]:
-    url = stage.backends.valkey.url if stage.backends else EmbeddedValkey(stage.servers[0].data_dir).url
+    url = (stage.valkey or EmbeddedValkey(stage.servers[0].data_dir)).url
     redis = Redis.from_url(url)
     try:
         yield redis

@@ -1,11 +1,11 @@
-"""A thousand streams, half of them on a node that dies."""
+"""Two thousand streams, half of them on a node that dies."""
 
 from tests.faults.actions import kill_tree
 from tests.faults.stage import Plan, Stage
 from tests.support.waiting import wait_for
 
-# 20 users with 50 devices each; nobody talks but one, so that it is the streams that cost.
-PLAN = Plan(workers=1, nodes=2, users=20, devices=50, conversations=1, rate=5.0)
+# 40 users with 50 devices each: about a thousand streams on each node. One talks, so that it is the streams that cost.
+PLAN = Plan(workers=1, nodes=2, users=40, devices=50, conversations=1, rate=5.0)
 
 
 async def move(stage: Stage) -> None:

@@ -8,7 +8,7 @@ from tests.faults.history import Op
 from tests.faults.stage import Plan, Stage
 from tests.support.waiting import wait_for
 
-PLAN = Plan(users=4, devices=1, conversations=4, rate=500.0)
+PLAN = Plan(users=4, devices=1, conversations=4, rate=500.0, text_bytes=1000)
 _SLOW = "slow"
 
 

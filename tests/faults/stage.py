@@ -17,13 +17,12 @@ from parley.v1 import conversation_pb2
 
 from service import failpoints
 from service.auth.keys import ensure_keys_file
-from storage.embedded import EmbeddedPostgres
+from storage.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.faults.client import Client
 from tests.faults.disks import small_disk
 from tests.faults.final_log import read_last_seqs
 from tests.faults.history import History, Scene
 from tests.support.cluster import Cluster, running_cluster
-from tests.support.databases import Backends, running_backends
 from tests.support.people import Person, registered
 from tests.support.proxy import Proxy, open_proxy
 from tests.support.servers import RunningServer, start_server, wait_ready
@@ -46,6 +45,7 @@ class Plan:
         users: each with `devices` devices; all of them are in all conversations.
         rate: messages a second that all clients send together.
         disk_bytes: the data directory is a file system of this size; 0: it is the machine's.
+        text_bytes: the length of a message's text, about.
         is_pinned: the nth client stays on the nth node, in turn, so that it is known who is where.
     """
 
@@ -61,12 +61,8 @@ class Plan:
     conversations: int = 4
     rate: float = 400.0
     disk_bytes: int = 0
+    text_bytes: int = 150
     is_pinned: bool = False
-
-    @property
-    def is_external(self) -> bool:
-        """Whether the databases are the stage's, and not the server's own."""
-        return self.redis_proxy or self.postgres_proxy or self.has_standby or self.nodes > 1
 
 
 @dataclass(slots=True)
@@ -78,7 +74,7 @@ class Stage:
     servers: list[RunningServer]
     settings: dict[str, str]
     database_url: str
-    backends: Backends | None = None
+    valkey: EmbeddedValkey | None = None
     cluster: Cluster | None = None
     redis_proxy: Proxy | None = None
     postgres_proxy: Proxy | None = None
@@ -120,7 +116,7 @@ class Stage:
                 found += [
                     process
                     for process in psutil.Process(server.process.pid).children(recursive=True)
-                    if _is_running(process, name)
+                    if is_running(process, name)
                 ]
         return found
 
@@ -182,7 +178,8 @@ class Stage:
         """Sends one message with a text of its own; gives its request id."""
         self._request_count += 1
         request_id = f"r{self._request_count}"
-        client.submit(conversation_id, request_id, f"{words} {request_id} of {client.device} ".lstrip() + "." * 100)
+        text = f"{words} {request_id} of {client.device} ".lstrip().ljust(self.plan.text_bytes, ".")
+        client.submit(conversation_id, request_id, text)
         return request_id
 
     async def say(self, client: Client, conversation_id: str, words: str = "") -> None:
@@ -247,14 +244,20 @@ async def open_stage(plan: Plan, rng: random.Random) -> AsyncIterator[Stage]:
         if plan.failpoints:
             settings |= {failpoints.VARIABLE: ",".join(plan.failpoints), failpoints.SWITCH: failpoints.CONSENT}
         stage = Stage(plan, rng, [], settings, "")
-        if plan.is_external:
-            await _open_backends(stage, stack)
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-stage-")))
+        if plan.redis_proxy or plan.nodes > 1:
+            await _open_redis(stage, stack, directory)
+        if plan.postgres_proxy or plan.has_standby or plan.nodes > 1:
+            await _open_postgres(stage, stack, directory)
+        if plan.nodes > 1:  # tokens of one node are good on the others
+            ensure_keys_file(directory / "keys.json")
+            stage.settings["PARLEY_AUTH_KEYS_FILE"] = str(directory / "keys.json")
         for _ in range(plan.nodes):
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-faults-")))
             if plan.disk_bytes:
                 stack.enter_context(small_disk(directory, plan.disk_bytes))
             stage.servers.append(await stack.enter_async_context(_kept(directory, plan, stage.settings)))
-        if not plan.is_external:
+        if not stage.database_url:
             stage.database_url = EmbeddedPostgres(stage.servers[0].data_dir).url
         if plan.client_proxy:
             stage.client_proxy = await stack.enter_async_context(open_proxy(stage.servers[0].target))
@@ -264,27 +267,30 @@ async def open_stage(plan: Plan, rng: random.Random) -> AsyncIterator[Stage]:
         yield stage
 
 
-async def _open_backends(stage: Stage, stack: contextlib.AsyncExitStack) -> None:
-    plan = stage.plan
-    stage.backends = stack.enter_context(running_backends())
-    redis_url, stage.database_url = stage.backends.valkey.url, stage.backends.postgres.url
-    if plan.redis_proxy:
-        path = str(stage.backends.valkey.socket_path)
-        stage.redis_proxy = await stack.enter_async_context(open_proxy(path))
-        redis_url = f"redis://{stage.redis_proxy.target}"
-    database_url = stage.database_url
-    if plan.has_standby:
+async def _open_redis(stage: Stage, stack: contextlib.AsyncExitStack, directory: Path) -> None:
+    valkey = stage.valkey = EmbeddedValkey(directory)
+    stack.callback(valkey.stop)
+    valkey.start()
+    url = valkey.url
+    if stage.plan.redis_proxy:
+        stage.redis_proxy = await stack.enter_async_context(open_proxy(str(valkey.socket_path)))
+        url = f"redis://{stage.redis_proxy.target}"
+    stage.settings["PARLEY_REDIS_URL"] = url
+
+
+async def _open_postgres(stage: Stage, stack: contextlib.AsyncExitStack, directory: Path) -> None:
+    if stage.plan.has_standby:
         stage.cluster = stack.enter_context(running_cluster())
-        database_url = stage.database_url = stage.cluster.url
-    elif plan.postgres_proxy:
-        path = str(stage.backends.postgres.socket_path)
-        stage.postgres_proxy = await stack.enter_async_context(open_proxy(path))
-        database_url = f"postgresql://postgres@{stage.postgres_proxy.target}/postgres?sslmode=disable"
-    keys_file = stage.backends.postgres.data_dir / "keys.json"
-    stage.settings |= {"PARLEY_REDIS_URL": redis_url, "PARLEY_DATABASE_URL": database_url}
-    if plan.nodes > 1:  # tokens of one node are good on the others
-        ensure_keys_file(keys_file)
-        stage.settings["PARLEY_AUTH_KEYS_FILE"] = str(keys_file)
+        stage.database_url = stage.settings["PARLEY_DATABASE_URL"] = stage.cluster.url
+        return
+    postgres = EmbeddedPostgres(directory)
+    stack.callback(postgres.stop)
+    postgres.start()
+    stage.database_url = url = postgres.url
+    if stage.plan.postgres_proxy:
+        stage.postgres_proxy = await stack.enter_async_context(open_proxy(str(postgres.socket_path)))
+        url = f"postgresql://postgres@{stage.postgres_proxy.target}/postgres?sslmode=disable"
+    stage.settings["PARLEY_DATABASE_URL"] = url
 
 
 @contextlib.asynccontextmanager
@@ -331,7 +337,8 @@ async def _close_clients(stage: Stage) -> None:
     await asyncio.gather(*(client.close() for client in stage.clients))
 
 
-def _is_running(process: psutil.Process, name: str) -> bool:
+def is_running(process: psutil.Process, name: str) -> bool:
+    """Whether a process has this in its command line, as `ps` shows it, and has not ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return name in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE
     return False

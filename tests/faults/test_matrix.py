@@ -58,6 +58,7 @@ MATRIX = [
     Row("postgres disk full 4 s", actions.fill_disk, Plan(disk_bytes=400 * 1024 * 1024), rounds=1),
     Row("postgres failover", actions.fail_over, _STANDBY, rounds=1),
     Row("failover, old one back", actions.fail_over_with_return, _STANDBY, rounds=1),
+    Row("all three kill -9", actions.kill_several),
     Row("clients cut mid-frame", actions.cut_clients, _CLIENTS),
     Row("clients stalled 6 s", actions.stall_clients, _CLIENTS, rounds=1),
     Row("members come and go", actions.change_members),

@@ -90,12 +90,10 @@ async def test_swallowed_bytes_are_gone_and_the_connection_is_not(proxy: Proxy, 
     assert await ask(reader, writer, b"1") == b"1"
     if direction == "questions":
         proxy.swallow(lambda _, data: data == b"lost")
-        writer.write(b"lost")
-        await wait_for(lambda: next(iter(proxy.links)).sent == b"1lost", what="the loss")
     else:
         proxy.swallow_answers()
-        writer.write(b"lost")
-        await wait_for(lambda: proxy.swallowed_bytes == 4, what="the loss")
+    writer.write(b"lost")
+    await wait_for(lambda: proxy.swallowed_bytes == 4, what="the loss")
     proxy.restore()
     assert await ask(reader, writer, b"2") == b"2"
 

@@ -24,8 +24,8 @@ async def test_primary_that_is_killed_for_its_standby_costs_nothing(seed: int) -
 
 
 async def test_reader_that_stops_gets_everything(seed: int) -> None:
-    script = partial(slow_reader.stop_reading, pairs=1, stop_seconds=4.0)
-    assert_held(await run_script("slow reader 4 s", slow_reader.PLAN, script, seed=seed))
+    script = partial(slow_reader.stop_reading, pairs=1, stop_seconds=3.0)
+    assert_held(await run_script("slow reader 3 s", slow_reader.PLAN, script, seed=seed))
 
 
 async def test_same_requests_over_streams_of_two_nodes_take_effect_once(seed: int) -> None:

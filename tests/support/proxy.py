@@ -42,7 +42,7 @@ class Proxy:
         delay_seconds: how long each piece is held, in each direction.
         links: the connections that are open.
         tasks: what serves them.
-        swallowed_bytes: answers that were thrown away.
+        swallowed_bytes: what was thrown away, in both directions.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -147,6 +147,7 @@ class Proxy:
                 if not is_to_client:
                     link.sent = (link.sent + data)[:_CHUNK_BYTES]
                     if self._swallow is not None and self._swallow(link, data):
+                        self.swallowed_bytes += len(data)
                         continue
                 elif self._swallows_answers:
                     self.swallowed_bytes += len(data)
