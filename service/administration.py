@@ -1,4 +1,4 @@
-"""What an operator does beside a running server: make accounts, close them, mint tokens.
+"""What an operator does beside a running server: make accounts, close them, mint tokens, say that it was restored.
 
 Works on the database of the settings, or on the embedded one of a server that runs on the data directory.
 """
@@ -28,6 +28,7 @@ from storage.embedded import EmbeddedPostgres
 from storage.errors import Absent, Conflict, StorageError
 from storage.postgres.accounts import Accounts
 from storage.postgres.database import Database
+from storage.postgres.restores import Restores
 
 _MAX_NAMES = 100_000
 
@@ -140,6 +141,18 @@ async def mint_tokens(
     }
 
 
+async def begin_epoch(settings: Settings) -> int:
+    """Says that the database came back in an earlier state; returns the number of the epoch that begins.
+
+    Running servers notice within seconds.
+
+    Raises:
+        StartError: the database fails.
+    """
+    async with _database(settings) as database:
+        return await Restores(database).begin_epoch()
+
+
 def _to_usernames(names: Sequence[str]) -> list[str]:
     try:
         return to_usernames(list(names), "names", max_count=_MAX_NAMES, min_count=1)
@@ -149,16 +162,25 @@ def _to_usernames(names: Sequence[str]) -> list[str]:
 
 @asynccontextmanager
 async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
+    try:
+        async with _database(settings) as database:
+            yield Accounts(database)
+    except Conflict as error:
+        raise StartError(f"the name is or was somebody's: {error}") from None
+
+
+@asynccontextmanager
+async def _database(settings: Settings) -> AsyncIterator[Database]:
     assert settings.database.url is not None
     url = settings.database.url.get_secret_value()
     database = Database(url, schema=settings.database.db_schema, command_timeout_seconds=60.0)
     try:
         await database.open()
         try:
-            yield Accounts(database)
+            yield database
         finally:
             await database.close()
-    except Conflict as error:
-        raise StartError(f"the name is or was somebody's: {error}") from None
+    except Conflict:
+        raise
     except StorageError as error:
         raise StartError(f"the database at {mask_url(url)} failed: {error}") from None

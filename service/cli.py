@@ -4,6 +4,7 @@ Imports stay inside the commands: `serve` starts its first worker before anythin
 answer quickly.
 """
 
+import asyncio
 import sys
 import time
 from importlib import metadata
@@ -110,6 +111,24 @@ def migrate(data_dir: DataDirOption = None, config: ConfigOption = None) -> None
     except (ConfigError, StartError) as error:
         fail(str(error))
     typer.echo("\n".join(f"ran {name}" for name in ran) if ran else "the schema is up to date")
+
+
+@app.command()
+def restored(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+    """Say that the database was restored to an earlier state; once, after each restore.
+
+    Begins another epoch: devices that have what is gone are told to forget it. Running workers start anew by themselves
+    within seconds. Needs a database that runs, as `migrate` does.
+    """
+    from service.administration import begin_epoch, open_settings
+    from service.loading import ConfigError
+    from service.preparation import StartError
+
+    try:
+        epoch = asyncio.run(begin_epoch(open_settings({"data_dir": data_dir}, config)))
+    except (ConfigError, StartError) as error:
+        fail(str(error))
+    typer.echo(f"epoch {epoch} begins")
 
 
 @app.command()

@@ -13,6 +13,7 @@ from service.delivery.attendance import Attendants
 from service.delivery.fanout import REVOCATIONS_CHANNEL, decode_revocation, deliver_typing
 from service.delivery.hub import Hub
 from service.delivery.presence import PresenceTracker
+from service.delivery.receipts import WATCH_CHANNEL, ReceiptTracker
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from service.delivery.wire import FrameType, UnknownFrame
@@ -29,6 +30,7 @@ class Intake:
         self._attendants: Attendants
         self._presence: PresenceTracker
         self._revocations: Revocations
+        self._receipts: ReceiptTracker
         self._resyncs: list[asyncio.Event] = []
 
     def connect(
@@ -38,6 +40,7 @@ class Intake:
         attendants: Attendants,
         presence: PresenceTracker,
         revocations: Revocations,
+        receipts: ReceiptTracker,
     ) -> None:
         """Says where things go; before the bus runs."""
         self._hub = hub
@@ -45,6 +48,7 @@ class Intake:
         self._attendants = attendants
         self._presence = presence
         self._revocations = revocations
+        self._receipts = receipts
 
     def nudge(self, session: Session) -> None:
         """A session fell behind."""
@@ -60,8 +64,17 @@ class Intake:
         self._resyncs.append(event)
         return event
 
+    def complete(self, session: Session) -> None:
+        """A session has all of its past."""
+        self._receipts.tell_state(session)
+
+    def moved(self, conversation_id: str, username: str) -> None:
+        """A member has, or has read, more of a conversation."""
+        self._receipts.note(conversation_id, username)
+
     def reconnected(self) -> None:
-        """The bus was away."""
+        """The bus was away: what was said meanwhile is looked for, and who watches receipts is told all."""
+        self._receipts.tell_all()
         for event in self._resyncs:
             event.set()
 
@@ -76,6 +89,8 @@ class Intake:
                     self._attendants.refresh(name)
                 case "p":
                     self._presence.take_announcement(name, payload)
+                case _ if channel == WATCH_CHANNEL:
+                    self._receipts.hear_watch()
                 case _ if channel == REVOCATIONS_CHANNEL:
                     self._revocations.apply(decode_revocation(payload))
         except UnknownFrame as error:
@@ -90,5 +105,7 @@ class Intake:
         frame = wire.unpack(payload)
         if frame.type is FrameType.TYPING:
             deliver_typing(self._hub, conversation_id, frame.items[0])
+        elif frame.type is FrameType.RECEIPTS:
+            self._receipts.take(conversation_id, frame.items)
         else:
             self._hub.deliver(conversation_id, frame.items)

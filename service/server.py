@@ -32,6 +32,7 @@ from service.delivery.conversations import ConversationService
 from service.delivery.fanout import REVOCATIONS_CHANNEL, Fanout
 from service.delivery.hub import Hub
 from service.delivery.presence import PresenceTracker
+from service.delivery.receipts import WATCH_CHANNEL, ReceiptTracker
 from service.delivery.replay import Replayer
 from service.delivery.streams import Streams
 from service.delivery.writer import Writer
@@ -62,6 +63,8 @@ from storage.postgres.members import Members
 from storage.postgres.messages import Messages
 from storage.postgres.migrate import read_deployment
 from storage.postgres.positions import Positions
+from storage.postgres.receipts import Receipts
+from storage.postgres.restores import Restores
 from storage.records import Deployment, Revocation
 from storage.redis.bus import Bus
 from storage.redis.connections import make_pool
@@ -106,8 +109,9 @@ async def run_worker(
 
     await stores.feed.read()  # from here on, whatever the bus loses is found
     delivery.writer.start()
-    await delivery.bus.subscribe([REVOCATIONS_CHANNEL])  # noted now, in force as soon as the bus is there
-    background = _start_background(stores, delivery, auth, health)
+    # Noted now, in force as soon as the bus is there.
+    await delivery.bus.subscribe([REVOCATIONS_CHANNEL, WATCH_CHANNEL])
+    background = _start_background(stores, delivery, auth, health, stop)
     await health.check()
     await server.start()
     gc.freeze()  # what is there now stays; the collector need not look at it again
@@ -128,6 +132,7 @@ class _Stores:
     members: Members
     messages: Messages
     positions: Positions
+    restores: Restores
     feed: Feed
     timelines: TimelineStore
 
@@ -143,6 +148,7 @@ class _Delivery:
     writer: Writer
     acks: AckWriter
     presence: PresenceTracker
+    receipts: ReceiptTracker
     conversations: ConversationService
     hasher: RequestHasher
 
@@ -181,6 +187,7 @@ async def _open_stores(settings: Settings) -> _Stores:
         members=Members(database),
         messages=Messages(database),
         positions=Positions(database),
+        restores=Restores(database),
         feed=Feed(database),
         timelines=TimelineStore(redis, prefix=deployment.deployment_id),
     )
@@ -197,8 +204,16 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
     intake = Intake()
     bus = Bus(stores.redis, prefix=prefix, worker_id=worker_id, on_message=intake.take, on_connect=intake.reconnected)
     hub = Hub(stores.messages, on_lag=intake.nudge, on_added=intake.refresh)
-    replayer = Replayer(stores.messages, hub)
-    attendants = Attendants(hub, replayer, stores.positions, bus, max_devices=settings.limits.max_devices)
+    replayer = Replayer(stores.messages, hub, on_complete=intake.complete)
+    attendants = Attendants(
+        hub,
+        replayer,
+        stores.positions,
+        stores.restores,
+        bus,
+        epoch=stores.deployment.epoch,
+        max_devices=settings.limits.max_devices,
+    )
     fanout = Fanout(hub, attendants, bus)
     writer = Writer(
         lambda lock_timeout_ms: LaneConnection(stores.database, lock_timeout_ms=lock_timeout_ms),
@@ -217,12 +232,16 @@ def _build_delivery(settings: Settings, stores: _Stores, *, worker_id: str) -> _
         max_members=settings.limits.max_members,
         publish_entries=fanout.publish_entries,
         publish_memberships=fanout.publish_memberships,
+        on_read=intake.moved,
     )
     presence = PresenceTracker(
         PresenceStore(stores.redis, prefix=prefix), bus, stores.conversations.shares_conversation
     )
-    acks = AckWriter(stores.positions)
-    return _Delivery(intake, bus, hub, replayer, attendants, fanout, writer, acks, presence, conversations, hasher)
+    receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
+    acks = AckWriter(stores.positions, intake.moved)
+    return _Delivery(
+        intake, bus, hub, replayer, attendants, fanout, writer, acks, presence, receipts, conversations, hasher
+    )
 
 
 def _breakable(stores: _Stores, delivery: _Delivery) -> failpoints.Parts:
@@ -251,7 +270,9 @@ async def _build_auth(settings: Settings, stores: _Stores, delivery: _Delivery) 
         is_revoked=revocations.is_revoked,
     )
     revocations.listen(streams.end_revoked)
-    delivery.intake.connect(delivery.hub, delivery.replayer, delivery.attendants, delivery.presence, revocations)
+    delivery.intake.connect(
+        delivery.hub, delivery.replayer, delivery.attendants, delivery.presence, revocations, delivery.receipts
+    )
 
     def announce(revocation: Revocation) -> None:
         revocations.apply(revocation)
@@ -288,6 +309,7 @@ def _build_server(
         fanout=delivery.fanout,
         acks=delivery.acks,
         presence=delivery.presence,
+        receipts=delivery.receipts,
         conversations=delivery.conversations,
         hasher=delivery.hasher,
         epoch=epoch,
@@ -316,7 +338,9 @@ def _build_server(
     return server
 
 
-def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health: Health) -> "list[asyncio.Task[None]]":
+def _start_background(
+    stores: _Stores, delivery: _Delivery, auth: _Auth, health: Health, stop: asyncio.Event
+) -> "list[asyncio.Task[None]]":
     async def sweep() -> None:
         for conversation_id, last_seq in (await stores.feed.read()).items():
             delivery.hub.note_last_seq(conversation_id, last_seq)
@@ -324,12 +348,18 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
     async def follow_keys_file() -> None:
         auth.keys.refresh()
 
+    async def follow_epoch() -> None:
+        if (epoch := await stores.restores.get_epoch()) != stores.deployment.epoch:
+            _log.warning("the database came back in an earlier state; this worker starts anew", epoch=epoch)
+            stop.set()
+
     jobs = [
         Job("health", CHECK_SECONDS, health.check),
         Job("commit feed", 1.0, sweep, hurry=delivery.intake.resync_event()),
         Job("timelines", 1.0, lambda: _share_timelines(stores)),
         Job("membership versions", 3.0, delivery.attendants.refresh_changed, hurry=delivery.intake.resync_event()),
         Job("revocations", 5.0, auth.reader.poll),
+        Job("epoch", 5.0, follow_epoch),
         Job("keys file", 5.0, follow_keys_file),
         Job("idle channels", 5.0, delivery.attendants.drop_idle),
         Job("watched presence", 30.0, delivery.presence.recheck),
@@ -342,6 +372,7 @@ def _start_background(stores: _Stores, delivery: _Delivery, auth: _Auth, health:
         "bus": delivery.bus.run(),
         "acks": delivery.acks.run(),
         "presence": delivery.presence.run(),
+        "receipts": delivery.receipts.run(),
         "streams": auth.streams.run(),
         **{job.name: run_job(job) for job in jobs},
     }

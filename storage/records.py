@@ -245,12 +245,22 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a log: what lies between two seqs, neither of them included."""
+
+    conversation_id: str
+    after_seq: int
+    before_seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Attendance:
     """What a stream of a user needs to know of one of the user's conversations.
 
     Attributes:
         last_seq: the last seq that the user may see now.
         start_seq: where this device begins: its cursor, or where a device without one does.
+        cursor_epoch: the epoch of that cursor; 0 when there is none.
         floor_seq: the lowest seq from which on everything is visible; a shared tail may serve the user from there.
         is_member: False for a former member, who gets what is missing up to last_seq and nothing above.
     """
@@ -258,6 +268,7 @@ class Attendance:
     conversation_id: str
     last_seq: int
     start_seq: int
+    cursor_epoch: int
     floor_seq: int
     is_member: bool
 
@@ -318,6 +329,26 @@ class ReadPosition:
     unread_count: int
     last_seq: int
     is_moved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Up to where a member has a conversation, on any device, and has read it; read_seq <= delivered_seq."""
+
+    conversation_id: str
+    username: str
+    delivered_seq: int
+    read_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptCount:
+    """How many members have, and have read, a conversation up to seq, its end."""
+
+    conversation_id: str
+    seq: int
+    delivered_count: int
+    read_count: int
 
 
 @dataclass(frozen=True, slots=True)

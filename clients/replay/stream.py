@@ -232,7 +232,7 @@ class DeviceStream:
         ]
 
     def _ackable(self) -> list[chat_pb2.Position]:
-        # What came on this stream: what came on an earlier one alone may not have been brought again yet.
+        # What came on this stream: what an earlier one brought, and was not acknowledged, comes again here.
         return [
             chat_pb2.Position(conversation_id=conversation_id, seq=tally.last_on_stream)
             for conversation_id, tally in self.tallies.items()

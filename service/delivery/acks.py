@@ -5,6 +5,7 @@ a later ack of the same device and conversation replaces the earlier one.
 """
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -20,10 +21,15 @@ _MAX_BATCH = 2000
 
 
 class AckWriter:
-    """The acks of a worker's sessions on their way to the database."""
+    """The acks of a worker's sessions on their way to the database.
 
-    def __init__(self, positions: Positions) -> None:
+    Args:
+        on_stored: called with (conversation, user) of each ack that was written.
+    """
+
+    def __init__(self, positions: Positions, on_stored: Callable[[str, str], None]) -> None:
         self._positions = positions
+        self._on_stored = on_stored
         self._waiting: dict[tuple[str, str, str], int] = {}
         self._filled = asyncio.Event()
 
@@ -62,3 +68,5 @@ class AckWriter:
                 for key, seq in batch.items():
                     self._waiting[key] = max(seq, self._waiting.get(key, 0))
                 raise
+            for username, _, conversation_id in batch:
+                self._on_stored(conversation_id, username)

@@ -6,18 +6,20 @@ conversations the user has.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
 from service import errors
 from service.delivery import encode
 from service.delivery.channel import Channel
-from service.delivery.hub import NEVER, Hub
+from service.delivery.hub import Hub
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from storage.errors import Unavailable
+from storage.postgres.messages import TOP_SEQ
 from storage.postgres.positions import Positions
+from storage.postgres.restores import Restores
 from storage.records import Attendance
 from storage.redis.bus import Bus
 
@@ -41,14 +43,27 @@ class Attendants:
     """Attaches sessions to conversations.
 
     Args:
+        epoch: the deployment's; positions of another one end where that one's log is still this one's.
         max_devices: devices of a user that keep positions.
     """
 
-    def __init__(self, hub: Hub, replayer: Replayer, positions: Positions, bus: Bus, *, max_devices: int) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        replayer: Replayer,
+        positions: Positions,
+        restores: Restores,
+        bus: Bus,
+        *,
+        epoch: int,
+        max_devices: int,
+    ) -> None:
         self._hub = hub
         self._replayer = replayer
         self._positions = positions
+        self._restores = restores
         self._bus = bus
+        self._epoch = epoch
         self._max_devices = max_devices
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._versions: dict[str, int] = {}
@@ -58,13 +73,17 @@ class Attendants:
         self._attaching: dict[Session, bool] = {}
 
     async def attach(
-        self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool
+        self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool, epoch: int = 0
     ) -> list[errors.ParleyError]:
         """Puts a new session where its hello says; gives what was wrong with its explicit positions.
+
+        Positions of another epoch, or above the end, are brought back to where the log is what it was, and the session
+        is told so by resets before anything else.
 
         Args:
             explicit: by conversation, the last seq that the device has.
             starts_at_latest: where the others begin: now, or after the device's acks.
+            epoch: the one that the device knows; 0: not said.
 
         Raises:
             TooManyDevices: the device is new and the user has as many as one may have.
@@ -73,13 +92,13 @@ class Attendants:
         self._hub.users.setdefault(session.username, set()).add(session)
         self._attaching[session] = False
         try:
-            return await self._attach(session, explicit, starts_at_latest=starts_at_latest)
+            return await self._attach(session, explicit, starts_at_latest=starts_at_latest, epoch=epoch)
         finally:
             if self._attaching.pop(session):
                 self.refresh(session.username)
 
     async def _attach(
-        self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool
+        self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool, epoch: int
     ) -> list[errors.ParleyError]:
         username = session.username
         if not await self._positions.enroll_device(username, session.device_id, max_devices=self._max_devices):
@@ -92,18 +111,20 @@ class Attendants:
         await self._open_channels(await self._positions.list_conversation_ids(username))
         attendances = await self._positions.list_attendances(username, session.device_id, also_former=list(explicit))
         await self._open_channels(item.conversation_id for item in attendances if item.is_member)
-        refusals: list[errors.ParleyError] = []
-        marks: list[tuple[str, int, bool]] = []
-        for item in attendances:
-            position = explicit.get(item.conversation_id)
-            if position is None:
-                position = item.last_seq if starts_at_latest else item.start_seq
-            elif position > item.last_seq:
-                refusals.append(errors.CursorBeyondEnd(item.conversation_id, item.last_seq))
-            if (seq := self._place(session, item, position)) is not None:
-                marks.append((item.conversation_id, seq, False))
-        known = {item.conversation_id for item in attendances}
-        refusals += [errors.ConversationNotFound(name) for name in explicit if name not in known]
+        starts = {item.conversation_id: item.last_seq if starts_at_latest else item.start_seq for item in attendances}
+        refusals: list[errors.ParleyError] = [errors.ConversationNotFound(name) for name in explicit.keys() - starts]
+        starts.update({name: seq for name, seq in explicit.items() if name in starts})
+        claims = {} if starts_at_latest else {item.conversation_id: epoch or item.cursor_epoch for item in attendances}
+        claims.update({name: epoch for name in explicit if name in starts})
+        resets = await self._find_resets(attendances, starts, claims)
+        for first in range(0, len(resets), _MARKS_A_PIECE):
+            session.put_alone(encode.resets(resets[first : first + _MARKS_A_PIECE], self._epoch))
+        starts.update(resets)
+        marks = [
+            (item.conversation_id, seq, False)
+            for item in attendances
+            if (seq := self._place(session, item, starts[item.conversation_id])) is not None
+        ]
         session.to_catch_up = set(session.lags)
         if not session.lags:
             name, seq, _ = marks.pop() if marks else ("", 0, True)
@@ -112,6 +133,24 @@ class Attendants:
             session.put(encode.caught_up(marks[first : first + _MARKS_A_PIECE]))
         self._replayer.nudge(session)
         return refusals
+
+    async def _find_resets(
+        self, attendances: Sequence[Attendance], starts: Mapping[str, int], claims: Mapping[str, int]
+    ) -> list[tuple[str, int]]:
+        """Gives (conversation, where to start again) for positions that are of another epoch or above the end.
+
+        Args:
+            starts: the positions, by conversation.
+            claims: the epochs that they are of; 0: not known, taken for the present one.
+        """
+        foreign = {name: epoch for name, epoch in claims.items() if epoch not in (0, self._epoch)}
+        common = await self._restores.common_seqs(foreign, self._epoch) if foreign else {}
+        resets = []
+        for item in attendances:
+            name, start = item.conversation_id, starts[item.conversation_id]
+            if name in common or start > item.last_seq:
+                resets.append((name, min(start, item.last_seq, common.get(name, start))))
+        return resets
 
     def refresh(self, username: str) -> None:
         """Looks in the background whether a user with a session here is in new conversations."""
@@ -162,9 +201,9 @@ class Attendants:
                     await self._open_channels(new)
                     for item in await self._positions.list_attendances(username, session.device_id, only=new):
                         if item.is_member and session in self._hub.users.get(username, ()):
-                            # One who comes back was handed more than the device acked: that does not come again.
-                            handed_seq = session.finished.pop(item.conversation_id, 0)
-                            self._place(session, item, max(item.start_seq, handed_seq))
+                            # One who comes back goes on where this stream left off, acked or not.
+                            handed_seq = session.finished.pop(item.conversation_id, None)
+                            self._place(session, item, item.start_seq if handed_seq is None else handed_seq)
                     self._replayer.nudge(session)
             if username in self._hub.users:
                 self._versions[username] = versions.get(username, 0)
@@ -178,13 +217,12 @@ class Attendants:
         Nothing is in step above what `item` was read with: a removal that came later must still be met.
 
         Args:
-            position: the last seq that the device has; above the end it begins at the end.
+            position: the last seq that the device has.
         """
         conversation_id = item.conversation_id
-        position = min(position, item.last_seq)
         if not item.is_member:
             if position < item.last_seq:
-                session.fall_behind(conversation_id, position, item.floor_seq, is_member=False)
+                session.fall_behind(conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq)
             return None
         if conversation_id in session.conversation_ids:
             return None
@@ -194,14 +232,14 @@ class Attendants:
             # One who comes back while the former past is still being brought: that goes on, from the database alone.
             channel.lagging.add(session)
             channel.idle_since = None
-            lag.is_member, lag.floor_seq = True, NEVER
+            lag.is_member, lag.floor_seq = True, TOP_SEQ
             return None
         if position == channel.position:
             self._hub.join(channel, session)
             return channel.position
         channel.lagging.add(session)
         channel.idle_since = None
-        session.fall_behind(conversation_id, position, item.floor_seq)
+        session.fall_behind(conversation_id, position, item.floor_seq, end_seq=item.last_seq)
         return None
 
     async def _open_channels(self, conversation_ids: Iterable[str]) -> None:

@@ -61,6 +61,7 @@ class ConversationService:
         publish_entries: hands committed entries, in order, to those who listen; does not wait.
         publish_memberships: tells that these users are in other conversations than before, or see others; does not
             wait. What a worker that dies here does not tell is found by the commit feed and the membership versions.
+        on_read: called with (conversation, user) when a read position has moved.
     """
 
     def __init__(
@@ -72,12 +73,14 @@ class ConversationService:
         max_members: int,
         publish_entries: PublishEntries,
         publish_memberships: PublishMemberships,
+        on_read: Callable[[str, str], None],
     ) -> None:
         self._conversations = conversations
         self._members = members
         self._hasher = hasher
         self._max_members = max_members
         self._publish_entries = publish_entries
+        self._on_read = on_read
         self._publish_memberships = publish_memberships
 
     async def create(
@@ -231,6 +234,8 @@ class ConversationService:
             position = await self._members.mark_read(conversation_id, caller, seq)
         if seq > position.last_seq:
             raise CursorBeyondEnd(conversation_id, position.last_seq)
+        if position.is_moved:
+            self._on_read(conversation_id, caller)
         return position
 
     async def leave_all(self, username: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from google.rpc import status_pb2
 from parley.v1 import chat_pb2, message_pb2, presence_pb2
@@ -12,7 +13,7 @@ from service.convert.times import to_timestamp
 from service.delivery.wire import Item
 from service.errors import ParleyError
 from service.status import to_status
-from storage.records import Entry, EntryKind, MembershipAction, Outcome, Stored
+from storage.records import Entry, EntryKind, MembershipAction, Outcome, Receipt, ReceiptCount, Stored
 
 
 def entry_item(entry: Entry) -> Item:
@@ -22,9 +23,12 @@ def entry_item(entry: Entry) -> Item:
 
 def membership_of(item: Item) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     """Gives (added users, removed users, whether all are removed) of an item; nothing of another kind."""
-    if item.kind != EntryKind.MEMBERSHIP:
-        return (), (), False
-    change = chat_pb2.ChatResponse.FromString(item.body).messages[0].membership
+    return _membership_in(item.body) if item.kind == EntryKind.MEMBERSHIP else ((), (), False)
+
+
+@lru_cache(maxsize=1024)  # the same bytes are looked at for every session that replays them
+def _membership_in(body: bytes) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    change = chat_pb2.ChatResponse.FromString(body).messages[0].membership
     members = tuple(change.members)
     match change.action:
         case MembershipAction.ADDED:
@@ -81,6 +85,15 @@ def caught_up(marks: Iterable[tuple[str, int, bool]]) -> bytes:
     ).SerializeToString()
 
 
+def resets(starts: Iterable[tuple[str, int]], epoch: int) -> bytes:
+    """Word of (conversation, where to start again)."""
+    return chat_pb2.ChatResponse(
+        resets=[
+            chat_pb2.Reset(conversation_id=conversation_id, seq=seq, epoch=epoch) for conversation_id, seq in starts
+        ]
+    ).SerializeToString()
+
+
 def error(correlation_id: int, refusal: ParleyError) -> bytes:
     """A refused frame."""
     return status_error(correlation_id, to_status(refusal))
@@ -97,6 +110,35 @@ def typing(conversation_id: str, username: str, *, is_active: bool) -> bytes:
     """Somebody writes, or stopped."""
     return chat_pb2.ChatResponse(
         typing=[presence_pb2.TypingEvent(conversation_id=conversation_id, username=username, active=is_active)]
+    ).SerializeToString()
+
+
+def receipts(known: Iterable[Receipt]) -> bytes:
+    """Up to where members have, and have read."""
+    return chat_pb2.ChatResponse(
+        receipts=[
+            chat_pb2.Receipt(
+                conversation_id=receipt.conversation_id,
+                username=receipt.username,
+                delivered_seq=receipt.delivered_seq,
+                read_seq=receipt.read_seq,
+            )
+            for receipt in known
+        ]
+    ).SerializeToString()
+
+
+def receipt_count(count: ReceiptCount) -> bytes:
+    """How many members have, and have read, all."""
+    return chat_pb2.ChatResponse(
+        receipts=[
+            chat_pb2.Receipt(
+                conversation_id=count.conversation_id,
+                seq=count.seq,
+                delivered_count=count.delivered_count,
+                read_count=count.read_count,
+            )
+        ]
     ).SerializeToString()
 
 

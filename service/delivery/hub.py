@@ -15,8 +15,8 @@ from service.delivery.channel import PARK_SECONDS, Channel
 from service.delivery.session import Session
 from service.delivery.wire import Item
 from storage.errors import Unavailable
-from storage.postgres.messages import Messages
-from storage.records import EntryKind
+from storage.postgres.messages import TOP_SEQ, Messages
+from storage.records import EntryKind, Span
 
 _log = structlog.get_logger(__name__)
 
@@ -25,8 +25,6 @@ _RUN_BYTES = 256 * 1024
 _GAP_LIMIT = 500
 _GAP_READERS = 4
 _RETRY_SECONDS = 0.25
-# Above every seq.
-NEVER = 2**63
 # Channels stay open this long after the last session, so that a reconnect finds its tail.
 LINGER_SECONDS = 30.0
 
@@ -104,9 +102,13 @@ class Hub:
                 del self.users[session.username]
 
     def delivered_seq(self, conversation_id: str, session: Session) -> int | None:
-        """The last seq of a conversation that was handed to a session; None when it is none of its."""
+        """The last seq that a session may acknowledge; None when the conversation is none of its.
+
+        That is what was handed to it; while it is being brought up also what was there when it came, since an earlier
+        stream of its device, perhaps on another worker, may have had that.
+        """
         if (lag := session.lags.get(conversation_id)) is not None:
-            return lag.position
+            return max(lag.position, lag.end_seq)
         if conversation_id in session.conversation_ids:
             return self.channels[conversation_id].position
         return session.finished.get(conversation_id)
@@ -148,11 +150,15 @@ class Hub:
 
     def _offer(self, channel: Channel, part: list[Item]) -> None:
         joined = part[0].body if len(part) == 1 else b"".join([item.body for item in part])
-        full = [session for session in channel.live if not session.offer(part, joined)]
-        for session in full:
+        behind: list[tuple[Session, int]] = []
+        for session in channel.live:
+            taken_count = session.offer(channel.conversation_id, part, joined)
+            if taken_count < len(part):
+                behind.append((session, part[taken_count].seq))
+        for session, next_seq in behind:
             channel.live.discard(session)
             channel.lagging.add(session)
-            session.fall_behind(channel.conversation_id, part[0].seq - 1, part[0].seq)
+            session.fall_behind(channel.conversation_id, next_seq - 1, next_seq)
             self._on_lag(session)
 
     def _apply_membership(self, channel: Channel, item: Item) -> None:
@@ -172,7 +178,7 @@ class Hub:
             else:
                 # The database limits the rest of its replay; the tail, which all share, must not serve it any more.
                 lag.is_member = False
-                lag.floor_seq = NEVER  # also when the user comes back before the replay got here
+                lag.floor_seq = TOP_SEQ  # also when the user comes back before the replay got here
 
     def _watch_hole(self, channel: Channel) -> None:
         if channel.is_reading or channel.position < 0:
@@ -191,9 +197,8 @@ class Hub:
                 try:
                     async with self._gap_slots:
                         self.gap_read_count += 1
-                        entries = await self._messages.read_range(
-                            channel.conversation_id, channel.position + 1, _GAP_LIMIT
-                        )
+                        gap = Span(channel.conversation_id, channel.position, TOP_SEQ)
+                        entries = await self._messages.read_spans([gap], limit_each=_GAP_LIMIT)
                 except Unavailable as error:
                     _log.warning("gap not read", conversation_id=channel.conversation_id, error=str(error))
                     entries = []

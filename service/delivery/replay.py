@@ -2,17 +2,20 @@
 
 Serves a few dozen conversations of a session at a time, in turn, so that one large backlog holds back nobody; a worker
 serves a few sessions at a time, in the order in which they asked. Memory is bounded by the sessions' buffers. A step
-reads from the hub's tail where it can, else one statement. A session joins the live flow when its position equals the
-hub's, in one event-loop step; what a step reads beyond the hub's position first advances the hub, for all.
+takes from the hub's tails what it can, then from the history that all replays share; only what a user may see in parts
+is read for that user alone. A session joins the live flow when its position equals the hub's, in one event-loop step;
+what a step reads beyond the hub's position first advances the hub, for all.
 """
 
 import asyncio
 import secrets
+from collections.abc import Callable
 
 import structlog
 
 from service.delivery import encode
 from service.delivery.channel import PARK_SECONDS, Channel
+from service.delivery.history import History
 from service.delivery.hub import Hub
 from service.delivery.session import Lag, Session
 from service.delivery.wire import Item
@@ -31,11 +34,17 @@ _PART_BYTES = 128 * 1024
 
 
 class Replayer:
-    """All replays of a worker."""
+    """All replays of a worker.
 
-    def __init__(self, messages: Messages, hub: Hub) -> None:
+    Args:
+        on_complete: called when a session has the past of all conversations of its hello.
+    """
+
+    def __init__(self, messages: Messages, hub: Hub, *, on_complete: Callable[[Session], None]) -> None:
         self._messages = messages
+        self._on_complete = on_complete
         self._hub = hub
+        self.history = History(messages)
         self._slots = asyncio.Semaphore(_CONCURRENT_STEPS)
         self._tasks: dict[Session, asyncio.Task[None]] = {}
         self.step_count = 0
@@ -79,29 +88,54 @@ class Replayer:
                 _log.warning("replay waits", session=f"{session.session_id:x}", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            if not has_progress:
-                await asyncio.sleep(PARK_SECONDS)
+            # What is all in memory awaits nothing: others must come to their turn between steps.
+            await asyncio.sleep(0 if has_progress else PARK_SECONDS)
 
     async def _step(self, session: Session) -> bool:
         """Serves the next conversations; False when none moved."""
         self.step_count += 1
         moved = False
-        wanted: list[Position] = []
+        shared: list[Position] = []
+        own: list[Position] = []
         for conversation_id, lag in session.next_lags(_CONVERSATIONS_A_STEP):
+            position = Position(conversation_id, lag.position)
+            if not lag.is_member or lag.floor_seq > lag.position + 1:
+                own.append(position)
+                continue
             channel = self._hub.channels.get(conversation_id)
-            items = None
-            if channel is not None and lag.is_member and lag.floor_seq <= lag.position + 1:
-                items = channel.tail_after(lag.position)
-            # A removal in the tail may be this user's own: what is above it must come through the database.
-            if items is None or any(item.kind == EntryKind.MEMBERSHIP for item in items):
-                wanted.append(Position(conversation_id, lag.position))
+            items = channel.tail_after(lag.position) if channel is not None else None
+            if items is None:
+                shared.append(position)
+            elif _removes(items, session.username):
+                own.append(position)
             else:
                 moved |= self._push(session, conversation_id, lag, items)
-        if wanted:
-            backlog = await self._messages.read_backlog(session.username, wanted, limit_each=_ENTRIES_EACH)
-            for position in wanted:
+        if shared:
+            history = await self.history.read_after(shared, limit_each=_ENTRIES_EACH)
+            for position in shared:
+                items = history[position.conversation_id]
+                if _removes(items, session.username):
+                    own.append(position)
+                else:
+                    moved |= self._take_part(session, position, items)
+        if own:
+            backlog = await self._messages.read_backlog(session.username, own, limit_each=_ENTRIES_EACH)
+            for position in own:
                 moved |= self._take_page(session, position, backlog.get(position.conversation_id))
         return moved
+
+    def _take_part(self, session: Session, position: Position, items: list[Item]) -> bool:
+        """Takes what follows a position for one who may see all of it."""
+        lag = session.lags.get(position.conversation_id)
+        if lag is None or lag.position != position.seq:
+            return True  # it went another way meanwhile: the stream ended, or the user was removed
+        self._advance_hub(position.conversation_id, items)
+        return self._push(session, position.conversation_id, lag, items)
+
+    def _advance_hub(self, conversation_id: str, items: list[Item]) -> None:
+        channel = self._hub.channels.get(conversation_id)
+        if channel is not None and items and items[-1].seq > channel.position:
+            self._hub.deliver(conversation_id, items)
 
     def _take_page(self, session: Session, position: Position, page: Backlog | None) -> bool:
         conversation_id = position.conversation_id
@@ -112,9 +146,8 @@ class Replayer:
             self._finish(session, conversation_id, lag.position)
             return True
         items = [encode.entry_item(entry) for entry in page.entries]
-        channel = self._hub.channels.get(conversation_id)
-        if channel is not None and page.is_member and items and items[-1].seq > channel.position:
-            self._hub.deliver(conversation_id, items)
+        if page.is_member:
+            self._advance_hub(conversation_id, items)
         is_whole = not items or items[-1].seq >= page.end_seq
         lag.is_member = page.is_member
         # One who came back meanwhile may see the tail only from there on.
@@ -131,9 +164,11 @@ class Replayer:
         """
         before = lag.position
         for part in _parts(items):
-            if not session.offer(part, b"".join([item.body for item in part])):
+            taken_count = session.offer(conversation_id, part, b"".join([item.body for item in part]))
+            if taken_count:
+                lag.position = part[taken_count - 1].seq
+            if taken_count < len(part):
                 return lag.position != before
-            lag.position = part[-1].seq
         if end_seq is not None:
             lag.position = max(lag.position, end_seq)
         channel = self._hub.channels.get(conversation_id)
@@ -165,6 +200,18 @@ class Replayer:
         marks = session.note_caught_up([conversation_id])
         if marks:
             session.put(encode.caught_up((name, seq, is_complete) for name, is_complete in marks))
+            if marks[-1][1]:
+                self._on_complete(session)
+
+
+def _removes(items: list[Item], username: str) -> bool:
+    """Whether one of the entries takes the user out: what is above it is not for the user any more."""
+    for item in items:
+        if item.kind == EntryKind.MEMBERSHIP:
+            _, removed, are_all_removed = encode.membership_of(item)
+            if are_all_removed or username in removed:
+                return True
+    return False
 
 
 def _parts(items: list[Item]) -> list[list[Item]]:

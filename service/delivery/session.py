@@ -2,15 +2,16 @@
 
 A session is in step with a conversation (the hub hands it each run of entries), or it lags: then it keeps a position of
 its own and is brought up by `replay.py`. What waits to be written is bounded: when MAX_BUFFERED_BYTES wait, the session
-takes nothing more and lags from there on; the log in PostgreSQL is the buffer. Presence and typing have no log: they
-are merged by key, the latest wins.
+takes nothing more and lags from there on; the log in PostgreSQL is the buffer. The same when the client's own window is
+full. Presence and typing have no log: they are merged by key, the latest wins.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from service.delivery.wire import Item
+from service.delivery.window import Window
+from service.delivery.wire import Item, message_bytes
 from service.errors import ParleyError
 
 # What may wait to be written to one stream.
@@ -23,6 +24,10 @@ MAX_UNANSWERED = 2000
 MAX_EPHEMERAL = 2000
 
 
+class _Alone(bytes):
+    """A piece that is never joined with others."""
+
+
 @dataclass(slots=True)
 class Lag:
     """A conversation in which the session is behind.
@@ -31,11 +36,13 @@ class Lag:
         position: the last seq that was handed on.
         floor_seq: from here on everything is visible to the user, so that the hub's tail may serve.
         is_member: False for a former member, who ends at the entry that removed them.
+        end_seq: where the log ended when the session came: an earlier stream of the device may have had it up to there.
     """
 
     position: int
     floor_seq: int
     is_member: bool = True
+    end_seq: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +58,7 @@ class Session:
         to_catch_up: conversations of the hello whose past is still to come.
         is_going_away: the server asked the client to leave.
         is_held: nothing is given out yet, since the welcome must come first.
+        window: what the client lets be under way; None: no limit of its own.
         ending: why the stream is to end; None while it goes on.
     """
 
@@ -67,29 +75,55 @@ class Session:
     ending: ParleyError | None = None
     is_going_away: bool = False
     is_held: bool = False
+    window: Window | None = None
     _out: deque[bytes] = field(default_factory=deque)
     _out_bytes: int = 0
+    _alone_count: int = 0
     _ephemeral: dict[tuple[str, str], bytes] = field(default_factory=dict)
 
-    def offer(self, run: list[Item], joined: bytes) -> bool:
-        """Takes a run of entries of one conversation; False when there is no room, and then nothing is taken.
+    def offer(self, conversation_id: str, run: list[Item], joined: bytes) -> int:
+        """Takes entries of one conversation as far as there is room; gives how many of the run are done with.
 
         Args:
             run: entries with rising seqs and no hole.
             joined: their bodies, joined once for all sessions.
         """
         if self._out_bytes and self._out_bytes + len(joined) > MAX_BUFFERED_BYTES:
-            return False
-        if self.no_echo and any(item.origin == self.session_id for item in run):
-            joined = b"".join([item.body for item in run if item.origin != self.session_id])
+            return 0
+        taken_count = len(run)
+        if self.window is not None:
+            taken_count = self._fit(self.window, conversation_id, run)
+        if taken_count < len(run) or (self.no_echo and any(item.origin == self.session_id for item in run)):
+            joined = b"".join([item.body for item in run[:taken_count] if not self._is_echo(item)])
         if joined:
             self.put(joined)
-        return True
+        return taken_count
+
+    def _fit(self, window: Window, conversation_id: str, run: list[Item]) -> int:
+        """Puts entries into the window while it has room; what is left out as an echo takes none."""
+        for nth, item in enumerate(run):
+            if self._is_echo(item):
+                continue
+            size_bytes = message_bytes(item)
+            if not window.has_room_for(size_bytes):
+                return nth
+            window.deliver(conversation_id, item.seq, size_bytes)
+        return len(run)
+
+    def _is_echo(self, item: Item) -> bool:
+        return self.no_echo and item.origin == self.session_id
 
     def put(self, body: bytes) -> None:
         """Adds what must be written whatever waits: results, errors, marks. Whoever calls it bounds it."""
         self._out.append(body)
         self._out_bytes += len(body)
+        self.wake()
+
+    def put_alone(self, body: bytes) -> None:
+        """Adds what must be a frame of its own, before anything that comes later."""
+        self._out.append(_Alone(body))
+        self._out_bytes += len(body)
+        self._alone_count += 1
         self.wake()
 
     def put_first(self, body: bytes) -> None:
@@ -109,7 +143,7 @@ class Session:
         out = self._out
         if self.is_held or not (out or self._ephemeral):
             return b""
-        if self._out_bytes <= MAX_FRAME_BYTES and not self._ephemeral:
+        if self._out_bytes <= MAX_FRAME_BYTES and not self._ephemeral and not self._alone_count:
             frame = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
             self._out_bytes = 0
@@ -117,9 +151,12 @@ class Session:
         pieces: list[bytes] = []
         size_bytes = 0
         while out and (not pieces or size_bytes + len(out[0]) <= MAX_FRAME_BYTES):
+            if pieces and _Alone in (type(out[0]), type(pieces[-1])):
+                break
             pieces.append(out.popleft())
             size_bytes += len(pieces[-1])
         self._out_bytes -= size_bytes
+        self._alone_count -= type(pieces[-1]) is _Alone if pieces else 0
         while self._ephemeral and not out and size_bytes < MAX_FRAME_BYTES // 2:
             key = next(iter(self._ephemeral))
             pieces.append(self._ephemeral.pop(key))
@@ -134,7 +171,7 @@ class Session:
     @property
     def has_room(self) -> bool:
         """Whether a replay may go on."""
-        return self._out_bytes < MAX_BUFFERED_BYTES // 2
+        return self._out_bytes < MAX_BUFFERED_BYTES // 2 and not self._is_window_full
 
     @property
     def may_read(self) -> bool:
@@ -143,12 +180,22 @@ class Session:
 
     @property
     def is_settled(self) -> bool:
-        """Whether everything that was asked for is answered and taken: a half-closed stream may end."""
-        return not (self.unanswered_count or self.lags or self.to_catch_up or self.has_output)
+        """Whether everything that was asked for is answered and taken: a half-closed stream may end.
 
-    def fall_behind(self, conversation_id: str, position: int, floor_seq: int = 1, *, is_member: bool = True) -> None:
+        What does not fit into the client's window never will, since nothing more comes from the client.
+        """
+        is_replaying = bool(self.lags or self.to_catch_up) and not self._is_window_full
+        return not (self.unanswered_count or is_replaying or self.has_output)
+
+    @property
+    def _is_window_full(self) -> bool:
+        return self.window is not None and self.window.is_full
+
+    def fall_behind(
+        self, conversation_id: str, position: int, floor_seq: int = 1, *, is_member: bool = True, end_seq: int = 0
+    ) -> None:
         """Notes that the session needs what follows position from the log."""
-        self.lags[conversation_id] = Lag(position, floor_seq, is_member)
+        self.lags[conversation_id] = Lag(position, floor_seq, is_member, end_seq)
         self.wake()
 
     def next_lags(self, count: int) -> list[tuple[str, Lag]]:

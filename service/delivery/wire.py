@@ -25,6 +25,7 @@ class FrameType(IntEnum):
 
     ENTRIES = 1
     TYPING = 2
+    RECEIPTS = 3
 
 
 class Item(NamedTuple):
@@ -34,6 +35,15 @@ class Item(NamedTuple):
     body: bytes
     kind: int
     origin: int
+
+
+def message_bytes(item: Item) -> int:
+    """The size of the entry's Message as a client can measure it: without the frame's tag and length before it."""
+    size = len(item.body) - 1
+    length_bytes = 1
+    while size - length_bytes >= 1 << 7 * length_bytes:
+        length_bytes += 1
+    return size - length_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +60,7 @@ class UnknownFrame(Exception):
 
 
 def pack(frame_type: FrameType, conversation_id: str, items: list[Item]) -> bytes:
-    """Encodes entries with rising seqs and no hole, or one typing event (whose seq is 0)."""
+    """Encodes entries with rising seqs and no hole, one typing event, or receipts (numbered from 0)."""
     name = conversation_id.encode()
     head = _HEADER.pack(VERSION, frame_type, len(name), len(items), items[0].seq)
     table = b"".join([_ITEM.pack(len(item.body), item.kind, item.origin) for item in items])

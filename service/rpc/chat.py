@@ -44,6 +44,9 @@ class ChatHandlers:
 
     async def subscribe(self, request: chat_pb2.SubscribeRequest, context: Context, call: Call) -> None:
         """Serves a session that only receives."""
+        for name in ("window_messages", "window_bytes"):
+            if getattr(request.hello, name):
+                raise errors.InvalidRequest(f"hello.{name}", "needs the frames of Chat, by which a window opens again")
         stream = _ChatStream(self._parts, self._replayer, context, call, hello=request.hello)
         await self._serve(stream)
 
@@ -70,6 +73,8 @@ class ChatHandlers:
         if not await self._positions.enroll_device(caller.username, device_id, max_devices=self._max_devices):
             raise errors.TooManyDevices(self._max_devices)
         await self._positions.store_acks([Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()])
+        for name in wanted:
+            self._parts.receipts.note(name, caller.username)
         return chat_pb2.AckResponse()
 
     async def _serve(self, stream: "_ChatStream") -> None:
@@ -82,6 +87,7 @@ class ChatHandlers:
 
     async def _close(self, session: Session) -> None:
         self._parts.hub.detach(session)
+        self._parts.receipts.leave(session)
         await self._replayer.drop(session)
         await self._parts.presence.depart(session)
 
@@ -155,11 +161,11 @@ class _ChatStream:
             self._wake.clear()
             if session.ending is not None:
                 raise session.ending
+            self._replayer.nudge(session)  # what was written, or dealt with by the client, makes room
             frame = session.take_frame()
             if frame:
                 await self._context.write(frame)
                 self._room.set()
-                self._replayer.nudge(session)
                 continue
             self._room.set()
             if reader.done():

@@ -17,9 +17,11 @@ from service.delivery.conversations import ConversationService
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.presence import PresenceTracker
+from service.delivery.receipts import ReceiptTracker
 from service.delivery.session import Session
 from service.delivery.streams import OpenStream
 from service.delivery.submission import Submission
+from service.delivery.window import Window
 from service.delivery.writer import Writer
 from service.hashes import RequestHasher
 from service.interceptors.authentication import Authenticator
@@ -46,6 +48,7 @@ class ChatParts:
     fanout: Fanout
     acks: AckWriter
     presence: PresenceTracker
+    receipts: ReceiptTracker
     conversations: ConversationService
     hasher: RequestHasher
     epoch: int
@@ -111,6 +114,8 @@ class FrameHandlers:
                 self._send(frame.send, frame.correlation_id)
             case "ack":
                 self._ack(frame.ack, frame.correlation_id)
+            case "flow":
+                self._flow(frame.flow)
             case "read":
                 await self._read(frame.read, frame.correlation_id)
             case "typing":
@@ -129,15 +134,18 @@ class FrameHandlers:
         heartbeat_seconds = _to_heartbeat(hello)
         if len(hello.positions) > MAX_HELLO_POSITIONS:
             raise errors.InvalidRequest("positions", f"must be at most {MAX_HELLO_POSITIONS}")
+        if hello.epoch < 0:
+            raise errors.InvalidRequest("epoch", "must not be negative")
         explicit = dict(_to_position(position) for position in hello.positions)
         session.device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
         session.no_echo = hello.no_echo
+        session.window = _to_window(hello)
         self.is_open = True
         self.heartbeat_seconds = heartbeat_seconds
         session.is_held = True
         try:
             refusals = await self._parts.attendants.attach(
-                session, explicit, starts_at_latest=hello.start == chat_pb2.START_LATEST
+                session, explicit, starts_at_latest=hello.start == chat_pb2.START_LATEST, epoch=hello.epoch
             )
         except BaseException:
             self.is_open = False
@@ -148,6 +156,8 @@ class FrameHandlers:
         session.put_first(self._welcome(correlation_id))
         for refusal in refusals:
             session.put(encode.error(correlation_id, refusal))
+        if hello.watch_receipts:
+            self._parts.receipts.watch(session)
         await self._parts.presence.arrive(session)
 
     def _welcome(self, correlation_id: int) -> bytes:
@@ -201,6 +211,19 @@ class FrameHandlers:
                 session.put(encode.error(correlation_id, errors.AckBeyondDelivered(conversation_id, delivered_seq)))
             else:
                 self._parts.acks.note(session.username, session.device_id, conversation_id, seq)
+                if session.window is not None:
+                    session.window.ack(conversation_id, seq)
+        session.wake()
+
+    def _flow(self, frame: chat_pb2.FlowFrame) -> None:
+        window = self._session.window
+        if frame.total_messages < 0:
+            raise errors.InvalidRequest("flow.total_messages", "must not be negative")
+        if window is not None and not window.flow(frame.total_messages):
+            raise errors.InvalidRequest(
+                "flow.total_messages", f"is above what this stream brought, which is {window.delivered_count}"
+            )
+        self._session.wake()
 
     async def _read(self, frame: chat_pb2.ReadFrame, correlation_id: int) -> None:
         for conversation_id, seq in _to_positions(frame.positions):
@@ -244,6 +267,15 @@ def _to_heartbeat(hello: chat_pb2.Hello) -> float | None:
     if not MIN_HEARTBEAT_SECONDS <= seconds <= MAX_HEARTBEAT_SECONDS:
         raise errors.InvalidRequest("heartbeat", "must be 1 s to 600 s")
     return seconds
+
+
+def _to_window(hello: chat_pb2.Hello) -> Window | None:
+    for name, value in (("window_messages", hello.window_messages), ("window_bytes", hello.window_bytes)):
+        if value < 0:
+            raise errors.InvalidRequest(name, "must not be negative")
+    if not (hello.window_messages or hello.window_bytes):
+        return None
+    return Window(hello.window_messages, hello.window_bytes)
 
 
 def _to_position(position: chat_pb2.Position) -> tuple[str, int]:

@@ -11,13 +11,13 @@ import asyncpg
 
 from storage.errors import Absent
 from storage.postgres.database import Database
-from storage.records import Backlog, Entry, EntryKind, Page, Position
+from storage.records import Backlog, Entry, EntryKind, Page, Position, Span
 
 # A page takes no further entry once it has this much: with the largest entry (64 KiB) it stays below 1 MiB.
 PAGE_BYTES = 940 * 1024
 
 # Above every seq, with room for one more in a bigint.
-_TOP = 2**62
+TOP_SEQ = 2**62
 
 ENTRY_COLUMNS = (
     "e.conversation_id, e.seq, e.kind, e.sender, e.request_id, e.create_time, e.size_bytes, e.reply_to_seq,"
@@ -76,7 +76,7 @@ class Messages:
             Absent: there is no such conversation, or the user never was in it.
         """
         sql = PAGE_REVERSE if reverse else PAGE_FORWARD
-        start = min(cursor or _TOP, _TOP) if reverse else max(cursor, 1)
+        start = min(cursor or TOP_SEQ, TOP_SEQ) if reverse else max(cursor, 1)
         rows = await self._database.fetch(sql, conversation_id, username, start, limit, PAGE_BYTES)
         if not rows:
             raise Absent(conversation_id)
@@ -122,19 +122,30 @@ class Messages:
             raise Absent(f"{conversation_id}/{seq}")
         return to_entry(row)
 
-    async def read_range(self, conversation_id: str, first_seq: int, limit: int) -> list[Entry]:
-        """Reads a part of the log for the hub, whoever may see it: up to `limit` entries and PAGE_BYTES."""
+    async def read_spans(self, spans: Sequence[Span], *, limit_each: int) -> list[Entry]:
+        """Reads parts of logs, whoever may see them, in one statement; rising seqs within a conversation, no hole.
+
+        Args:
+            spans: of different conversations, up to a few dozen.
+            limit_each: entries at most for each; all together stop at PAGE_BYTES and the last ones come short.
+        """
         rows = await self._database.fetch(
-            f"""SELECT * FROM (
+            f"""
+            SELECT e.* FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS q(conversation_id, after_seq, before_seq)
+            CROSS JOIN LATERAL (
                 SELECT r.*, sum(r.size_bytes) OVER (ORDER BY r.seq) - r.size_bytes AS bytes_before FROM (
-                    SELECT {ENTRY_COLUMNS} FROM messages e WHERE e.conversation_id = $1 AND e.seq >= $2
-                    ORDER BY e.seq LIMIT $3
+                    SELECT {ENTRY_COLUMNS} FROM messages e
+                    WHERE e.conversation_id = q.conversation_id AND e.seq > q.after_seq AND e.seq < q.before_seq
+                    ORDER BY e.seq LIMIT $4
                 ) r
-            ) b WHERE b.bytes_before < $4 ORDER BY b.seq""",
-            conversation_id,
-            first_seq,
-            limit,
-            PAGE_BYTES,
+            ) e
+            WHERE e.bytes_before < $5
+            ORDER BY e.conversation_id, e.seq""",
+            [span.conversation_id for span in spans],
+            [span.after_seq for span in spans],
+            [span.before_seq for span in spans],
+            limit_each,
+            max(1, PAGE_BYTES // max(1, len(spans))),
         )
         return [to_entry(row) for row in rows]
 

@@ -23,7 +23,7 @@ class Ack:
 _ATTEND = """
 SELECT m.conversation_id, m.role > 0 AS is_member,
        CASE WHEN upper_inf(m.visible) OR isempty(m.visible) THEN c.last_seq ELSE upper(m.visible) - 1 END AS last_seq,
-       coalesce(k.acked_seq, m.start_seq) AS start_seq,
+       coalesce(k.acked_seq, m.start_seq) AS start_seq, coalesce(k.epoch, 0) AS cursor_epoch,
        coalesce((SELECT lower(part) FROM unnest(m.visible) AS part ORDER BY part DESC LIMIT 1), 1) AS floor_seq
 FROM members m
 JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
@@ -106,7 +106,14 @@ class Positions:
             list(also_former),
         )
         return [
-            Attendance(row["conversation_id"], row["last_seq"], row["start_seq"], row["floor_seq"], row["is_member"])
+            Attendance(
+                row["conversation_id"],
+                row["last_seq"],
+                row["start_seq"],
+                row["cursor_epoch"],
+                row["floor_seq"],
+                row["is_member"],
+            )
             for row in rows
         ]
 
@@ -144,8 +151,8 @@ class Positions:
                CROSS JOIN deployment d
                ORDER BY a.ord
                ON CONFLICT (username, device_id, conversation_id)
-               DO UPDATE SET acked_seq = excluded.acked_seq, epoch = excluded.epoch
-               WHERE k.acked_seq < excluded.acked_seq""",
+               DO UPDATE SET acked_seq = greatest(k.acked_seq, excluded.acked_seq), epoch = excluded.epoch
+               WHERE k.acked_seq < excluded.acked_seq OR k.epoch < excluded.epoch""",
             [key[0] for key, _ in ordered],
             [key[1] for key, _ in ordered],
             [key[2] for key, _ in ordered],

@@ -186,3 +186,14 @@ async def test_session_that_gave_up_is_not_attached_by_a_later_refresh(worker, d
     await worker.attendants.refresh_changed()
     assert session.conversation_ids == set()
     assert "bob" not in worker.hub.users
+
+
+async def test_what_was_there_at_hello_may_be_acknowledged_before_it_is_brought_again(worker, db):
+    """An earlier stream of the device may have brought it; what came later, only this stream can have."""
+    reader = await worker.attach("bob")
+    assert reader.session.lags["g"].position == 0
+    await send(db, "g", "ann")
+    assert worker.hub.delivered_seq("g", reader.session) == 3
+    worker.hub.note_last_seq("g", 4)
+    await reader.until("g", 1, 2, 3, 4)
+    assert worker.hub.delivered_seq("g", reader.session) == 4

@@ -55,6 +55,7 @@ async def service(database: Database, announced: Announced) -> ConversationServi
         max_members=MAX_MEMBERS,
         publish_entries=announced.entries.extend,
         publish_memberships=lambda usernames: announced.moved.append(list(usernames)),
+        on_read=lambda *_: None,
     )
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.delivery.session import MAX_BUFFERED_BYTES, MAX_EPHEMERAL, MAX_FRAME_BYTES, MAX_UNANSWERED, Session
+from service.delivery.window import Window
 from service.delivery.wire import Item
 from service.errors import ShuttingDown, TokenExpired
 
@@ -43,7 +44,7 @@ def test_buffer_is_bounded_frames_fit_and_nothing_is_lost_or_moved(calls):
         body = bytes([nth]) * size
         before = session._out_bytes
         if call == "offer":
-            is_taken = session.offer([Item(nth, body, 1, 0)], body)
+            is_taken = session.offer("g", [Item(nth, body, 1, 0)], body)
             assert is_taken == (before == 0 or before + size <= MAX_BUFFERED_BYTES)
             if is_taken:
                 given_.append(body)
@@ -67,12 +68,12 @@ def test_buffer_is_bounded_frames_fit_and_nothing_is_lost_or_moved(calls):
 def test_run_that_does_not_fit_is_not_taken_unless_nothing_waits():
     session = make_session()
     run = [Item(1, b"x" * 400_000, 1, 0)]
-    assert [session.offer(run, run[0].body) for _ in range(4)] == [True, True, False, False]
+    assert [session.offer("g", run, run[0].body) for _ in range(4)] == [1, 1, 0, 0]
     assert session._out_bytes == 800_000
     session.take_frame()
     largest = [Item(1, b"x" * (MAX_BUFFERED_BYTES + 1), 1, 0)]
-    assert session.offer(largest, largest[0].body)
-    assert not session.offer(run, run[0].body)
+    assert session.offer("g", largest, largest[0].body)
+    assert not session.offer("g", run, run[0].body)
 
 
 @given(sizes)
@@ -88,14 +89,14 @@ def test_all_that_fits_goes_into_one_frame(sizes):
 def test_no_echo_leaves_out_own_messages_alone(origins, no_echo):
     session = make_session(no_echo=no_echo)
     run = [Item(nth, b"<%d>" % nth, 1, origin) for nth, origin in enumerate(origins)]
-    assert session.offer(run, b"".join(item.body for item in run))
+    assert session.offer("g", run, b"".join(item.body for item in run))
     wanted = [item.body for item in run if not (no_echo and item.origin == ME)]
     assert session.take_frame() == b"".join(wanted)
 
 
 def test_nothing_is_given_out_before_the_welcome():
     session = make_session(is_held=True)
-    session.offer([Item(1, b"entry", 1, 0)], b"entry")
+    session.offer("g", [Item(1, b"entry", 1, 0)], b"entry")
     session.put_ephemeral(("presence", "bob"), b"online")
     assert session.take_frame() == b""
     assert session.has_output
@@ -201,3 +202,28 @@ def test_first_reason_to_end_counts_and_wakes():
     session.end(ShuttingDown())
     assert session.ending is first
     assert len(woken) == 2
+
+
+def test_window_takes_a_run_as_far_as_it_has_room_and_echoes_take_none():
+    session = make_session(no_echo=True, window=Window(3, 0))
+    run = [Item(nth, b"\x1a\x01%d" % nth, 1, ME if nth in (1, 3) else 0) for nth in range(1, 8)]
+    joined = b"".join(item.body for item in run)
+    assert session.offer("g", run, joined) == 5  # 2, 4, 5 count; 1 and 3 are its own
+    assert session.take_frame() == b"".join(run[nth - 1].body for nth in (2, 4, 5))
+    assert not session.has_room
+    assert session.offer("g", run[5:], joined) == 0
+    assert session.window is not None
+    session.window.ack("g", 2)
+    assert session.has_room
+    assert session.offer("g", run[5:], joined) == 1
+    assert session.take_frame() == run[5].body
+
+
+def test_half_closed_stream_does_not_wait_for_a_window_that_can_not_open_any_more():
+    session = make_session(window=Window(1, 0))
+    session.fall_behind("g", 0)
+    assert not session.is_settled
+    run = [Item(1, b"\x1a\x011", 1, 0), Item(2, b"\x1a\x012", 1, 0)]
+    assert session.offer("g", run, b"") == 1
+    session.take_frame()
+    assert session.is_settled

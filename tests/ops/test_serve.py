@@ -19,7 +19,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from parley.v1 import account_pb2, chat_service_pb2_grpc, message_pb2
+from parley.v1 import account_pb2, chat_service_pb2_grpc, message_pb2, server_info_pb2
 
 from tests.support import ordinary
 from tests.support.servers import RunningServer, running_server, start_server, wait_ready
@@ -224,6 +224,26 @@ def test_accounts_and_tokens_from_the_command_line(running: RunningServer) -> No
             return False
 
         wait_until(is_refused, limit_seconds=15, what="the end of a disabled account's token")
+
+
+def test_a_restore_begins_another_epoch_and_workers_start_anew_with_it(running: RunningServer) -> None:
+    place = ("--data-dir", str(running.data_dir))
+    workers = [child(running, f"parley worker {index}") for index in range(2)]
+    told = run("restored", *place)
+    assert (told.stdout, told.stderr) == ("epoch 2 begins\n", "")
+    for index, worker in enumerate(workers):
+        assert replaced(running, worker, f"parley worker {index}")
+
+    def knows_the_epoch() -> bool:
+        with grpc.insecure_channel(running.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub = chat_service_pb2_grpc.ChatServiceStub(channel)
+            request = server_info_pb2.GetServerInfoRequest()
+            return bool(stub.GetServerInfo(request, timeout=10, wait_for_ready=True).epoch == 2)
+
+    wait_until(knows_the_epoch, limit_seconds=20, what="the epoch")
+    away = run("restored", "--data-dir", str(running.data_dir / "nothing"))
+    assert (away.returncode, away.stdout) == (1, "")
+    assert "no server runs on the data directory" in away.stderr
 
 
 def test_ctrl_c_while_it_starts_stops_everything(directory: Path, start: Callable[..., RunningServer]) -> None:

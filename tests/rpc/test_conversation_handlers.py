@@ -25,6 +25,7 @@ async def handlers(database: Database) -> ConversationHandlers:
         max_members=20_000,
         publish_entries=lambda entries: None,
         publish_memberships=lambda usernames: None,
+        on_read=lambda *_: None,
     )
     return ConversationHandlers(service)
 

@@ -104,16 +104,15 @@ async def test_latest_starts_now_and_explicit_positions_are_taken_as_given(serve
             await stream.until(lambda: stream.seqs(first) == [4], "live")
 
 
-async def test_position_beyond_the_end_is_told_and_begins_at_the_end(server: RunningServer) -> None:
+async def test_position_beyond_the_end_gets_a_reset_and_begins_at_the_end(server: RunningServer) -> None:
     async with registered(server.target) as alice:
         own = f"{alice.name}:{alice.name}"
         await alice.send(own, "one")
         async with alice.chat(positions=[position(own, 7), position("nosuchgroup", 1)]) as stream:
-            await stream.until(lambda: len(stream.errors) == 2, "errors")
-            assert {reason_of(error.error) for error in stream.errors} == {
-                "CURSOR_BEYOND_END",
-                "CONVERSATION_NOT_FOUND",
-            }
+            await stream.until(lambda: stream.errors and stream.resets, "a reset and an error")
+            assert [reason_of(error.error) for error in stream.errors] == ["CONVERSATION_NOT_FOUND"]
+            epoch = stream.welcomes[0].epoch
+            assert stream.resets == [chat_pb2.Reset(conversation_id=own, seq=1, epoch=epoch)]
             await alice.send(own, "two")
             await stream.until(lambda: stream.seqs(own) == [2], "live")
 
@@ -247,3 +246,49 @@ async def test_bad_acks_are_refused(server: RunningServer, positions: list[tuple
         wanted = [position(own if name == "own" else name, seq) for name, seq in positions]
         async with refusal(reason):
             await alice.call("Ack", chat_pb2.AckRequest(positions=wanted))
+
+
+async def test_ack_of_what_an_earlier_stream_brought_is_taken_while_the_replay_runs(server: RunningServer) -> None:
+    async with registered(server.target) as alice, registered(server.target) as bob:
+        group = await alice.make_group(bob)
+        requests = [message_pb2.SendRequest(conversation_id=group, text=str(number)) for number in range(500)]
+        await alice.call("BatchSend", message_pb2.BatchSendRequest(requests=requests))
+        async with bob.chat() as stream:
+            await stream.until(lambda: len(stream.seqs(group)) == 500, "all")
+        # All at once, so that the ack is met while the replay runs.
+        async with bob.chat(hello=False) as stream:
+            await stream.write(hello=chat_pb2.Hello())
+            await stream.write(ack=chat_pb2.AckFrame(positions=[position(group, 500)]))
+            beyond = await stream.write(ack=chat_pb2.AckFrame(positions=[position(group, 501)]))
+            assert await stream.refused(beyond) == "ACK_BEYOND_DELIVERED"
+            assert len(stream.errors) == 1
+        await acked(bob, group, 500)
+
+
+@pytest.mark.parametrize("is_visible", [True, False])
+@pytest.mark.parametrize("is_connected", [True, False])
+async def test_one_who_comes_back_goes_on_after_what_the_device_has(
+    server: RunningServer, is_visible: bool, is_connected: bool
+) -> None:
+    async with registered(server.target) as alice, registered(server.target) as bob:
+        request = conversation_pb2.CreateConversationRequest(members=[bob.name], history_visible=is_visible)
+        group = (await alice.call("CreateConversation", request)).conversation.conversation_id
+        away = {"conversation_id": group, "members": [bob.name]}
+        await alice.send(group, "both")
+        async with bob.chat() as stream:
+            await stream.until(lambda: stream.seqs(group) == [1], "what both saw")
+            await alice.call("RemoveMembers", conversation_pb2.RemoveMembersRequest(**away))
+            await stream.until(lambda: stream.seqs(group) == [1, 2], "the removal")
+            if not is_connected:
+                await stream.write(ack=chat_pb2.AckFrame(positions=[position(group, 2)]))
+                await acked(bob, group, 2)
+                await stream.close()
+            await alice.send(group, "without bob")
+            await alice.call("AddMembers", conversation_pb2.AddMembersRequest(**away))
+            if is_connected:
+                await stream.until(lambda: 4 in stream.seqs(group), "the return")
+                assert stream.seqs(group) == ([1, 2, 3, 4] if is_visible else [1, 2, 4])
+        if not is_connected:
+            async with bob.chat() as stream:
+                await complete(stream)
+                assert stream.seqs(group) == ([3, 4] if is_visible else [4])

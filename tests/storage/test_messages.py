@@ -10,8 +10,8 @@ import pytest
 from storage.errors import Absent
 from storage.postgres.database import Database
 from storage.postgres.members import Members
-from storage.postgres.messages import PAGE_BYTES, PAGE_FORWARD, PAGE_REVERSE, Messages
-from storage.records import EntryKind, MembershipAction, MembershipChange, Position, Role
+from storage.postgres.messages import PAGE_BYTES, PAGE_FORWARD, PAGE_REVERSE, TOP_SEQ, Messages
+from storage.records import EntryKind, MembershipAction, MembershipChange, Position, Role, Span
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, send
 
@@ -144,7 +144,7 @@ async def test_page_time_entry_and_backlog_are_one_statement_each(messages, modu
         lambda: messages.read_page("trimmed", "tim", cursor=7, limit=5, reverse=True),
         lambda: messages.find_seq_by_time("trimmed", "tim", TIME, reverse=False),
         lambda: messages.get_entry("trimmed", 5),
-        lambda: messages.read_range("trimmed", 5, 10),
+        lambda: messages.read_spans([Span("trimmed", 4, TOP_SEQ)], limit_each=10),
         lambda: messages.read_backlog("tim", [Position("trimmed", 0)] * 20, limit_each=10),
     ):
         before = module_database.statement_count
@@ -252,10 +252,19 @@ async def test_every_time_of_a_calendar_can_be_asked_for(messages):
     assert await messages.find_seq_by_time("trimmed", "tim", earliest, reverse=False) == 4
 
 
-async def test_range_for_the_hub_is_bounded_by_count_and_size(messages):
-    assert [entry.seq for entry in await messages.read_range("small", 3, 4)] == [3, 4, 5, 6]
-    assert await messages.read_range("small", LENGTH + 1, 4) == []
-    assert len(await messages.read_range("large", 1, 500)) == 15
+async def test_spans_are_bounded_by_count_size_and_their_ends(messages):
+    async def read(*spans, limit_each=500):
+        found = await messages.read_spans([Span(*span) for span in spans], limit_each=limit_each)
+        return [(entry.conversation_id, entry.seq) for entry in found]
+
+    assert await read(("small", 2, TOP_SEQ), limit_each=4) == [("small", seq) for seq in (3, 4, 5, 6)]
+    assert await read(("small", 2, 5)) == [("small", 3), ("small", 4)]
+    assert await read(("small", 2, 3), ("small-not-there", 0, 9), ("small", LENGTH, TOP_SEQ)) == []
+    assert len(await read(("large", 0, TOP_SEQ))) == 15
+    both = await read(("large", 0, TOP_SEQ), ("small", 0, TOP_SEQ), limit_each=2)
+    assert both == [("large", 1), ("large", 2), ("small", 1), ("small", 2)]
+    shared = await read(*[("large", after, TOP_SEQ) for after in range(15)])
+    assert shared == sorted([("large", seq) for seq in range(1, 16)]), "each has at least one, however large"
 
 
 async def test_entry_is_read_as_it_stands(messages):

@@ -109,7 +109,7 @@ async def test_one_who_read_nothing_begins_where_he_joined(positions, db):
     await add_users(db, "cid")
     await change(db, MembershipAction.ADDED, "cid")
     assert await enroll(positions, "phone", "cid")
-    assert await positions.list_attendances("cid", "phone") == [Attendance("g", 6, 5, 1, is_member=True)]
+    assert await positions.list_attendances("cid", "phone") == [Attendance("g", 6, 5, 0, 1, is_member=True)]
     assert await start_of(positions, "phone") == {"g": 0}
 
 
@@ -171,8 +171,8 @@ async def test_attendance_says_where_to_begin_and_to_end(positions, db):
     await positions.store_acks([Ack("bob", "phone", "g", 2)])
     found = {item.conversation_id: item for item in await positions.list_attendances("bob", "phone")}
     assert found == {
-        "g": Attendance("g", 5, 2, 1, is_member=True),
-        "h": Attendance("h", 0, 0, 1, is_member=True),
+        "g": Attendance("g", 5, 2, 1, 1, is_member=True),
+        "h": Attendance("h", 0, 0, 0, 1, is_member=True),
     }
     assert [item.conversation_id for item in await positions.list_attendances("bob", "phone", only=["h"])] == ["h"]
 
@@ -180,13 +180,13 @@ async def test_attendance_says_where_to_begin_and_to_end(positions, db):
 async def test_former_member_is_attended_until_everything_is_acked(positions, db):
     await change(db, MembershipAction.REMOVED, "bob")
     await send(db, "g", "ann")
-    assert await positions.list_attendances("bob", "phone") == [Attendance("g", 6, 0, 1, is_member=False)]
+    assert await positions.list_attendances("bob", "phone") == [Attendance("g", 6, 0, 0, 1, is_member=False)]
     await positions.store_acks([Ack("bob", "phone", "g", 5)])
     assert await start_of(positions, "phone") == {"g": 5}
     await positions.store_acks([Ack("bob", "phone", "g", 6)])
     assert await start_of(positions, "phone") == {}
     found = await positions.list_attendances("bob", "phone", also_former=["g"])
-    assert found == [Attendance("g", 6, 6, 1, is_member=False)]
+    assert found == [Attendance("g", 6, 6, 1, 1, is_member=False)]
 
 
 async def test_floor_is_where_the_last_interval_begins(positions, db):

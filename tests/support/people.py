@@ -87,6 +87,8 @@ class Stream:
     presence: list[Any] = field(default_factory=list)
     typing: list[Any] = field(default_factory=list)
     errors: list[chat_pb2.StreamError] = field(default_factory=list)
+    receipts: list[chat_pb2.Receipt] = field(default_factory=list)
+    resets: list[chat_pb2.Reset] = field(default_factory=list)
     heartbeats: list[chat_pb2.Heartbeat] = field(default_factory=list)
     go_aways: list[chat_pb2.GoAway] = field(default_factory=list)
     ending: grpc.aio.AioRpcError | None = None

@@ -14,6 +14,7 @@ from service.delivery.attendance import Attendants
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.presence import PresenceTracker
+from service.delivery.receipts import WATCH_CHANNEL, ReceiptTracker
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from service.intake import Intake
@@ -21,6 +22,8 @@ from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from storage.postgres.messages import Messages
 from storage.postgres.positions import Positions
+from storage.postgres.receipts import Receipts
+from storage.postgres.restores import Restores
 from storage.redis.bus import Bus
 from storage.redis.connections import make_pool
 from storage.redis.presence import PresenceStore
@@ -37,11 +40,12 @@ class Worker:
     attendants: Attendants
     fanout: Fanout
     presence: PresenceTracker
+    receipts: ReceiptTracker
 
-    async def attach(self, username: str, device_id: str = "phone", **explicit: int) -> "Reader":
+    async def attach(self, username: str, device_id: str = "phone", *, epoch: int = 0, **explicit: int) -> "Reader":
         """Opens a session as hello does."""
         reader = Reader(Session(secrets.randbits(62) | 1, username, device_id))
-        await self.attendants.attach(reader.session, explicit, starts_at_latest=False)
+        await self.attendants.attach(reader.session, explicit, starts_at_latest=False, epoch=epoch)
         return reader
 
 
@@ -95,20 +99,26 @@ async def running_worker(
     )
     messages = messages or Messages(database)
     hub = Hub(messages, on_lag=intake.nudge, on_added=intake.refresh)
-    replayer = Replayer(messages, hub)
-    attendants = Attendants(hub, replayer, positions or Positions(database), bus, max_devices=100)
+    replayer = Replayer(messages, hub, on_complete=intake.complete)
+    restores = Restores(database)
+    epoch = await restores.get_epoch()
+    attendants = Attendants(
+        hub, replayer, positions or Positions(database), restores, bus, epoch=epoch, max_devices=100
+    )
     store = PresenceStore(redis, prefix=bus._prefix)
     presence = PresenceTracker(store, bus, Conversations(database).shares_conversation)
-    intake.connect(hub, replayer, attendants, presence, Revocations())
-    running = asyncio.create_task(bus.run()) if has_bus else None
+    receipts = ReceiptTracker(Receipts(database), hub, bus)
+    intake.connect(hub, replayer, attendants, presence, Revocations(), receipts)
+    await bus.subscribe([WATCH_CHANNEL])
+    background = [asyncio.create_task(receipts.run())] + ([asyncio.create_task(bus.run())] if has_bus else [])
     try:
         if has_bus:
             await wait_for(lambda: bus.is_alive, what="the bus")
-        yield Worker(bus, hub, replayer, attendants, Fanout(hub, attendants, bus), presence)
+        yield Worker(bus, hub, replayer, attendants, Fanout(hub, attendants, bus), presence, receipts)
     finally:
-        if running is not None:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
         await replayer.close()
         await hub.close()
         await bus.close()

@@ -111,7 +111,6 @@ class Connection:
         call = self._stub.Chat(metadata=self._login.metadata)
         while not self._outgoing.empty():
             self._outgoing.get_nowait()  # It was for the session before.
-        self._unacked.clear()  # It comes again.
         try:
             hello = chat_pb2.Hello(
                 device_id=self._login.device_id, heartbeat=duration_pb2.Duration(seconds=_HEARTBEAT_SECONDS)

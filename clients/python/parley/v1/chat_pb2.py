@@ -29,49 +29,55 @@ from parley.v1 import message_pb2 as parley_dot_v1_dot_message__pb2
 from parley.v1 import presence_pb2 as parley_dot_v1_dot_presence__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14parley/v1/chat.proto\x12\tparley.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x17parley/v1/message.proto\x1a\x18parley/v1/presence.proto\"\xd2\x02\n\x0b\x43hatRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12!\n\x05hello\x18\x02 \x01(\x0b\x32\x10.parley.v1.HelloH\x00\x12$\n\x04send\x18\x03 \x01(\x0b\x32\x14.parley.v1.SendFrameH\x00\x12\"\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x13.parley.v1.AckFrameH\x00\x12$\n\x04read\x18\x07 \x01(\x0b\x32\x14.parley.v1.ReadFrameH\x00\x12(\n\x06typing\x18\x08 \x01(\x0b\x32\x16.parley.v1.TypingFrameH\x00\x12\x32\n\x0ewatch_presence\x18\t \x01(\x0b\x32\x18.parley.v1.WatchPresenceH\x00\x12/\n\x0c\x61uthenticate\x18\n \x01(\x0b\x32\x17.parley.v1.AuthenticateH\x00\x42\t\n\x07payload\"\xb1\x01\n\x05Hello\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x1f\n\x05start\x18\x02 \x01(\x0e\x32\x10.parley.v1.Start\x12&\n\tpositions\x18\x03 \x03(\x0b\x32\x13.parley.v1.Position\x12\x0f\n\x07no_echo\x18\x04 \x01(\x08\x12,\n\theartbeat\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\"0\n\x08Position\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"5\n\tSendFrame\x12(\n\x08requests\x18\x01 \x03(\x0b\x32\x16.parley.v1.SendRequest\"2\n\x08\x41\x63kFrame\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\"3\n\tReadFrame\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\"6\n\x0bTypingFrame\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\"\"\n\rWatchPresence\x12\x11\n\tusernames\x18\x01 \x03(\t\"$\n\x0c\x41uthenticate\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\"\xf5\x02\n\x0c\x43hatResponse\x12$\n\x08welcomes\x18\x01 \x03(\x0b\x32\x12.parley.v1.Welcome\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.parley.v1.SendResult\x12$\n\x08messages\x18\x03 \x03(\x0b\x32\x12.parley.v1.Message\x12&\n\tcaught_up\x18\x04 \x03(\x0b\x32\x13.parley.v1.CaughtUp\x12*\n\x08presence\x18\x05 \x03(\x0b\x32\x18.parley.v1.PresenceEvent\x12&\n\x06typing\x18\x06 \x03(\x0b\x32\x16.parley.v1.TypingEvent\x12&\n\x06\x65rrors\x18\x08 \x03(\x0b\x32\x16.parley.v1.StreamError\x12(\n\nheartbeats\x18\n \x03(\x0b\x32\x14.parley.v1.Heartbeat\x12#\n\x08go_aways\x18\x0b \x03(\x0b\x32\x11.parley.v1.GoAway\"\xee\x01\n\x07Welcome\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12/\n\x0bserver_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63onversation_count\x18\x07 \x01(\x05\x12\x36\n\x12\x61\x63\x63\x65ss_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x08\x43\x61ughtUp\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"H\n\x0bStreamError\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"<\n\tHeartbeat\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x06GoAway\x12\x32\n\x0freconnect_delay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x10SubscribeRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.parley.v1.Hello\"G\n\nAckRequest\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\x12\x11\n\tdevice_id\x18\x02 \x01(\t\"\r\n\x0b\x41\x63kResponse*E\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTART_FROM_ACKS\x10\x01\x12\x10\n\x0cSTART_LATEST\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14parley/v1/chat.proto\x12\tparley.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x17parley/v1/message.proto\x1a\x18parley/v1/presence.proto\"\xf8\x02\n\x0b\x43hatRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12!\n\x05hello\x18\x02 \x01(\x0b\x32\x10.parley.v1.HelloH\x00\x12$\n\x04send\x18\x03 \x01(\x0b\x32\x14.parley.v1.SendFrameH\x00\x12\"\n\x03\x61\x63k\x18\x04 \x01(\x0b\x32\x13.parley.v1.AckFrameH\x00\x12$\n\x04\x66low\x18\x06 \x01(\x0b\x32\x14.parley.v1.FlowFrameH\x00\x12$\n\x04read\x18\x07 \x01(\x0b\x32\x14.parley.v1.ReadFrameH\x00\x12(\n\x06typing\x18\x08 \x01(\x0b\x32\x16.parley.v1.TypingFrameH\x00\x12\x32\n\x0ewatch_presence\x18\t \x01(\x0b\x32\x18.parley.v1.WatchPresenceH\x00\x12/\n\x0c\x61uthenticate\x18\n \x01(\x0b\x32\x17.parley.v1.AuthenticateH\x00\x42\t\n\x07payload\"\xf8\x01\n\x05Hello\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x1f\n\x05start\x18\x02 \x01(\x0e\x32\x10.parley.v1.Start\x12&\n\tpositions\x18\x03 \x03(\x0b\x32\x13.parley.v1.Position\x12\x0f\n\x07no_echo\x18\x04 \x01(\x08\x12,\n\theartbeat\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x65poch\x18\x06 \x01(\x03\x12\x17\n\x0fwindow_messages\x18\x07 \x01(\x03\x12\x14\n\x0cwindow_bytes\x18\x08 \x01(\x03\x12\x16\n\x0ewatch_receipts\x18\x0c \x01(\x08\"0\n\x08Position\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\"5\n\tSendFrame\x12(\n\x08requests\x18\x01 \x03(\x0b\x32\x16.parley.v1.SendRequest\"2\n\x08\x41\x63kFrame\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\"#\n\tFlowFrame\x12\x16\n\x0etotal_messages\x18\x01 \x01(\x03\"3\n\tReadFrame\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\"6\n\x0bTypingFrame\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\"\"\n\rWatchPresence\x12\x11\n\tusernames\x18\x01 \x03(\t\"$\n\x0c\x41uthenticate\x12\x14\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\t\"\xbd\x03\n\x0c\x43hatResponse\x12$\n\x08welcomes\x18\x01 \x03(\x0b\x32\x12.parley.v1.Welcome\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.parley.v1.SendResult\x12$\n\x08messages\x18\x03 \x03(\x0b\x32\x12.parley.v1.Message\x12&\n\tcaught_up\x18\x04 \x03(\x0b\x32\x13.parley.v1.CaughtUp\x12*\n\x08presence\x18\x05 \x03(\x0b\x32\x18.parley.v1.PresenceEvent\x12&\n\x06typing\x18\x06 \x03(\x0b\x32\x16.parley.v1.TypingEvent\x12$\n\x08receipts\x18\x07 \x03(\x0b\x32\x12.parley.v1.Receipt\x12&\n\x06\x65rrors\x18\x08 \x03(\x0b\x32\x16.parley.v1.StreamError\x12 \n\x06resets\x18\t \x03(\x0b\x32\x10.parley.v1.Reset\x12(\n\nheartbeats\x18\n \x03(\x0b\x32\x14.parley.v1.Heartbeat\x12#\n\x08go_aways\x18\x0b \x03(\x0b\x32\x11.parley.v1.GoAway\"\xee\x01\n\x07Welcome\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x11\n\tdevice_id\x18\x03 \x01(\t\x12\x12\n\nsession_id\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x03\x12/\n\x0bserver_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12\x63onversation_count\x18\x07 \x01(\x05\x12\x36\n\x12\x61\x63\x63\x65ss_expire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x08\x43\x61ughtUp\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\"\x97\x01\n\x07Receipt\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x15\n\rdelivered_seq\x18\x03 \x01(\x03\x12\x10\n\x08read_seq\x18\x04 \x01(\x03\x12\x0b\n\x03seq\x18\x05 \x01(\x03\x12\x17\n\x0f\x64\x65livered_count\x18\x06 \x01(\x05\x12\x12\n\nread_count\x18\x07 \x01(\x05\"<\n\x05Reset\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x0b\n\x03seq\x18\x02 \x01(\x03\x12\r\n\x05\x65poch\x18\x03 \x01(\x03\"H\n\x0bStreamError\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status\"<\n\tHeartbeat\x12/\n\x0bserver_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"<\n\x06GoAway\x12\x32\n\x0freconnect_delay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"3\n\x10SubscribeRequest\x12\x1f\n\x05hello\x18\x01 \x01(\x0b\x32\x10.parley.v1.Hello\"G\n\nAckRequest\x12&\n\tpositions\x18\x01 \x03(\x0b\x32\x13.parley.v1.Position\x12\x11\n\tdevice_id\x18\x02 \x01(\t\"\r\n\x0b\x41\x63kResponse*E\n\x05Start\x12\x15\n\x11START_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTART_FROM_ACKS\x10\x01\x12\x10\n\x0cSTART_LATEST\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.v1.chat_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_START']._serialized_start=2061
-  _globals['_START']._serialized_end=2130
+  _globals['_START']._serialized_start=2495
+  _globals['_START']._serialized_end=2564
   _globals['_CHATREQUEST']._serialized_start=177
-  _globals['_CHATREQUEST']._serialized_end=515
-  _globals['_HELLO']._serialized_start=518
-  _globals['_HELLO']._serialized_end=695
-  _globals['_POSITION']._serialized_start=697
-  _globals['_POSITION']._serialized_end=745
-  _globals['_SENDFRAME']._serialized_start=747
-  _globals['_SENDFRAME']._serialized_end=800
-  _globals['_ACKFRAME']._serialized_start=802
-  _globals['_ACKFRAME']._serialized_end=852
-  _globals['_READFRAME']._serialized_start=854
-  _globals['_READFRAME']._serialized_end=905
-  _globals['_TYPINGFRAME']._serialized_start=907
-  _globals['_TYPINGFRAME']._serialized_end=961
-  _globals['_WATCHPRESENCE']._serialized_start=963
-  _globals['_WATCHPRESENCE']._serialized_end=997
-  _globals['_AUTHENTICATE']._serialized_start=999
-  _globals['_AUTHENTICATE']._serialized_end=1035
-  _globals['_CHATRESPONSE']._serialized_start=1038
-  _globals['_CHATRESPONSE']._serialized_end=1411
-  _globals['_WELCOME']._serialized_start=1414
-  _globals['_WELCOME']._serialized_end=1652
-  _globals['_CAUGHTUP']._serialized_start=1654
-  _globals['_CAUGHTUP']._serialized_end=1720
-  _globals['_STREAMERROR']._serialized_start=1722
-  _globals['_STREAMERROR']._serialized_end=1794
-  _globals['_HEARTBEAT']._serialized_start=1796
-  _globals['_HEARTBEAT']._serialized_end=1856
-  _globals['_GOAWAY']._serialized_start=1858
-  _globals['_GOAWAY']._serialized_end=1918
-  _globals['_SUBSCRIBEREQUEST']._serialized_start=1920
-  _globals['_SUBSCRIBEREQUEST']._serialized_end=1971
-  _globals['_ACKREQUEST']._serialized_start=1973
-  _globals['_ACKREQUEST']._serialized_end=2044
-  _globals['_ACKRESPONSE']._serialized_start=2046
-  _globals['_ACKRESPONSE']._serialized_end=2059
+  _globals['_CHATREQUEST']._serialized_end=553
+  _globals['_HELLO']._serialized_start=556
+  _globals['_HELLO']._serialized_end=804
+  _globals['_POSITION']._serialized_start=806
+  _globals['_POSITION']._serialized_end=854
+  _globals['_SENDFRAME']._serialized_start=856
+  _globals['_SENDFRAME']._serialized_end=909
+  _globals['_ACKFRAME']._serialized_start=911
+  _globals['_ACKFRAME']._serialized_end=961
+  _globals['_FLOWFRAME']._serialized_start=963
+  _globals['_FLOWFRAME']._serialized_end=998
+  _globals['_READFRAME']._serialized_start=1000
+  _globals['_READFRAME']._serialized_end=1051
+  _globals['_TYPINGFRAME']._serialized_start=1053
+  _globals['_TYPINGFRAME']._serialized_end=1107
+  _globals['_WATCHPRESENCE']._serialized_start=1109
+  _globals['_WATCHPRESENCE']._serialized_end=1143
+  _globals['_AUTHENTICATE']._serialized_start=1145
+  _globals['_AUTHENTICATE']._serialized_end=1181
+  _globals['_CHATRESPONSE']._serialized_start=1184
+  _globals['_CHATRESPONSE']._serialized_end=1629
+  _globals['_WELCOME']._serialized_start=1632
+  _globals['_WELCOME']._serialized_end=1870
+  _globals['_CAUGHTUP']._serialized_start=1872
+  _globals['_CAUGHTUP']._serialized_end=1938
+  _globals['_RECEIPT']._serialized_start=1941
+  _globals['_RECEIPT']._serialized_end=2092
+  _globals['_RESET']._serialized_start=2094
+  _globals['_RESET']._serialized_end=2154
+  _globals['_STREAMERROR']._serialized_start=2156
+  _globals['_STREAMERROR']._serialized_end=2228
+  _globals['_HEARTBEAT']._serialized_start=2230
+  _globals['_HEARTBEAT']._serialized_end=2290
+  _globals['_GOAWAY']._serialized_start=2292
+  _globals['_GOAWAY']._serialized_end=2352
+  _globals['_SUBSCRIBEREQUEST']._serialized_start=2354
+  _globals['_SUBSCRIBEREQUEST']._serialized_end=2405
+  _globals['_ACKREQUEST']._serialized_start=2407
+  _globals['_ACKREQUEST']._serialized_end=2478
+  _globals['_ACKRESPONSE']._serialized_start=2480
+  _globals['_ACKRESPONSE']._serialized_end=2493
 # @@protoc_insertion_point(module_scope)

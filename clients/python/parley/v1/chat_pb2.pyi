@@ -24,11 +24,12 @@ START_FROM_ACKS: Start
 START_LATEST: Start
 
 class ChatRequest(_message.Message):
-    __slots__ = ("correlation_id", "hello", "send", "ack", "read", "typing", "watch_presence", "authenticate")
+    __slots__ = ("correlation_id", "hello", "send", "ack", "flow", "read", "typing", "watch_presence", "authenticate")
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
     SEND_FIELD_NUMBER: _ClassVar[int]
     ACK_FIELD_NUMBER: _ClassVar[int]
+    FLOW_FIELD_NUMBER: _ClassVar[int]
     READ_FIELD_NUMBER: _ClassVar[int]
     TYPING_FIELD_NUMBER: _ClassVar[int]
     WATCH_PRESENCE_FIELD_NUMBER: _ClassVar[int]
@@ -37,27 +38,34 @@ class ChatRequest(_message.Message):
     hello: Hello
     send: SendFrame
     ack: AckFrame
+    flow: FlowFrame
     read: ReadFrame
     typing: TypingFrame
     watch_presence: WatchPresence
     authenticate: Authenticate
-    def __init__(self, correlation_id: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., send: _Optional[_Union[SendFrame, _Mapping]] = ..., ack: _Optional[_Union[AckFrame, _Mapping]] = ..., read: _Optional[_Union[ReadFrame, _Mapping]] = ..., typing: _Optional[_Union[TypingFrame, _Mapping]] = ..., watch_presence: _Optional[_Union[WatchPresence, _Mapping]] = ..., authenticate: _Optional[_Union[Authenticate, _Mapping]] = ...) -> None: ...
+    def __init__(self, correlation_id: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., send: _Optional[_Union[SendFrame, _Mapping]] = ..., ack: _Optional[_Union[AckFrame, _Mapping]] = ..., flow: _Optional[_Union[FlowFrame, _Mapping]] = ..., read: _Optional[_Union[ReadFrame, _Mapping]] = ..., typing: _Optional[_Union[TypingFrame, _Mapping]] = ..., watch_presence: _Optional[_Union[WatchPresence, _Mapping]] = ..., authenticate: _Optional[_Union[Authenticate, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("device_id", "start", "positions", "no_echo", "heartbeat", "epoch")
+    __slots__ = ("device_id", "start", "positions", "no_echo", "heartbeat", "epoch", "window_messages", "window_bytes", "watch_receipts")
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     NO_ECHO_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_BYTES_FIELD_NUMBER: _ClassVar[int]
+    WATCH_RECEIPTS_FIELD_NUMBER: _ClassVar[int]
     device_id: str
     start: Start
     positions: _containers.RepeatedCompositeFieldContainer[Position]
     no_echo: bool
     heartbeat: _duration_pb2.Duration
     epoch: int
-    def __init__(self, device_id: _Optional[str] = ..., start: _Optional[_Union[Start, str]] = ..., positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., no_echo: _Optional[bool] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., epoch: _Optional[int] = ...) -> None: ...
+    window_messages: int
+    window_bytes: int
+    watch_receipts: bool
+    def __init__(self, device_id: _Optional[str] = ..., start: _Optional[_Union[Start, str]] = ..., positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., no_echo: _Optional[bool] = ..., heartbeat: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., epoch: _Optional[int] = ..., window_messages: _Optional[int] = ..., window_bytes: _Optional[int] = ..., watch_receipts: _Optional[bool] = ...) -> None: ...
 
 class Position(_message.Message):
     __slots__ = ("conversation_id", "seq")
@@ -78,6 +86,12 @@ class AckFrame(_message.Message):
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     positions: _containers.RepeatedCompositeFieldContainer[Position]
     def __init__(self, positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ...) -> None: ...
+
+class FlowFrame(_message.Message):
+    __slots__ = ("total_messages",)
+    TOTAL_MESSAGES_FIELD_NUMBER: _ClassVar[int]
+    total_messages: int
+    def __init__(self, total_messages: _Optional[int] = ...) -> None: ...
 
 class ReadFrame(_message.Message):
     __slots__ = ("positions",)
@@ -106,14 +120,16 @@ class Authenticate(_message.Message):
     def __init__(self, access_token: _Optional[str] = ...) -> None: ...
 
 class ChatResponse(_message.Message):
-    __slots__ = ("welcomes", "results", "messages", "caught_up", "presence", "typing", "errors", "heartbeats", "go_aways")
+    __slots__ = ("welcomes", "results", "messages", "caught_up", "presence", "typing", "receipts", "errors", "resets", "heartbeats", "go_aways")
     WELCOMES_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     MESSAGES_FIELD_NUMBER: _ClassVar[int]
     CAUGHT_UP_FIELD_NUMBER: _ClassVar[int]
     PRESENCE_FIELD_NUMBER: _ClassVar[int]
     TYPING_FIELD_NUMBER: _ClassVar[int]
+    RECEIPTS_FIELD_NUMBER: _ClassVar[int]
     ERRORS_FIELD_NUMBER: _ClassVar[int]
+    RESETS_FIELD_NUMBER: _ClassVar[int]
     HEARTBEATS_FIELD_NUMBER: _ClassVar[int]
     GO_AWAYS_FIELD_NUMBER: _ClassVar[int]
     welcomes: _containers.RepeatedCompositeFieldContainer[Welcome]
@@ -122,10 +138,12 @@ class ChatResponse(_message.Message):
     caught_up: _containers.RepeatedCompositeFieldContainer[CaughtUp]
     presence: _containers.RepeatedCompositeFieldContainer[_presence_pb2.PresenceEvent]
     typing: _containers.RepeatedCompositeFieldContainer[_presence_pb2.TypingEvent]
+    receipts: _containers.RepeatedCompositeFieldContainer[Receipt]
     errors: _containers.RepeatedCompositeFieldContainer[StreamError]
+    resets: _containers.RepeatedCompositeFieldContainer[Reset]
     heartbeats: _containers.RepeatedCompositeFieldContainer[Heartbeat]
     go_aways: _containers.RepeatedCompositeFieldContainer[GoAway]
-    def __init__(self, welcomes: _Optional[_Iterable[_Union[Welcome, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[_message_pb2.SendResult, _Mapping]]] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., caught_up: _Optional[_Iterable[_Union[CaughtUp, _Mapping]]] = ..., presence: _Optional[_Iterable[_Union[_presence_pb2.PresenceEvent, _Mapping]]] = ..., typing: _Optional[_Iterable[_Union[_presence_pb2.TypingEvent, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[StreamError, _Mapping]]] = ..., heartbeats: _Optional[_Iterable[_Union[Heartbeat, _Mapping]]] = ..., go_aways: _Optional[_Iterable[_Union[GoAway, _Mapping]]] = ...) -> None: ...
+    def __init__(self, welcomes: _Optional[_Iterable[_Union[Welcome, _Mapping]]] = ..., results: _Optional[_Iterable[_Union[_message_pb2.SendResult, _Mapping]]] = ..., messages: _Optional[_Iterable[_Union[_message_pb2.Message, _Mapping]]] = ..., caught_up: _Optional[_Iterable[_Union[CaughtUp, _Mapping]]] = ..., presence: _Optional[_Iterable[_Union[_presence_pb2.PresenceEvent, _Mapping]]] = ..., typing: _Optional[_Iterable[_Union[_presence_pb2.TypingEvent, _Mapping]]] = ..., receipts: _Optional[_Iterable[_Union[Receipt, _Mapping]]] = ..., errors: _Optional[_Iterable[_Union[StreamError, _Mapping]]] = ..., resets: _Optional[_Iterable[_Union[Reset, _Mapping]]] = ..., heartbeats: _Optional[_Iterable[_Union[Heartbeat, _Mapping]]] = ..., go_aways: _Optional[_Iterable[_Union[GoAway, _Mapping]]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("correlation_id", "username", "device_id", "session_id", "epoch", "server_time", "conversation_count", "access_expire_time")
@@ -156,6 +174,34 @@ class CaughtUp(_message.Message):
     seq: int
     complete: bool
     def __init__(self, conversation_id: _Optional[str] = ..., seq: _Optional[int] = ..., complete: _Optional[bool] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("conversation_id", "username", "delivered_seq", "read_seq", "seq", "delivered_count", "read_count")
+    CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    USERNAME_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_SEQ_FIELD_NUMBER: _ClassVar[int]
+    READ_SEQ_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    DELIVERED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    READ_COUNT_FIELD_NUMBER: _ClassVar[int]
+    conversation_id: str
+    username: str
+    delivered_seq: int
+    read_seq: int
+    seq: int
+    delivered_count: int
+    read_count: int
+    def __init__(self, conversation_id: _Optional[str] = ..., username: _Optional[str] = ..., delivered_seq: _Optional[int] = ..., read_seq: _Optional[int] = ..., seq: _Optional[int] = ..., delivered_count: _Optional[int] = ..., read_count: _Optional[int] = ...) -> None: ...
+
+class Reset(_message.Message):
+    __slots__ = ("conversation_id", "seq", "epoch")
+    CONVERSATION_ID_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    conversation_id: str
+    seq: int
+    epoch: int
+    def __init__(self, conversation_id: _Optional[str] = ..., seq: _Optional[int] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class StreamError(_message.Message):
     __slots__ = ("correlation_id", "error")

@@ -930,6 +930,11 @@ class ChatRequest(betterproto.Message):
     ack: "AckFrame" = betterproto.message_field(4, group="payload")
     """Says what this device has; answered only by errors."""
 
+    flow: "FlowFrame" = betterproto.message_field(6, group="payload")
+    """
+    Says what the client has dealt with, so that its window opens again; answered only by errors.
+    """
+
     read: "ReadFrame" = betterproto.message_field(7, group="payload")
     """Says what the user has read, as MarkRead; answered only by errors."""
 
@@ -964,9 +969,9 @@ class Hello(betterproto.Message):
 
     positions: List["Position"] = betterproto.message_field(3)
     """
-    Where these conversations begin: what is above the given seq comes. Taken as given; a seq above the end is answered
-     by CURSOR_BEYOND_END for that conversation, which then begins at the end. Up to 10,000; a conversation that is
-     not the caller's is answered by CONVERSATION_NOT_FOUND.
+    Where these conversations begin: what is above the given seq comes. Taken as given, but a seq above the end, or of
+     another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is answered
+     by CONVERSATION_NOT_FOUND.
     """
 
     no_echo: bool = betterproto.bool_field(4)
@@ -979,7 +984,27 @@ class Hello(betterproto.Message):
 
     epoch: int = betterproto.int64_field(6)
     """
-    The epoch that the positions are of, as told by a welcome or Pull. 0: not known.
+    The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that one.
+     When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not known;
+     then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
+    """
+
+    window_messages: int = betterproto.int64_field(7)
+    """
+    How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What does
+     not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. Chat only.
+    """
+
+    window_bytes: int = betterproto.int64_field(8)
+    """
+    The same by the serialized size of the elements of `messages`. One entry may always be under way, however large. 0:
+     no limit. Chat only.
+    """
+
+    watch_receipts: bool = betterproto.bool_field(12)
+    """
+    Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up to
+     5,000 receipts; from then on each change, in all.
     """
 
 
@@ -1012,7 +1037,21 @@ class AckFrame(betterproto.Message):
 
     positions: List["Position"] = betterproto.message_field(1)
     """
-    Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet.
+    Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
+     brought nor was there when it was opened (an earlier stream of the device may have brought that).
+    """
+
+
+@dataclass(eq=False, repr=False)
+class FlowFrame(betterproto.Message):
+    """
+    What the client has dealt with, for its window; says nothing of what the device has.
+    """
+
+    total_messages: int = betterproto.int64_field(1)
+    """
+    How many of the elements of `messages` that this stream brought since hello, counted in the order in which they came,
+     are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came.
     """
 
 
@@ -1085,8 +1124,16 @@ class ChatResponse(betterproto.Message):
     typing: List["TypingEvent"] = betterproto.message_field(6)
     """Who writes."""
 
+    receipts: List["Receipt"] = betterproto.message_field(7)
+    """Up to where members have, and have read, as asked for in hello."""
+
     errors: List["StreamError"] = betterproto.message_field(8)
     """Refused frames. The stream goes on."""
+
+    resets: List["Reset"] = betterproto.message_field(9)
+    """
+    Conversations in which the device has what is not so any more; in a frame of their own, before anything newer.
+    """
 
     heartbeats: List["Heartbeat"] = betterproto.message_field(10)
     """Signs of life, as asked for in hello."""
@@ -1113,7 +1160,7 @@ class Welcome(betterproto.Message):
 
     epoch: int = betterproto.int64_field(5)
     """
-    The number of the server's history; another one than before means that positions may be void.
+    The number of the server's history; another one than before means that what the device has may be void (see Reset).
     """
 
     server_time: datetime = betterproto.message_field(6)
@@ -1138,6 +1185,59 @@ class CaughtUp(betterproto.Message):
 
     complete: bool = betterproto.bool_field(3)
     """Set on the last one: all conversations of the hello are there."""
+
+
+@dataclass(eq=False, repr=False)
+class Receipt(betterproto.Message):
+    """
+    Up to where a member has a conversation, and has read it; or, in conversations above 200 members, how many have all.
+
+     Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so a
+     lower one than before is old news. The caller's own receipts come too.
+    """
+
+    conversation_id: str = betterproto.string_field(1)
+    """Which."""
+
+    username: str = betterproto.string_field(2)
+    """Who; empty for counts."""
+
+    delivered_seq: int = betterproto.int64_field(3)
+    """
+    What any device of the member acknowledged, or the member has read: 0 <= read_seq <= delivered_seq <= last seq.
+    """
+
+    read_seq: int = betterproto.int64_field(4)
+    """What the member has read (MarkRead)."""
+
+    seq: int = betterproto.int64_field(5)
+    """
+    For counts: the end of the conversation when they were taken, every two seconds at most.
+    """
+
+    delivered_count: int = betterproto.int32_field(6)
+    """How many members have all up to seq."""
+
+    read_count: int = betterproto.int32_field(7)
+    """How many members have read all up to seq."""
+
+
+@dataclass(eq=False, repr=False)
+class Reset(betterproto.Message):
+    """
+    The server came back in an earlier state (a restore), or the device is ahead of the log: what the device has of this
+     conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from here:
+     the stream brings what is above.
+    """
+
+    conversation_id: str = betterproto.string_field(1)
+    """Which."""
+
+    seq: int = betterproto.int64_field(2)
+    """The last seq up to which what the device has still holds."""
+
+    epoch: int = betterproto.int64_field(3)
+    """The present epoch: to be kept, and given in the next hello."""
 
 
 @dataclass(eq=False, repr=False)
@@ -1405,6 +1505,10 @@ class DeleteConversationResponse(betterproto.Message):
 class AddMembersRequest(betterproto.Message):
     """
     Adds users to a group; ADMIN or OWNER, else ROLE_TOO_LOW. One request is one entry of the log.
+
+     Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was in
+     before goes on after what their device has, on an open stream as on the next one: where history is visible that brings
+     also what was written while they were out, else this entry comes next.
     """
 
     conversation_id: str = betterproto.string_field(1)

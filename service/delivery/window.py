@@ -1,0 +1,86 @@
+"""How much a client lets be under way: entries that were delivered and that it has not dealt with. Pure.
+
+An entry is dealt with when an ack of its conversation covers it, or when `flow` says so by its number in the order of
+delivery. Cost is constant an entry, memory is that of what is outstanding.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    number: int
+    conversation_id: str
+    seq: int
+    size_bytes: int
+    is_covered: bool = False
+
+
+@dataclass(slots=True)
+class Window:
+    """The window of one stream.
+
+    Attributes:
+        max_messages: entries that may be outstanding; 0: no limit.
+        max_bytes: what they may have together; 0: no limit. One entry may always be outstanding, however large.
+        delivered_count: entries since hello.
+        is_full: an entry did not fit, and nothing was covered since.
+    """
+
+    max_messages: int
+    max_bytes: int
+    delivered_count: int = 0
+    outstanding_count: int = 0
+    outstanding_bytes: int = 0
+    is_full: bool = False
+    _by_conversation: dict[str, deque[_Entry]] = field(default_factory=dict)
+    _in_order: deque[_Entry] = field(default_factory=deque)
+
+    def has_room_for(self, size_bytes: int) -> bool:
+        """Whether an entry of this size may go out; if not, the window is full until something is covered."""
+        if self.outstanding_count:
+            has_too_many = 0 < self.max_messages <= self.outstanding_count
+            has_too_much = 0 < self.max_bytes < self.outstanding_bytes + size_bytes
+            self.is_full = has_too_many or has_too_much
+        return not self.is_full
+
+    def deliver(self, conversation_id: str, seq: int, size_bytes: int) -> None:
+        """Notes that an entry goes out."""
+        self.delivered_count += 1
+        entry = _Entry(self.delivered_count, conversation_id, seq, size_bytes)
+        self._by_conversation.setdefault(conversation_id, deque()).append(entry)
+        self._in_order.append(entry)
+        self.outstanding_count += 1
+        self.outstanding_bytes += size_bytes
+
+    def ack(self, conversation_id: str, seq: int) -> None:
+        """Notes that the device has all of a conversation up to seq."""
+        while (entries := self._by_conversation.get(conversation_id)) and entries[0].seq <= seq:
+            self._cover(entries[0])
+        order = self._in_order
+        while order and order[0].is_covered:
+            order.popleft()
+        if len(order) > 2 * self.outstanding_count + 64:  # they lie behind an older one that is outstanding
+            self._in_order = deque(entry for entry in order if not entry.is_covered)
+
+    def flow(self, total_count: int) -> bool:
+        """Notes that the first `total_count` entries of this stream are dealt with; False when so many never came."""
+        if total_count > self.delivered_count:
+            return False
+        while self._in_order and self._in_order[0].number <= total_count:
+            entry = self._in_order.popleft()
+            if not entry.is_covered:
+                self._cover(entry)
+        return True
+
+    def _cover(self, entry: _Entry) -> None:
+        """Covers the oldest outstanding entry of its conversation, which it always is, whichever way it is reached."""
+        entry.is_covered = True
+        self.is_full = False
+        self.outstanding_count -= 1
+        self.outstanding_bytes -= entry.size_bytes
+        entries = self._by_conversation[entry.conversation_id]
+        entries.popleft()
+        if not entries:
+            del self._by_conversation[entry.conversation_id]

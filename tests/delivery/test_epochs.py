@@ -1,0 +1,104 @@
+"""After a restore to an earlier state: what devices have above it is void, and they are told from where on."""
+
+import pytest
+from parley.v1 import chat_pb2
+
+from storage.postgres.database import Database
+from storage.postgres.positions import Ack, Positions
+from storage.postgres.restores import Restores
+from tests.support.lanes import add_group
+from tests.support.logs import add_users, send
+from tests.support.worker import Reader, running_worker
+
+
+@pytest.fixture
+async def db(database: Database) -> Database:
+    """ann and bob are in g and h, which have 6 entries each; bob's phone has acknowledged 4 of g."""
+    await add_users(database, "ann", "bob")
+    for group in ("g", "h"):
+        await add_group(database, group, "ann", "bob")
+        for _ in range(6):
+            await send(database, group, "ann", "lost later")
+    await Positions(database).enroll_device("bob", "phone", max_devices=9)
+    await Positions(database).store_acks([Ack("bob", "phone", "g", 4)])
+    return database
+
+
+async def restore(db: Database, conversation_id: str, seq: int) -> None:
+    """The state of a conversation as it was when it ended at seq."""
+    await db.execute("DELETE FROM messages WHERE conversation_id = $1 AND seq > $2", conversation_id, seq)
+    await db.execute("UPDATE conversations SET last_seq = $2 WHERE conversation_id = $1", conversation_id, seq)
+
+
+def resets(reader: Reader) -> dict[str, int]:
+    """Takes all frames that wait; gives where to start again, and sees to it that nothing stood beside a reset."""
+    found = {}
+    reader.got = reader.got or chat_pb2.ChatResponse()
+    while frame := reader.session.take_frame():
+        response = chat_pb2.ChatResponse.FromString(frame)
+        if response.resets:
+            assert len(response.ListFields()) == 1, "a reset is alone in its frame"
+            assert not reader.got.messages, "a reset comes first"
+        found.update({reset.conversation_id: reset.seq for reset in response.resets})
+        reader.got.MergeFrom(response)
+    return found
+
+
+async def test_device_of_the_epoch_before_starts_again_where_the_log_is_the_same(db, redis_url):
+    await restore(db, "g", 5)
+    assert await Restores(db).begin_epoch() == 2
+    for _ in range(3):
+        await send(db, "g", "ann", "new history")
+    async with running_worker(db, redis_url, has_bus=False) as worker:
+        reader = await worker.attach("bob", "tablet", epoch=1, g=6, h=6)
+        assert resets(reader) == {"g": 5, "h": 6}
+        await reader.until("g", 6, 7, 8)
+        assert reader.seqs("h") == []
+
+
+async def test_acks_of_the_epoch_before_are_reset_once_the_device_acknowledges_anew(db, redis_url):
+    await restore(db, "g", 5)
+    await Restores(db).begin_epoch()
+    async with running_worker(db, redis_url, has_bus=False) as worker:
+        reader = await worker.attach("bob")
+        assert resets(reader) == {"g": 4}, "h has no cursor, so nothing is known to be of another epoch"
+        await reader.until("g", 5)
+        await Positions(db).store_acks([Ack("bob", "phone", "g", 3)])  # lower than before: stays, but is of this epoch
+        reader = await worker.attach("bob")
+        assert resets(reader) == {}
+        await reader.until("g", 5)
+
+
+async def test_device_that_slept_over_two_restores_goes_back_to_the_lowest(db, redis_url):
+    await restore(db, "g", 2)
+    await Restores(db).begin_epoch()
+    for _ in range(8):
+        await send(db, "g", "ann")
+    await restore(db, "g", 7)
+    assert await Restores(db).begin_epoch() == 3
+    async with running_worker(db, redis_url, has_bus=False) as worker:
+        assert resets(await worker.attach("bob", "one", epoch=1, g=6)) == {"g": 2, "h": 0}
+        assert resets(await worker.attach("bob", "two", epoch=2, g=9)) == {"g": 7, "h": 0}
+        assert resets(await worker.attach("bob", "three", epoch=3, g=7)) == {}
+
+
+async def test_conversation_that_the_restored_state_did_not_have_starts_from_nothing(db, redis_url):
+    await Restores(db).begin_epoch()
+    await add_group(db, "younger", "bob")
+    await send(db, "younger", "bob")
+    async with running_worker(db, redis_url, has_bus=False) as worker:
+        assert resets(await worker.attach("bob", "tablet", epoch=1, younger=1))["younger"] == 0
+
+
+@pytest.mark.parametrize("epoch", [2, 2**62])
+async def test_epoch_that_never_was_starts_from_nothing(db, redis_url, epoch):
+    async with running_worker(db, redis_url, has_bus=False) as worker:
+        reader = await worker.attach("bob", "tablet", epoch=epoch, g=6)
+        assert resets(reader) == {"g": 0, "h": 0}
+        await reader.until("g", 1, 2, 3, 4, 5, 6)
+
+
+async def test_present_epoch_and_no_epoch_at_all_reset_nothing(db, redis_url):
+    async with running_worker(db, redis_url, has_bus=False) as worker:
+        for device_id, epoch in (("phone", 0), ("phone", 1), ("tablet", 1)):
+            assert resets(await worker.attach("bob", device_id, epoch=epoch)) == {}
