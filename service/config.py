@@ -62,7 +62,8 @@ class DatabaseSettings(_Node):
     """PostgreSQL."""
 
     url: Annotated[SecretStr, _check_scheme("postgresql", "postgres")] | None = Field(
-        default=None, description="PostgreSQL URL. Not set: an embedded one in the data directory."
+        default=None,
+        description="PostgreSQL URL, of one host or several. Not set: an embedded one in the data directory.",
     )
     db_schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = Field(
         default="parley", alias="schema", description="Schema that holds Parley's tables."

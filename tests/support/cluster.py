@@ -25,13 +25,14 @@ import psutil
 
 from storage.embedded import EmbeddedPostgres
 from storage.embedded.children import child_options
+from tests.support.spawning import Spawned
 from tests.support.waiting import wait_until
 
 _STANDBY_NAME = "parley_standby"
 _COMMAND_SECONDS = 60
 
 
-class Node(EmbeddedPostgres):
+class Node(Spawned, EmbeddedPostgres):
     """One server, in a data directory of its own."""
 
     def sql(self, statement: str) -> str:
@@ -91,6 +92,7 @@ class Node(EmbeddedPostgres):
             *("-R", "-d", f"application_name={_STANDBY_NAME} host={primary.host} port=5432 user=postgres"),
         ]
         options = child_options(primary.directory, self._system_user, signal.SIGKILL)
+        del options["preexec_fn"]
         self.data_dir.mkdir(mode=0o700, exist_ok=True)
         self.own(self.data_dir)  # so that pg_basebackup can make the directory
         done = subprocess.run(

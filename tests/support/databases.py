@@ -15,6 +15,7 @@ import asyncpg
 from storage.embedded import EmbeddedPostgres, EmbeddedValkey
 from storage.postgres.database import Database
 from storage.postgres.migrate import migrate
+from tests.support.spawning import Spawned
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,15 @@ def running_backends() -> Iterator[Backends]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+class _Valkey(Spawned, EmbeddedValkey):
+    """A Valkey that can be started again in the middle of a test."""
+
+
 @contextlib.contextmanager
 def running_valkey() -> Iterator[EmbeddedValkey]:
     """Starts a Valkey for a test that hurts it; ends it and removes its directory afterwards."""
     directory = Path(tempfile.mkdtemp(prefix="parley-valkey-"))
-    valkey = EmbeddedValkey(directory)
+    valkey = _Valkey(directory)
     try:
         valkey.start()
         yield valkey
