@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import structlog
-from parley.v1 import chat_pb2
 
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import Attendants
@@ -23,6 +22,7 @@ from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.session import Session
 from service.delivery.submission import Submission
+from service.delivery.window import Window
 from service.delivery.wire import Item
 from service.delivery.writer import Writer
 from storage.errors import StorageError
@@ -172,23 +172,36 @@ def cursor_early(parts: Parts) -> None:
     """What is put into a stream's buffer counts as acknowledged by its device."""
     offer = Session.offer
 
-    def offer_and_ack(session: Session, run: list[Item], joined: bytes) -> bool:
-        is_taken = offer(session, run, joined)
-        if is_taken:
-            (message,) = chat_pb2.ChatResponse.FromString(run[-1].body).messages
-            parts.acks.note(session.username, session.device_id, message.conversation_id, message.seq)
-        return is_taken
+    def offer_and_ack(session: Session, conversation_id: str, run: list[Item], joined: bytes) -> int:
+        taken_count = offer(session, conversation_id, run, joined)
+        if taken_count:
+            parts.acks.note(session.username, session.device_id, conversation_id, run[taken_count - 1].seq)
+        return taken_count
 
     _put(Session, "offer", offer_and_ack)
 
 
+def window_ignored(_: Parts) -> None:
+    """What the client lets be under way is counted and not kept to."""
+    _put(Window, "has_room_for", lambda *_: True)
+
+
 def no_version_check(parts: Parts) -> None:
-    """Memberships that changed unheard are not looked for every few seconds."""
+    """Memberships that changed unheard are looked for when the bus was away, and not every few seconds."""
+    on_connect, refresh_changed = parts.bus._on_connect, parts.attendants.refresh_changed
+    was_away = asyncio.Event()
 
-    async def refresh_changed() -> None:
-        return
+    def note_and_connect() -> None:
+        was_away.set()
+        on_connect()
 
-    _put(parts.attendants, "refresh_changed", refresh_changed)
+    async def refresh_after_connect() -> None:
+        if was_away.is_set():
+            was_away.clear()
+            await refresh_changed()
+
+    _put(parts.bus, "_on_connect", note_and_connect)
+    _put(parts.attendants, "refresh_changed", refresh_after_connect)
 
 
 def no_resubscribe_check(parts: Parts) -> None:
@@ -227,6 +240,7 @@ FAILPOINTS: dict[str, Callable[[Parts], None]] = {
         cursor_early,
         no_version_check,
         no_resubscribe_check,
+        window_ignored,
         lanes_off,
         die_before_publish,
     )

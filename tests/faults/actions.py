@@ -21,6 +21,15 @@ async def do_nothing(stage: Stage) -> None:
     """No fault: what is found then is found by traffic alone."""
 
 
+async def stop_reading_for_a_moment(stage: Stage) -> None:
+    """Every device stops reading for a second, so that more comes than its window takes."""
+    for client in stage.clients:
+        client.stop_reading()
+    await asyncio.sleep(1)
+    for client in stage.clients:
+        client.go_on_reading()
+
+
 async def kill_worker(stage: Stage) -> None:
     """kill -9 of one worker; its supervisor starts another."""
     stage.rng.choice(stage.children("parley worker")).kill()

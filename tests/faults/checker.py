@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.faults.history import Delivery, Entry, Event, History, Op, Scene
+from tests.faults.history import Ack, Delivery, Entry, Event, History, Op, Scene
 
 # (conversation, sender, request id)
 Key = tuple[str, str, str]
@@ -211,6 +211,44 @@ def members_only(case: Case) -> Iterator[str]:
                 yield f"{delivery.device} got {delivery.conversation_id}/{delivery.seq}"
 
 
+def window_is_kept(case: Case) -> Iterator[str]:
+    """No stream has more entries under way than its device lets: brought, and not covered by an ack that was sent."""
+    steps: dict[tuple[str, int], list[Delivery | Ack]] = defaultdict(list)
+    for step in (*case.history.acks, *case.history.deliveries):
+        if step.device in case.scene.windows and not (isinstance(step, Ack) and step.is_read):
+            steps[step.device, step.stream].append(step)
+    for (device, stream), ordered in steps.items():
+        under_way: dict[str, list[int]] = defaultdict(list)
+        for step in sorted(ordered, key=lambda step: step.time):
+            seqs = under_way[step.conversation_id]
+            if isinstance(step, Ack):
+                under_way[step.conversation_id] = [seq for seq in seqs if seq > step.seq]
+                continue
+            seqs.append(step.seq)
+            if (count := sum(map(len, under_way.values()))) > case.scene.windows[device]:
+                yield f"{device}, stream {stream}: {count} under way at {step.conversation_id}/{step.seq}"
+
+
+def receipts_in_bounds(case: Case) -> Iterator[str]:
+    """A receipt says no more than what a device of its user had said before: 0 <= read <= delivered <= last seq."""
+    said: dict[tuple[str, str, bool], int] = defaultdict(int)
+    for entry in case.log:  # what was there before a user joined counts as read
+        for username in entry.added:
+            said[entry.conversation_id, username, False] = said[entry.conversation_id, username, True] = entry.seq - 1
+    steps = sorted((*case.history.acks, *case.history.receipts), key=lambda step: step.time)
+    for step in steps:
+        if isinstance(step, Ack):
+            place = (step.conversation_id, case.scene.devices[step.device], step.is_read)
+            said[place] = max(said[place], step.seq)
+            continue
+        has, has_read = (said[step.conversation_id, step.username, is_read] for is_read in (False, True))
+        is_in_log = step.delivered_seq == 0 or (step.conversation_id, step.delivered_seq) in case.entries
+        if not (
+            0 <= step.read_seq <= step.delivered_seq <= max(has, has_read) and step.read_seq <= has_read and is_in_log
+        ):
+            yield f"{step.username} has {has} and read {has_read}; {step.device} heard {step}"
+
+
 Rule = Callable[[Case], Iterator[str]]
 RULES: dict[str, Rule] = {
     rule.__name__: rule
@@ -227,6 +265,8 @@ RULES: dict[str, Rule] = {
         delivered_is_in_log,
         log_was_sent,
         members_only,
+        window_is_kept,
+        receipts_in_bounds,
     )
 }
 

@@ -18,7 +18,7 @@ from google.rpc import status_pb2
 from grpc import aio
 from parley.v1 import chat_pb2, chat_service_pb2_grpc, message_pb2
 
-from tests.faults.history import Delivery, Event, History, Op
+from tests.faults.history import Ack, Delivery, Event, History, Op, Receipt
 from tests.support.people import reason_of
 
 _CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
@@ -29,6 +29,8 @@ _HEARTBEAT_SECONDS = 1
 _SILENCE_SECONDS = 4.0
 _ACK_SECONDS = 0.1
 _RETRY_SECONDS = 0.3
+# Of the acks, how many say that the user has read it, too.
+_READ_SHARE = 0.1
 _FRAMES_WAITING, _REQUESTS_A_FRAME = 4, 100
 # Refusals after which the same request is sent again: the outcome is open, or nothing was wrong with the request.
 _LEAVES_OPEN = frozenset({"RETRY_EXHAUSTED"})
@@ -79,7 +81,8 @@ class Client:
         now: Callable[[], float],
         rng: random.Random,
         has_small_window: bool = False,
-        acks: bool = True,
+        window_messages: int = 0,
+        watches_receipts: bool = False,
     ) -> None:
         self.username = username
         self.device = f"{username}/{device_id}"
@@ -95,7 +98,8 @@ class Client:
         self._now = now
         self._rng = rng
         self._options = _CHANNEL_OPTIONS + (_SMALL_WINDOW if has_small_window else [])
-        self._acks = acks
+        self.window_messages = window_messages
+        self._watches_receipts = watches_receipts
         self._unsent: deque[Pending] = deque()
         self._sent: dict[int, dict[int, Pending]] = {}
         self._stream = 0
@@ -162,6 +166,8 @@ class Client:
                     device_id=self._device_id,
                     start=chat_pb2.START_FROM_ACKS,
                     heartbeat=Duration(seconds=_HEARTBEAT_SECONDS),
+                    window_messages=self.window_messages,
+                    watch_receipts=self._watches_receipts,
                 )
                 async with asyncio.timeout(_SILENCE_SECONDS):
                     await call.write(chat_pb2.ChatRequest(correlation_id=-1, hello=hello))
@@ -200,6 +206,17 @@ class Client:
             self._on_stream[message.conversation_id] = message.seq
             if message.seq > self.last_seqs.get(message.conversation_id, 0):
                 self.last_seqs[message.conversation_id] = message.seq
+        for receipt in frame.receipts:
+            self._history.receipts.append(
+                Receipt(
+                    now,
+                    self.device,
+                    receipt.conversation_id,
+                    receipt.username,
+                    receipt.delivered_seq,
+                    receipt.read_seq,
+                )
+            )
         for result in frame.results:
             self._take_result(result)
         self.errors += [reason_of(error.error) for error in frame.errors]
@@ -228,8 +245,7 @@ class Client:
 
     async def _write_all(self, call: Any) -> None:
         acked: dict[str, int] = {}
-        loop = asyncio.get_running_loop()
-        next_ack = loop.time()
+        next_ack = self._now()
         try:
             while True:
                 with contextlib.suppress(TimeoutError):
@@ -241,16 +257,27 @@ class Client:
                     if frame is None:
                         break
                     await call.write(frame)
-                if self._acks and loop.time() >= next_ack:
-                    next_ack = loop.time() + _ACK_SECONDS
+                if self._now() >= next_ack:
+                    next_ack = self._now() + _ACK_SECONDS
                     positions = {name: seq for name, seq in self._on_stream.items() if acked.get(name, 0) < seq}
-                    if positions:
-                        acked |= positions
-                        await call.write(
-                            chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=_to_positions(positions)))
-                        )
+                    acked |= positions
+                    for frame in self._ack_frames(positions):
+                        await call.write(frame)
         except (aio.AioRpcError, asyncio.InvalidStateError):
             return  # the stream has ended; who reads it sees that
+
+    def _ack_frames(self, positions: dict[str, int]) -> list[chat_pb2.ChatRequest]:
+        """Acks, and now and then word that the user has read it."""
+        if not positions:
+            return []
+        frames = [chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=_to_positions(positions)))]
+        if is_read := self._rng.random() < _READ_SHARE:
+            frames.append(chat_pb2.ChatRequest(read=chat_pb2.ReadFrame(positions=_to_positions(positions))))
+        for kind in (False, True)[: 1 + is_read]:
+            self._history.acks += [
+                Ack(self._now(), self.device, self._stream, name, seq, kind) for name, seq in positions.items()
+            ]
+        return frames
 
     def _next_frame(self) -> chat_pb2.ChatRequest | None:
         """Takes what may be sent now; None when all of it must wait a little."""

@@ -57,6 +57,30 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Ack:
+    """A device is about to say that it has all up to a seq, or that its user has read it."""
+
+    time: float
+    device: str
+    stream: int
+    conversation_id: str
+    seq: int
+    is_read: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a device heard of how far a user has, and has read, a conversation."""
+
+    time: float
+    device: str
+    conversation_id: str
+    username: str
+    delivered_seq: int
+    read_seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A row of the log as it is in the end.
 
@@ -83,10 +107,12 @@ class Scene:
     Attributes:
         members: conversation -> its first members, who see it from seq 1.
         devices: device -> its user; each is to get all that its user may see.
+        windows: device -> how many entries it lets be under way; one that is not here gives no limit.
     """
 
     members: Mapping[str, frozenset[str]]
     devices: Mapping[str, str]
+    windows: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -95,6 +121,8 @@ class History:
 
     events: list[Event] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
+    acks: list[Ack] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
 
     @property
     def acknowledged_count(self) -> int:
@@ -107,6 +135,13 @@ class History:
     def write(self, path: Path, log: Iterable[Entry]) -> None:
         """Writes everything down, one JSON object a line, for someone who looks into a violation."""
         with path.open("w", encoding="utf-8") as file:
-            for kind, records in (("event", self.events), ("delivery", self.deliveries), ("log", log)):
+            kinds = {
+                "event": self.events,
+                "delivery": self.deliveries,
+                "ack": self.acks,
+                "receipt": self.receipts,
+                "log": log,
+            }
+            for kind, records in kinds.items():
                 for record in records:
                     file.write(json.dumps({"kind": kind, **asdict(record)}, default=sorted) + "\n")

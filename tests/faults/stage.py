@@ -29,6 +29,8 @@ from tests.support.servers import RunningServer, start_server, wait_ready
 from tests.support.waiting import wait_for
 
 _SETTLE_SECONDS = 20.0
+# Small enough to be full now and then: what comes between two acks of a device.
+_WINDOW_MESSAGES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,8 @@ class Stage:
     def scene(self) -> Scene:
         """Who was where, for the checker."""
         devices = {client.device: client.username for client in self.clients}
-        return Scene(self.members, devices)
+        windows = {client.device: client.window_messages for client in self.clients if client.window_messages}
+        return Scene(self.members, devices, windows)
 
     @staticmethod
     def now() -> float:
@@ -120,7 +123,7 @@ class Stage:
                 ]
         return found
 
-    def add_client(self, person: Person, device_id: str, *, sends: bool = True, **options: bool) -> Client:
+    def add_client(self, person: Person, device_id: str, *, sends: bool = True, **options: int) -> Client:
         """A further device of a user, not connected yet.
 
         Args:
@@ -329,7 +332,10 @@ async def _people(stage: Stage, stack: contextlib.AsyncExitStack) -> None:
         await stage.add_conversation(*stage.people)
     for person in stage.people:
         for number in range(plan.devices):
-            stage.add_client(person, f"device{number}")
+            # The first device of all also watches receipts; second devices give a window.
+            is_first = not stage.clients
+            window_messages = _WINDOW_MESSAGES if number else 0
+            stage.add_client(person, f"device{number}", watches_receipts=is_first, window_messages=window_messages)
     await stage.connect_all()
 
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.faults.checker import RULES, check
-from tests.faults.history import Delivery, Entry, Event, History, Op, Scene
+from tests.faults.history import Ack, Delivery, Entry, Event, History, Op, Receipt, Scene
 
-SCENE = Scene({"c": frozenset({"ann", "bob"})}, {"ann/a": "ann", "bob/b": "bob"})
+SCENE = Scene({"c": frozenset({"ann", "bob"})}, {"ann/a": "ann", "bob/b": "bob"}, {"ann/a": 2})
 
 
 def event(time: float, op: Op, request_id: str, *, seq: int = 0, stream: int = 1, **fields: object) -> Event:
@@ -23,7 +23,7 @@ def entry(seq: int, request_id: str, **fields: object) -> Entry:
 
 
 def delivery(device: str, seq: int, request_id: str, *, stream: int = 2) -> Delivery:
-    return Delivery(9.0, device, stream, "c", seq, "ann", request_id, f"text of {request_id}")
+    return Delivery(9.0 + seq / 10, device, stream, "c", seq, "ann", request_id, f"text of {request_id}")
 
 
 def good(count: int = 3) -> tuple[History, list[Entry]]:
@@ -36,7 +36,11 @@ def good(count: int = 3) -> tuple[History, list[Entry]]:
         for device, stream in (("ann/a", 1), ("bob/b", 2))
         for seq, name in enumerate(names, 1)
     ]
-    return History(events, deliveries), [entry(seq, name) for seq, name in enumerate(names, 1)]
+    # Ann's device lets two entries be under way; bob's acknowledges once, reads a part, and ann's hears of it.
+    acks = [Ack(9.05 + seq / 10, "ann/a", 1, "c", seq) for seq in range(1, count)]
+    acks += [Ack(9.4, "bob/b", 2, "c", 2), Ack(9.4, "bob/b", 2, "c", 1, is_read=True)]
+    receipts = [Receipt(9.5, "ann/a", "c", "bob", delivered_seq=2, read_seq=1)]
+    return History(events, deliveries, acks, receipts), [entry(seq, name) for seq, name in enumerate(names, 1)]
 
 
 def broken(history: History, log: list[Entry], scene: Scene = SCENE) -> set[str]:
@@ -99,6 +103,14 @@ def give_after_the_removal(history: History, log: list[Entry]) -> None:
     log[1] = replace(log[1], removed=frozenset({"bob"}))
 
 
+def fill_the_window(history: History, log: list[Entry]) -> None:
+    del history.acks[:2]
+
+
+def claim_to_have_more(history: History, log: list[Entry]) -> None:
+    history.receipts.append(Receipt(9.6, "ann/a", "c", "bob", delivered_seq=3, read_seq=2))
+
+
 @pytest.mark.parametrize(
     ("how", "rule"),
     [
@@ -115,6 +127,8 @@ def give_after_the_removal(history: History, log: list[Entry]) -> None:
         (give_another, "delivered_is_in_log"),
         (invent, "log_was_sent"),
         (give_after_the_removal, "members_only"),
+        (fill_the_window, "window_is_kept"),
+        (claim_to_have_more, "receipts_in_bounds"),
     ],
 )
 def test_each_rule_finds_what_it_is_there_for(how: Break, rule: str) -> None:
@@ -165,6 +179,13 @@ def test_who_is_removed_and_comes_back_gets_both_parts() -> None:
     assert broken(history, log) == set(), "what stood between is not bob's"
     history.deliveries[:] = [item for item in history.deliveries if item.device != "bob/b" or item.seq != 4]
     assert broken(history, log) == {"delivered_whole", "delivered_without_holes"}
+
+
+def test_what_was_there_before_a_user_joined_counts_as_read() -> None:
+    history, log = good()
+    log[2] = replace(log[2], added=frozenset({"cid"}))
+    history.receipts.append(Receipt(0.1, "ann/a", "c", "cid", delivered_seq=2, read_seq=2))
+    assert broken(history, log) == set()
 
 
 @given(

@@ -36,6 +36,7 @@ UNDER_LOAD = [
     ("publish_before_commit", actions.kill_worker, "delivered_is_in_log"),
     ("no_gap_repair", actions.kill_redis, "delivered_whole"),
     ("lanes_off", actions.do_nothing, "order_of_streams"),
+    ("window_ignored", actions.stop_reading_for_a_moment, "window_is_kept"),
 ]
 QUIET = [
     Row("no_sweep", quiet.lose_publication, replace(quiet.TWO_NODES, redis_proxy=True), "delivered_whole"),
