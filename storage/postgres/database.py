@@ -58,7 +58,7 @@ class Database:
         Raises:
             Unavailable: there is no answer in time.
         """
-        pool = Pool(self.connect, size=self._pool_size, wait_seconds=self._timeout)
+        pool = Pool(self.connect, size=self._pool_size, wait_seconds=self._timeout, on_lost=self.expire)
         pool.expire(self.generation)
         pool.give_back(await pool.take())
         self._pool = pool

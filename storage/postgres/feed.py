@@ -1,7 +1,8 @@
 """The commit feed: which conversations grew, for those who missed the publication.
 
 Row ids are no commit order, so reading resumes from a transaction horizon: rows of transactions at or above the xmin
-of the last read are looked at again, and the ids that were seen already are skipped.
+of the last read are looked at again, and the ids that were seen already are skipped. After a crash or a failover the
+server may give transaction ids anew that the lost end of its log had used, so reading then goes back some way.
 """
 
 from storage.postgres.database import Database
@@ -9,6 +10,8 @@ from storage.postgres.database import Database
 # How long rows are kept: far longer than any worker goes without reading; one that did starts anew from the log.
 KEEP_SECONDS = 600
 _PURGE_ROWS = 10_000
+# Far more transactions than begin between a commit and the moment at which a standby has what came before it.
+_BACK_XIDS = 10_000
 
 
 class Feed:
@@ -16,24 +19,29 @@ class Feed:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._horizon: str | None = None
+        self._horizon: int | None = None
+        self._generation = 0  # of the database's connections, at the last read
         self._seen: set[int] = set()
 
     async def read(self) -> dict[str, int]:
         """Returns the last seq of each conversation that grew since the last read; one statement.
 
-        The first read returns nothing and marks the place.
+        The first read returns nothing and marks the place. What was told before can come again.
         """
+        generation = self._database.generation
         if self._horizon is None:
-            self._horizon = await self._database.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
+            self._horizon = int(await self._database.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text"))
+            self._generation = generation
             return {}
+        back_xids = 0 if generation == self._generation else _BACK_XIDS
         rows = await self._database.fetch(
             """SELECT f.feed_id, f.conversation_ids, f.last_seqs, s.horizon
                FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon) s
                LEFT JOIN commit_feed f ON f.xid >= $1::text::xid8""",
-            self._horizon,
+            str(max(0, self._horizon - back_xids)),
         )
-        self._horizon = rows[0]["horizon"]
+        self._horizon = int(rows[0]["horizon"])
+        self._generation = generation
         grown: dict[str, int] = {}
         seen: set[int] = set()
         for row in rows:

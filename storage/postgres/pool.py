@@ -19,10 +19,19 @@ class Pool:
     Args:
         connect: opens a connection.
         wait_seconds: how long one waits for a free one.
+        on_lost: called when the server has closed one while it was not used; it calls `expire`.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], *, size: int, wait_seconds: float) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        *,
+        size: int,
+        wait_seconds: float,
+        on_lost: Callable[[], None],
+    ) -> None:
         self._connect = connect
+        self._on_lost = on_lost
         self._size = size
         self._wait_seconds = wait_seconds
         self._slots = asyncio.Semaphore(size)
@@ -40,9 +49,11 @@ class Pool:
         try:
             while self._idle:
                 connection, since = self._idle.pop()
-                if connection.is_usable() and time.monotonic() - since < _MAX_IDLE_SECONDS:
+                if connection.is_closed():
+                    self._on_lost()
+                elif connection.is_usable() and time.monotonic() - since < _MAX_IDLE_SECONDS:
                     return connection
-                connection.terminate()
+                connection.terminate()  # of no effect on a closed one
             return await self._connect()
         except BaseException:
             self._slots.release()

@@ -56,6 +56,20 @@ async def test_what_is_open_at_the_first_read_is_told_when_it_commits(db):
     assert await feed.read() == {"a": 1}
 
 
+async def test_transaction_ids_that_a_failover_gives_anew_are_not_taken_for_known(db):
+    """The lost primary had got further than what its standby has."""
+    feed = Feed(db)
+    await feed.read()
+    assert feed._horizon is not None
+    feed._horizon += 500  # as far as the one before had come
+    db.expire()  # as after any loss of the server
+    await send(db, "a", "ann")
+    await send(db, "b", "ann")
+    assert await feed.read() == {"a": 1, "b": 1}
+    await send(db, "a", "ann")
+    assert await feed.read() == {"a": 2}
+
+
 async def test_what_was_rolled_back_is_never_told(db):
     feed = Feed(db)
     await feed.read()
