@@ -25,8 +25,8 @@ _CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries
 # With these a reader that stops is felt by the server after some 64 KiB instead of megabytes.
 _SMALL_WINDOW = [("grpc.http2.bdp_probe", 0)]
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.05, 1.0
-_HEARTBEAT_SECONDS = 1
-_SILENCE_SECONDS = 4.0
+_SILENT_HEARTBEATS = 4
+_HELLO_SECONDS = 4.0
 _ACK_SECONDS = 0.1
 _RETRY_SECONDS = 0.3
 # Of the acks, how many say that the user has read it, too.
@@ -83,6 +83,7 @@ class Client:
         has_small_window: bool = False,
         window_messages: int = 0,
         watches_receipts: bool = False,
+        heartbeat_seconds: int = 1,
     ) -> None:
         self.username = username
         self.device = f"{username}/{device_id}"
@@ -100,6 +101,7 @@ class Client:
         self._options = _CHANNEL_OPTIONS + (_SMALL_WINDOW if has_small_window else [])
         self.window_messages = window_messages
         self._watches_receipts = watches_receipts
+        self._heartbeat_seconds = heartbeat_seconds
         self._unsent: deque[Pending] = deque()
         self._sent: dict[int, dict[int, Pending]] = {}
         self._stream = 0
@@ -150,8 +152,8 @@ class Client:
             self._note_unanswered()
             if was_open:
                 pause_seconds = _FIRST_PAUSE_SECONDS
-            wait_seconds = self._leave_seconds if self._leave_seconds is not None else pause_seconds
-            await asyncio.sleep(wait_seconds * self._rng.uniform(0.5, 1.5))
+            wait_seconds = pause_seconds * self._rng.uniform(0.5, 1.5)
+            await asyncio.sleep(wait_seconds if self._leave_seconds is None else self._leave_seconds)
             pause_seconds = min(2 * pause_seconds, _LAST_PAUSE_SECONDS)
 
     async def _run_stream(self) -> None:
@@ -165,11 +167,11 @@ class Client:
                 hello = chat_pb2.Hello(
                     device_id=self._device_id,
                     start=chat_pb2.START_FROM_ACKS,
-                    heartbeat=Duration(seconds=_HEARTBEAT_SECONDS),
+                    heartbeat=Duration(seconds=self._heartbeat_seconds),
                     window_messages=self.window_messages,
                     watch_receipts=self._watches_receipts,
                 )
-                async with asyncio.timeout(_SILENCE_SECONDS):
+                async with asyncio.timeout(_HELLO_SECONDS):
                     await call.write(chat_pb2.ChatRequest(correlation_id=-1, hello=hello))
                 while (frame := await self._read(call)) is not aio.EOF:
                     if frame.welcomes:
@@ -185,7 +187,7 @@ class Client:
 
     async def _read(self, call: Any) -> chat_pb2.ChatResponse:
         await self._reads.wait()
-        async with asyncio.timeout(_SILENCE_SECONDS):
+        async with asyncio.timeout(_SILENT_HEARTBEATS * self._heartbeat_seconds):
             return await call.read()
 
     def _take(self, frame: chat_pb2.ChatResponse) -> None:
@@ -206,6 +208,8 @@ class Client:
             self._on_stream[message.conversation_id] = message.seq
             if message.seq > self.last_seqs.get(message.conversation_id, 0):
                 self.last_seqs[message.conversation_id] = message.seq
+        if frame.messages:
+            self._wake.set()
         for receipt in frame.receipts:
             self._history.receipts.append(
                 Receipt(
@@ -248,8 +252,9 @@ class Client:
         next_ack = self._now()
         try:
             while True:
+                has_more = bool(self._unsent) or acked != self._on_stream
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_ACK_SECONDS):
+                    async with asyncio.timeout(_ACK_SECONDS if has_more else None):
                         await self._wake.wait()
                 self._wake.clear()
                 while self._unsent and len(self._sent) < _FRAMES_WAITING and self._leave_seconds is None:

@@ -31,6 +31,7 @@ from tests.support.waiting import wait_for
 _SETTLE_SECONDS = 20.0
 # Small enough to be full now and then: what comes between two acks of a device.
 _WINDOW_MESSAGES = 100
+_DEVICES_OF_BYSTANDERS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Plan:
         has_standby: PostgreSQL is a primary and a synchronous standby.
         failpoints: switched on in the server.
         users: each with `devices` devices; all of them are in all conversations.
+        bystanders: further users with 50 devices each, who are in no conversation.
         rate: messages a second that all clients send together.
         disk_bytes: the data directory is a file system of this size; 0: it is the machine's.
         text_bytes: the length of a message's text, about.
@@ -61,6 +63,7 @@ class Plan:
     users: int = 4
     devices: int = 2
     conversations: int = 4
+    bystanders: int = 0
     rate: float = 400.0
     disk_bytes: int = 0
     text_bytes: int = 150
@@ -90,7 +93,6 @@ class Stage:
     _load: list["asyncio.Task[None]"] = field(default_factory=list)
     _request_count: int = 0
     _silent: set[Client] = field(default_factory=set)
-    _quiet: set[str] = field(default_factory=set)
 
     @property
     def scene(self) -> Scene:
@@ -197,10 +199,6 @@ class Stage:
             pause_seconds = len(senders) / self.plan.rate
             self._load = [asyncio.create_task(self._send_on(client, pause_seconds)) for client in senders]
 
-    def hush(self, conversation_id: str) -> None:
-        """Keeps a conversation out of the load."""
-        self._quiet.add(conversation_id)
-
     async def stop_load(self) -> None:
         """Ends what `start_load` began."""
         for task in self._load:
@@ -223,7 +221,6 @@ class Stage:
             await asyncio.sleep(max(next_time - self.now(), 0))
             next_time = max(next_time + pause_seconds, self.now() - 0.5)
             mine = [name for name, members in self.members.items() if client.username in members]
-            mine = [name for name in mine if name not in self._quiet]
             if client.waiting_count < 300:
                 self.send(client, client._rng.choice(mine))
 
@@ -336,6 +333,10 @@ async def _people(stage: Stage, stack: contextlib.AsyncExitStack) -> None:
             is_first = not stage.clients
             window_messages = _WINDOW_MESSAGES if number else 0
             stage.add_client(person, f"device{number}", watches_receipts=is_first, window_messages=window_messages)
+    crowd = (stack.enter_async_context(registered(target)) for _ in range(plan.bystanders))
+    for person in await asyncio.gather(*crowd):
+        for number in range(_DEVICES_OF_BYSTANDERS):
+            stage.add_client(person, f"device{number}", sends=False, heartbeat_seconds=30)
     await stage.connect_all()
 
 

@@ -3,8 +3,10 @@
 Where another part of the server would repair it, that part is off too, and the control shows that this alone is fine.
 """
 
+import shutil
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +100,7 @@ def _split(failpoints: str) -> tuple[str, ...]:
 
 def assert_found(report: Report, rule: str) -> None:
     assert rule in report.broken_rules, f"found only {sorted(report.broken_rules)}; seed {report.seed}"
+    shutil.rmtree(Path(report.history_file).parent)
 
 
 def test_every_failpoint_has_a_row() -> None:
