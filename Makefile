@@ -34,6 +34,10 @@ run: $(VENV)/.runtime ## Start the server, with an embedded PostgreSQL and Valke
 test: $(VENV)/.dev ## Run all tests, against a real PostgreSQL and Valkey that they start
 	$(BIN)/pytest -q
 
+.PHONY: faults
+faults: $(VENV)/.dev ## Break everything in the middle of traffic and check what clients saw: make faults [SEED=1]
+	FAULTS_SEED=$(SEED) $(BIN)/pytest -q -m "matrix or not matrix" tests/faults
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Run the linters, the type checker and the layer check
 	$(BIN)/ruff check .

@@ -23,6 +23,9 @@ FILE_VARIABLE = "PARLEY_CONFIG"
 # The commit that an image was built from; GetServerInfo tells it (service/rpc/server_info.py).
 COMMIT_VARIABLE = "PARLEY_COMMIT"
 
+# Switches of tests, which workers read (service/failpoints.py).
+_TEST_SWITCH = re.compile(r"PARLEY_FAILPOINTS(_CONSENT)?")
+
 # Kubernetes puts these into every container beside a Service that is named "parley".
 _SERVICE_LINK = re.compile(r"PARLEY_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP).*)?)")
 
@@ -128,7 +131,9 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     known = {leaf.variable: leaf.key for leaf in LEAVES.values()}
     for name in environment:
         upper = name.upper()
-        if not upper.startswith(PREFIX) or upper in (FILE_VARIABLE, COMMIT_VARIABLE) or _SERVICE_LINK.fullmatch(upper):
+        if not upper.startswith(PREFIX) or upper in (FILE_VARIABLE, COMMIT_VARIABLE):
+            continue
+        if _SERVICE_LINK.fullmatch(upper) or _TEST_SWITCH.fullmatch(upper):
             continue
         if upper not in known:
             nearest = _nearest(upper, [*known, FILE_VARIABLE])

@@ -1,7 +1,4 @@
-"""The composition of a worker: read downwards it is the start, `_stop` is the shutdown as a list.
-
-Nothing else builds concrete things.
-"""
+"""A worker: `run_worker`, read downwards, is its start, and `_stop` its end as a list. `composition/` builds the parts."""
 
 import asyncio
 import gc
@@ -13,6 +10,7 @@ from datetime import UTC, datetime
 import grpc
 import structlog
 
+from service import failpoints
 from service.composition.auth import Auth, build_auth
 from service.composition.background import start_background
 from service.composition.delivery import Delivery, build_delivery
@@ -68,6 +66,7 @@ async def run_worker(
     with suppress(Unavailable):  # without Redis it is known as soon as the bus is there
         await share_timelines(stores)
     delivery = build_delivery(settings, stores, worker_id=worker_id)
+    failpoints.arm(_breakable(stores, delivery))
     auth = await build_auth(settings, stores, delivery)
     health = Health(lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive)
     server = _build_server(settings, listen, stores, delivery, auth, health)
@@ -85,6 +84,19 @@ async def run_worker(
     ready()
     await _wait_for_end(stop, background)
     await _stop(server, stores, delivery, auth, health, background)
+
+
+def _breakable(stores: Stores, delivery: Delivery) -> failpoints.Parts:
+    return failpoints.Parts(
+        database=stores.database,
+        feed=stores.feed,
+        bus=delivery.bus,
+        hub=delivery.hub,
+        attendants=delivery.attendants,
+        fanout=delivery.fanout,
+        writer=delivery.writer,
+        acks=delivery.acks,
+    )
 
 
 def _build_server(

@@ -1,0 +1,311 @@
+"""Known faults that tests switch on to see that they would be found (tests/faults, docs/reliability.md).
+
+Production does not pay for them: `arm` is called once, when a worker has built its parts, and without the variable it
+returns at once and leaves every object as it was built. It is refused unless a second variable consents.
+"""
+
+import asyncio
+import os
+import random
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import structlog
+
+from service.delivery.acks import AckWriter
+from service.delivery.attendance import Attendants
+from service.delivery.fanout import Fanout
+from service.delivery.hub import Hub
+from service.delivery.session import Session
+from service.delivery.submission import Submission
+from service.delivery.window import Window
+from service.delivery.wire import Item
+from service.delivery.writer import Writer
+from storage.errors import StorageError
+from storage.postgres.database import Database, translated
+from storage.postgres.feed import Feed
+from storage.postgres.lanes import LaneConnection
+from storage.records import Draft, Entry, EntryKind, Outcome, Stored
+from storage.redis.bus import Bus
+
+VARIABLE = "PARLEY_FAILPOINTS"
+SWITCH = "PARLEY_FAILPOINTS_CONSENT"
+CONSENT = "lose-messages"
+# With `die_before_publish` a worker kills itself after the commit of a text that begins so, before anybody is told.
+LAST_WORDS = "last words"
+# How long a commit that was told too early takes, so that a fault falls between the two.
+_LATE_COMMIT_SECONDS = 0.05
+
+_log = structlog.get_logger(__name__)
+
+Store: TypeAlias = Callable[[Sequence[Draft]], Awaitable[list[Stored]]]
+
+
+class FailpointError(Exception):
+    """The variable names what there is not, or was set without consent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a worker that a failpoint may change."""
+
+    database: Database
+    feed: Feed
+    bus: Bus
+    hub: Hub
+    attendants: Attendants
+    fanout: Fanout
+    writer: Writer
+    acks: AckWriter
+
+
+def arm(parts: Parts, environment: Mapping[str, str] = os.environ) -> None:
+    """Switches on what the environment names; nothing by default.
+
+    Raises:
+        FailpointError: a name is unknown, or the consent is missing.
+    """
+    names = [name for name in environment.get(VARIABLE, "").split(",") if name]
+    if not names:
+        return
+    if environment.get(SWITCH) != CONSENT:
+        raise FailpointError(f"{VARIABLE} breaks the server on purpose; it needs {SWITCH}={CONSENT}")
+    if unknown := sorted(set(names) - set(FAILPOINTS)):
+        raise FailpointError(f"{VARIABLE} names what there is not: {', '.join(unknown)}")
+    _log.warning("failpoints are on; this server loses messages", names=names)
+    for name in names:
+        FAILPOINTS[name](parts)
+
+
+def ack_before_commit(parts: Parts) -> None:
+    """Senders and readers are told while the transaction is open; its commit comes a little later."""
+    commits: dict[LaneConnection, asyncio.Task[None]] = {}
+
+    async def store(connection: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
+        if (commit := commits.get(connection)) is not None:
+            await commit
+        answers = await _begin(connection, original, drafts)
+        commits[connection] = asyncio.create_task(_commit(connection))
+        return answers
+
+    _replace_store(parts.writer, store)
+
+
+def publish_before_commit(parts: Parts) -> None:
+    """Readers are told while the transaction is open; the sender only after its commit."""
+
+    async def store(connection: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
+        answers = await _begin(connection, original, drafts)
+        parts.fanout.publish_entries(
+            [
+                _to_entry(draft, answer)
+                for draft, answer in zip(drafts, answers, strict=True)
+                if answer.outcome is Outcome.STORED
+            ]
+        )
+        await _commit(connection)
+        return answers
+
+    _replace_store(parts.writer, store)
+
+
+def no_gap_repair(parts: Parts) -> None:
+    """A hole waits for the bus to fill it, for ever."""
+    _put(parts.hub, "_watch_hole", lambda channel: None)
+
+
+def no_sweep(parts: Parts) -> None:
+    """The commit feed is not read."""
+
+    async def read() -> dict[str, int]:
+        return {}
+
+    _put(parts.feed, "read", read)
+
+
+def no_republish(parts: Parts) -> None:
+    """A batch that was found committed after an unknown outcome is not published."""
+    announce = parts.writer.announce
+
+    def announce_new(stored: Sequence[tuple[Submission, Stored]]) -> None:
+        announce([(submission, answer) for submission, answer in stored if not submission.is_tried])
+
+    _put(parts.writer, "announce", announce_new)
+
+
+def no_dedupe(parts: Parts) -> None:
+    """A repeat is stored like anything new."""
+
+    async def store(_: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
+        answers = await original(drafts)
+        repeats = [nth for nth, answer in enumerate(answers) if answer.outcome is Outcome.DUPLICATE]
+        again = [replace(drafts[nth], request_id=secrets.token_hex(8)) for nth in repeats]
+        for nth, answer in zip(repeats, await original(again) if again else [], strict=True):
+            answers[nth] = answer
+        return answers
+
+    _replace_store(parts.writer, store)
+
+
+def dedupe_by_plain_read(parts: Parts) -> None:
+    """A repeat is answered by what a plain read sees, which may be there without the standby's knowledge."""
+
+    async def store(_: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
+        rows = await parts.database.fetch(
+            "SELECT conversation_id, sender, request_id, seq, create_time FROM messages WHERE request_id = ANY ($1)",
+            [draft.request_id for draft in drafts],
+        )
+        found = {(row[0], row[1], row[2]): Stored(Outcome.DUPLICATE, row[3], row[4]) for row in rows}
+        keys = [(draft.conversation_id, draft.sender, draft.request_id) for draft in drafts]
+        new = [draft for draft, key in zip(drafts, keys, strict=True) if key not in found]
+        answers = iter(await original(new) if new else [])
+        return [found[key] if key in found else next(answers) for key in keys]
+
+    _replace_store(parts.writer, store)
+
+
+def cursor_early(parts: Parts) -> None:
+    """What is put into a stream's buffer counts as acknowledged by its device."""
+    offer = Session.offer
+
+    def offer_and_ack(session: Session, conversation_id: str, run: list[Item], joined: bytes) -> int:
+        taken_count = offer(session, conversation_id, run, joined)
+        if taken_count:
+            parts.acks.note(session.username, session.device_id, conversation_id, run[taken_count - 1].seq)
+        return taken_count
+
+    _put(Session, "offer", offer_and_ack)
+
+
+def window_ignored(_: Parts) -> None:
+    """What the client lets be under way is counted and not kept to."""
+    _put(Window, "has_room_for", lambda *_: True)
+
+
+def no_version_check(parts: Parts) -> None:
+    """Memberships that changed unheard are looked for when the bus was away, and not every few seconds."""
+    on_connect, refresh_changed = parts.bus._on_connect, parts.attendants.refresh_changed
+    was_away = asyncio.Event()
+
+    def note_and_connect() -> None:
+        was_away.set()
+        on_connect()
+
+    async def refresh_after_connect() -> None:
+        if was_away.is_set():
+            was_away.clear()
+            await refresh_changed()
+
+    _put(parts.bus, "_on_connect", note_and_connect)
+    _put(parts.attendants, "refresh_changed", refresh_after_connect)
+
+
+def no_resubscribe_check(parts: Parts) -> None:
+    """A bus that was away is taken up again as if nothing had been missed."""
+    _put(parts.bus, "_on_connect", lambda: None)
+
+
+def lanes_off(parts: Parts) -> None:
+    """A message takes any lane, whatever waits of its conversation in another."""
+    lanes = parts.writer._lanes
+    _put(parts.writer, "_lane_of", lambda conversation_id: random.choice(lanes))  # noqa: S311
+
+
+def die_before_publish(parts: Parts) -> None:
+    """No fault, but a moment: the worker dies between the commit of certain words and their publication."""
+    announce = parts.writer.announce
+
+    def announce_or_die(stored: Sequence[tuple[Submission, Stored]]) -> None:
+        if any(submission.draft.text.startswith(LAST_WORDS) for submission, _ in stored):
+            os.kill(os.getpid(), signal.SIGKILL)
+        announce(stored)
+
+    _put(parts.writer, "announce", announce_or_die)
+
+
+FAILPOINTS: dict[str, Callable[[Parts], None]] = {
+    failpoint.__name__: failpoint
+    for failpoint in (
+        ack_before_commit,
+        publish_before_commit,
+        no_gap_repair,
+        no_sweep,
+        no_republish,
+        no_dedupe,
+        dedupe_by_plain_read,
+        cursor_early,
+        no_version_check,
+        no_resubscribe_check,
+        window_ignored,
+        lanes_off,
+        die_before_publish,
+    )
+}
+
+
+def _replace_store(
+    writer: Writer, store: Callable[[LaneConnection, Store, Sequence[Draft]], Awaitable[list[Stored]]]
+) -> None:
+    """Puts `store(connection, original, drafts)` in the place of every lane's, those of sidings to come included."""
+
+    def change(connection: LaneConnection) -> LaneConnection:
+        original = connection.store
+        _put(connection, "store", lambda drafts: store(connection, original, drafts))
+        return connection
+
+    connect = writer._connect
+    _put(writer, "_connect", lambda lock_timeout_ms: change(connect(lock_timeout_ms)))
+    for lane in writer._lanes:
+        change(lane._connection)
+
+
+async def _begin(connection: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
+    """Stores inside a transaction that stays open."""
+    await _run(connection, "BEGIN")
+    try:
+        return await original(drafts)
+    except StorageError:
+        connection.discard()
+        raise
+
+
+async def _run(connection: LaneConnection, sql: str) -> None:
+    await connection._open()
+    assert connection._connection is not None
+    with translated():
+        await connection._connection.execute(sql)
+
+
+async def _commit(connection: LaneConnection) -> None:
+    await asyncio.sleep(_LATE_COMMIT_SECONDS)
+    with suppress(StorageError):  # too late to tell anybody: that is the fault
+        await _run(connection, "COMMIT")
+
+
+def _to_entry(draft: Draft, answer: Stored) -> Entry:
+    assert answer.create_time is not None
+    return Entry(
+        conversation_id=draft.conversation_id,
+        seq=answer.seq,
+        kind=EntryKind.MESSAGE,
+        sender=draft.sender,
+        request_id=draft.request_id,
+        create_time=answer.create_time,
+        size_bytes=draft.size_bytes,
+        reply_to_seq=draft.reply_to_seq,
+        text=draft.text,
+        data=draft.data,
+        content_type=draft.content_type,
+        extras=None,
+    )
+
+
+def _put(owner: object, name: str, value: object) -> None:
+    """Sets an attribute that is there, so that a failpoint whose place was renamed fails at once."""
+    if not hasattr(owner, name):
+        raise FailpointError(f"{owner!r} has no {name}: the failpoint must follow the code")
+    setattr(owner, name, value)

@@ -1,0 +1,62 @@
+"""What the log has in the end: from PostgreSQL itself, and as a user pulls it."""
+
+import json
+
+import asyncpg
+from parley.v1 import message_pb2
+
+from tests.faults.history import Entry
+from tests.support.people import Person, connected
+
+_ADDED, _REMOVED = 1, 2  # MembershipChange.Action
+
+
+async def read_last_seqs(url: str) -> dict[str, int]:
+    """Conversation -> its last seq."""
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        rows = await connection.fetch("SELECT conversation_id, last_seq FROM parley.conversations")
+    finally:
+        await connection.close()
+    return {row["conversation_id"]: row["last_seq"] for row in rows}
+
+
+async def read_log(url: str) -> list[Entry]:
+    """Every row of every conversation, in order."""
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        rows = await connection.fetch(
+            "SELECT conversation_id, seq, kind, sender, request_id, text, extras FROM parley.messages"
+            " ORDER BY conversation_id, seq"
+        )
+    finally:
+        await connection.close()
+    return [_to_entry(row) for row in rows]
+
+
+async def pull_seqs(target: str, person: Person, conversation_id: str) -> list[int]:
+    """The seqs of a conversation as its member pulls them from host:port, page by page."""
+    seqs: list[int] = []
+    has_more, cursor = True, 0
+    async with connected(target) as stub:
+        while has_more:
+            request = message_pb2.PullRequest(conversation_id=conversation_id, cursor=cursor, limit=500)
+            page = await stub.Pull(request, metadata=person.metadata, timeout=20)
+            seqs += [message.seq for message in page.messages]
+            has_more, cursor = page.has_more, page.next_cursor
+    return seqs
+
+
+def _to_entry(row: asyncpg.Record) -> Entry:
+    change = json.loads(row["extras"] or "{}").get("membership", {"action": 0, "members": []})
+    members = frozenset(change["members"])
+    return Entry(
+        row["conversation_id"],
+        row["seq"],
+        row["sender"],
+        row["request_id"],
+        row["text"],
+        is_message=row["kind"] == 1,
+        added=members if change["action"] == _ADDED else frozenset(),
+        removed=members if change["action"] == _REMOVED else frozenset(),
+    )
