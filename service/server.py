@@ -1,4 +1,4 @@
-"""A worker: `run_worker`, read downwards, is its start; `_stop` is its end, as a list. `composition/` builds the parts."""
+"""A worker: `run_worker` is its start, `_stop` its end as a list; `composition/` builds the parts."""
 
 import asyncio
 import gc
