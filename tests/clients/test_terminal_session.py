@@ -1,4 +1,4 @@
-"""The client's rules of docs/clients.md, as the terminal chat has them, against a server in memory that does its worst."""
+"""The client's rules of docs/clients.md, as the terminal chat has them, against a server that does its worst."""
 
 import itertools
 import random
@@ -10,7 +10,7 @@ from google.protobuf import duration_pb2
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from parley.v1 import chat_pb2, message_pb2
-from terminal_chat.endings import LAST_PAUSE_SECONDS, Pauses, Step, judge
+from terminal_chat.endings import LAST_PAUSE_SECONDS, Pauses, Step, judge, wait_seconds_after
 from terminal_chat.errors import Refusal
 from terminal_chat.session import ACK_SECONDS, MAX_HELLO_POSITIONS, HelloRefused, Session, State
 
@@ -336,3 +336,14 @@ def test_pauses_grow_to_a_limit_and_respect_the_servers_advice() -> None:
 )
 def test_what_comes_after_a_stream(code: str, reason: str, retry_seconds: float | None, step: Step) -> None:
     assert judge(Refusal(grpc.StatusCode[code], reason, retry_seconds=retry_seconds)) is step
+
+
+def test_wait_is_what_the_server_asked_for_and_else_a_pause() -> None:
+    pauses = Pauses(lambda: 1.0)
+    leaving = Refusal(grpc.StatusCode.UNAVAILABLE, "SHUTTING_DOWN", retry_seconds=0.5)
+    expired = Refusal(grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
+    assert wait_seconds_after(leaving, pauses, come_back_seconds=1.7, was_welcomed=True) == 1.7
+    assert wait_seconds_after(leaving, pauses, come_back_seconds=-3.0, was_welcomed=True) == 0.0
+    assert wait_seconds_after(expired, pauses, come_back_seconds=None, was_welcomed=True) == 0.0
+    assert wait_seconds_after(leaving, pauses, come_back_seconds=None, was_welcomed=True) == 1.0
+    assert wait_seconds_after(expired, pauses, come_back_seconds=None, was_welcomed=False) == 1.0

@@ -17,7 +17,7 @@ from terminal_chat.terminal import open_screen
 from terminal_chat.text import to_safe_line
 
 # gRPC's own pauses between attempts to connect, which would be up to two minutes: below those of `endings.py`.
-_CHANNEL_OPTIONS = [
+CHANNEL_OPTIONS = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -54,7 +54,7 @@ def _wants_to_register(username: str) -> bool:
 
 
 async def _chat(options: argparse.Namespace, who: Credentials, *, may_register: bool) -> None:
-    async with aio.insecure_channel(options.target, options=_CHANNEL_OPTIONS) as channel:
+    async with aio.insecure_channel(options.target, options=CHANNEL_OPTIONS) as channel:
         stub = chat_service_pb2_grpc.ChatServiceStub(channel)
         login = await log_in(stub, who, may_register=may_register)
         screen = open_screen()

@@ -13,7 +13,7 @@ import grpc
 from grpc import aio
 from parley.v1 import chat_pb2, message_pb2
 
-from terminal_chat.endings import Pauses, Step, judge
+from terminal_chat.endings import Pauses, Step, judge, wait_seconds_after
 from terminal_chat.errors import LeaveChat, Refusal, to_refusal
 from terminal_chat.login import Login
 from terminal_chat.session import HEARTBEAT_SECONDS, Arrived, HelloRefused, Session, State
@@ -108,18 +108,16 @@ class Connection:
             if step is Step.GIVE_UP:
                 raise LeaveChat(end.message)
             self._on_change(end.message)
-            wait_seconds = self._pause_after(end, step)
+            come_back_time = self._session.come_back_time
+            wait_seconds = wait_seconds_after(
+                end,
+                self._pauses,
+                come_back_seconds=None if come_back_time is None else come_back_time - time.monotonic(),
+                was_welcomed=self._was_open,
+            )
             if step is Step.REFRESH:
                 await self._login.refresh(token)
             await asyncio.sleep(wait_seconds)
-
-    def _pause_after(self, end: Refusal, step: Step) -> float:
-        """Seconds until the next stream."""
-        if self._session.come_back_time is not None:
-            return max(0.0, self._session.come_back_time - time.monotonic())
-        if step is Step.REFRESH and self._was_open:
-            return 0.0
-        return self._pauses.next(end.retry_seconds)
 
     async def _run_stream(self) -> Refusal:
         """Opens a stream and serves it; returns why it ended."""

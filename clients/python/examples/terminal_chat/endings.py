@@ -67,3 +67,17 @@ class Pauses:
     def reset(self) -> None:
         """Begins again: it worked."""
         self._limit_seconds = FIRST_PAUSE_SECONDS
+
+
+def wait_seconds_after(end: Refusal, pauses: Pauses, *, come_back_seconds: float | None, was_welcomed: bool) -> float:
+    """Says how long to wait before the next stream.
+
+    Args:
+        come_back_seconds: from now until the server wants us back, if it asked us to go; else None.
+        was_welcomed: whether the stream that ended was open.
+    """
+    if come_back_seconds is not None:
+        return max(0.0, come_back_seconds)
+    if judge(end) is Step.REFRESH and was_welcomed:
+        return 0.0
+    return pauses.next(end.retry_seconds)
