@@ -25,7 +25,7 @@ async def worker(database: Database, redis_url: str) -> AsyncIterator[Worker]:
 
 async def opened(manual: ManualDelivery) -> Reader:
     session = Session(secrets.randbits(62) | 1, "bob", "desk", mode=DeviceMode(AckMode.MANUAL))
-    await manual.open(session, ack_deadline_seconds=60.0, starts_at_latest=False)
+    await manual.open(session, window_messages=250, ack_deadline_seconds=60.0, starts_at_latest=False)
     return Reader(session)
 
 
