@@ -71,6 +71,10 @@ check: lint lint-proto test ## All that CI runs
 replay: $(VENV)/.runtime ## Replay IRC logs as chats and compare: make replay FILES="a.txt b.txt" [ARGS="--unordered"]
 	$(BIN)/python -m clients.replay $(ARGS) $(FILES)
 
+.PHONY: measure
+measure: $(VENV)/.dev ## Measure large sizes, some minutes: make measure [WHAT="bus connect hot senders"]
+	$(BIN)/python -m scripts.measure $(WHAT)
+
 .PHONY: clean
 clean: ## Remove the virtual environment and caches (data stays)
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -184,4 +184,4 @@ async def _stop(
     await stores.pool.aclose()
     auth.passwords.close()
     await stores.database.close()
-    _log.info("stopped")
+    _log.info("stopped", encoded=delivery.fanout.encoded_count, gap_reads=delivery.hub.gap_read_count)

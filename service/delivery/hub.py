@@ -199,23 +199,34 @@ class Hub:
         task.add_done_callback(self._tasks.discard)
 
     async def _fill_hole(self, channel: Channel) -> None:
-        """Waits for the bus to fill a hole, then reads it; goes on until there is none."""
+        """Waits for the bus to fill a hole, reads one that stays where it is; goes on until there is none.
+
+        While several workers write to one conversation there is often a hole, but a new one each time: only one that
+        did not move for PARK_SECONDS is read.
+        """
         try:
-            await asyncio.sleep(PARK_SECONDS)
             while channel.has_hole and self.channels.get(channel.conversation_id) is channel:
                 before = channel.position
-                try:
-                    async with self._gap_slots:
-                        self.gap_read_count += 1
-                        gap = Span(channel.conversation_id, channel.position, TOP_SEQ)
-                        entries = await self._messages.read_spans([gap], limit_each=_GAP_LIMIT)
-                except Unavailable as error:
-                    _log.warning("gap not read", conversation_id=channel.conversation_id, error=str(error))
-                    entries = []
-                run = channel.take(map(encode.entry_item, entries))
-                if run:
-                    self._hand_on(channel, run)
-                if channel.position == before:
+                await asyncio.sleep(PARK_SECONDS)
+                if channel.position == before and not await self._read_hole(channel):
                     await asyncio.sleep(_RETRY_SECONDS)
         finally:
             channel.is_reading = False
+
+    async def _read_hole(self, channel: Channel) -> bool:
+        """Reads on from the position up to what was known when it began; False when there was nothing."""
+        before, wanted = channel.position, channel.known_last_seq
+        while channel.position < wanted:
+            try:
+                async with self._gap_slots:
+                    self.gap_read_count += 1
+                    gap = Span(channel.conversation_id, channel.position, TOP_SEQ)
+                    entries = await self._messages.read_spans([gap], limit_each=_GAP_LIMIT)
+            except Unavailable as error:
+                _log.warning("gap not read", conversation_id=channel.conversation_id, error=str(error))
+                break
+            run = channel.take(map(encode.entry_item, entries))
+            if not run:
+                break
+            self._hand_on(channel, run)
+        return channel.position > before

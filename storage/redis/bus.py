@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 from redis.asyncio import Redis
@@ -23,6 +24,20 @@ _BEAT_SECONDS = 1.0
 # A connection on which the own beat was not heard for this long is taken for dead.
 _SILENCE_SECONDS = 3.0
 _RECONNECT_SECONDS = 0.2
+
+
+@dataclass(slots=True, eq=False)
+class _Confirmations:
+    """Those that one call of `subscribe` waits for: one future for all of them, also when they are thousands."""
+
+    missing_count: int
+    all_came: "asyncio.Future[None]"
+
+    def take_one(self) -> None:
+        """Notes that one came."""
+        self.missing_count -= 1
+        if not self.missing_count and not self.all_came.done():
+            self.all_came.set_result(None)
 
 
 class Bus:
@@ -54,7 +69,7 @@ class Bus:
         self._on_connect = on_connect
         self._channels: set[str] = set()
         self._confirmed: set[str] = set()
-        self._waiting: dict[str, asyncio.Future[None]] = {}
+        self._waiting: dict[str, list[_Confirmations]] = {}
         self._queue: deque[tuple[str, bytes]] = deque()
         self._queued_bytes = 0
         self._filled = asyncio.Event()
@@ -88,22 +103,34 @@ class Bus:
 
     async def subscribe(self, channels: Iterable[str], *, timeout_seconds: float = 1.0) -> bool:
         """Subscribes and waits for the confirmations; False when they did not come in time (the bus is away)."""
-        wanted = [channel for channel in channels if channel not in self._confirmed]
+        wanted = {channel for channel in channels if channel not in self._confirmed}
         self._channels.update(wanted)
         if not wanted:
             return True
         if not self._is_connected:
             return False
-        loop = asyncio.get_running_loop()
-        futures = {self._waiting.setdefault(channel, loop.create_future()) for channel in wanted}
+        confirmations = _Confirmations(len(wanted), asyncio.get_running_loop().create_future())
+        for channel in wanted:
+            self._waiting.setdefault(channel, []).append(confirmations)
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._pubsub.subscribe(*(self._prefix + channel for channel in wanted))
+            _, late = await asyncio.wait([confirmations.all_came], timeout=timeout_seconds)
+            return not late
         except (RedisError, OSError, TimeoutError) as error:
             _log.warning("not subscribed; the commit feed stands in", count=len(wanted), error=str(error))
             return False
-        _, unconfirmed = await asyncio.wait(futures, timeout=timeout_seconds)
-        return not unconfirmed
+        finally:
+            if confirmations.missing_count:
+                self._stop_waiting(wanted, confirmations)
+
+    def _stop_waiting(self, channels: Iterable[str], confirmations: _Confirmations) -> None:
+        for channel in channels:
+            waiting = self._waiting.get(channel, [])
+            if confirmations in waiting:
+                waiting.remove(confirmations)
+                if not waiting:
+                    del self._waiting[channel]
 
     async def unsubscribe(self, channels: Iterable[str]) -> None:
         """Ends subscriptions; without effect on what is not subscribed."""
@@ -185,9 +212,8 @@ class Bus:
             if channel == self._beat_channel:
                 self._is_connected = True  # the server has answered; a hung one takes a subscription, too
                 self.publish_nowait(channel, b"beat")  # so that it is known to be alive at once
-            waiting = self._waiting.pop(channel, None)
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
+            for confirmations in self._waiting.pop(channel, ()):
+                confirmations.take_one()
 
     async def _publish_forever(self) -> None:
         while True:
@@ -222,5 +248,5 @@ class Bus:
         while True:
             self.publish_nowait(self._beat_channel, b"beat")
             await asyncio.sleep(_BEAT_SECONDS)
-            # What was asked for while the connection was being made, or timed out.
-            await self.subscribe(self._channels - self._confirmed)
+            # What was asked for while the connection was being made, or timed out; not what is on its way.
+            await self.subscribe(self._channels - self._confirmed - self._waiting.keys())

@@ -71,6 +71,24 @@ async def test_hole_is_read_from_the_log_after_a_moment(worker, db):
     assert worker.hub.gap_read_count == 1
 
 
+async def test_hole_that_moves_is_left_to_the_bus_and_one_that_stays_is_read(worker, db, monkeypatch):
+    """While two workers write there is often a hole; it is read only if it is the same one after a moment."""
+    monkeypatch.setattr(hub, "PARK_SECONDS", 0)  # so that each step of the event loop is a look at the hole
+    reader = await worker.attach("bob")
+    await fill(db, 41)
+    one = {item.seq: item for item in await items(db, 1, 41)}
+    for seq in range(1, 41, 2):
+        worker.hub.deliver("g", [one[seq + 1]])
+        await asyncio.sleep(0)
+        worker.hub.deliver("g", [one[seq], one[min(seq + 3, 41)]])
+    assert reader.seqs("g") == list(range(1, 42))
+    assert worker.hub.gap_read_count == 0
+    await fill(db, 2)
+    worker.hub.deliver("g", await items(db, 43, 43))
+    await reader.until("g", *range(1, 44))
+    assert worker.hub.gap_read_count == 1
+
+
 async def test_last_message_that_nobody_published_is_found_by_its_seq(worker, db):
     reader = await worker.attach("bob")
     await fill(db, 3)

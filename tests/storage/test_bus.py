@@ -82,6 +82,52 @@ async def test_subscription_is_confirmed_once_also_for_two_who_ask_at_once(redis
         assert await bus.subscribe(["c:a"])
 
 
+async def test_thousands_of_channels_are_subscribed_by_one_command_and_all_confirmed(redis_url):
+    heard: list[tuple[str, bytes]] = []
+    names = [f"c:{nth}" for nth in range(5000)]
+    async with running(redis_url, "one", heard) as bus, Redis.from_url(redis_url) as redis:
+
+        async def command_count() -> int:
+            return (await redis.info("commandstats"))["cmdstat_subscribe"]["calls"]
+
+        before = await command_count()
+        assert await bus.subscribe(names, timeout_seconds=20)
+        assert await bus.subscribe(names[::-1])
+        assert await command_count() == before + 1
+        assert bus._waiting == {}
+        for name in names:
+            bus.publish_nowait(name, b"x")
+        await wait_for(lambda: len(heard) == len(names), what="all channels")
+        assert [name for name, _ in heard] == names
+
+
+async def test_those_who_wait_for_some_of_the_same_channels_all_get_theirs(redis_url):
+    async with running(redis_url, "one", []) as bus:
+        wanted = [[f"c:{nth}" for nth in range(first, first + 10)] for first in range(0, 50, 5)]
+        assert await asyncio.gather(*(bus.subscribe(names) for names in wanted)) == [True] * 10
+        assert bus._waiting == {}
+
+
+async def test_one_whose_time_is_up_waits_for_nothing_any_more(redis_url):
+    async with running(redis_url, "one", []) as bus, Redis.from_url(redis_url) as redis:
+        await redis.client_pause(300)
+        assert not await bus.subscribe(["c:a", "c:b"], timeout_seconds=0.05)
+        assert bus._waiting == {}
+        await wait_for(lambda: bus._confirmed >= {"c:a", "c:b"}, what="the confirmations")
+        assert bus._waiting == {}
+
+
+async def test_what_is_heard_is_not_written_into_a_text(redis_url, caplog):
+    """redis-py does so for every message of RESP 3, whether that text goes anywhere or not."""
+    heard: list[tuple[str, bytes]] = []
+    with caplog.at_level("DEBUG", logger="push_response"):
+        async with running(redis_url, "one", heard) as bus:
+            await bus.subscribe(["c:a"])
+            bus.publish_nowait("c:a", b"secret")
+            await wait_for(lambda: heard)
+    assert "secret" not in caplog.text
+
+
 async def test_one_who_gives_up_takes_no_confirmation_from_another(redis_url):
     async with running(redis_url, "one", []) as bus:
         first = asyncio.create_task(bus.subscribe(["c:a"]))
