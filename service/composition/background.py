@@ -38,7 +38,7 @@ def start_background(
         Job("commit feed", 1.0, sweep, hurry=delivery.intake.resync_event()),
         Job("timelines", 1.0, lambda: share_timelines(stores)),
         Job("membership versions", 3.0, delivery.attendants.refresh_changed, hurry=delivery.intake.resync_event()),
-        Job("receipts", 3600.0, delivery.receipts.tell_all, hurry=delivery.intake.resync_event()),
+        Job("receipts anew", 3600.0, delivery.receipts.tell_all, hurry=delivery.intake.resync_event()),
         Job("revocations", 5.0, auth.reader.poll),
         Job("epoch", 5.0, follow_epoch),
         Job("keys file", 5.0, follow_keys_file),
@@ -63,6 +63,6 @@ def start_background(
         "presence writer": delivery.presence.writer.run(),
         "receipts": delivery.receipts.run(),
         "streams": auth.streams.run(),
-        **{job.name: run_job(job) for job in jobs},
     }
-    return [asyncio.create_task(work, name=name) for name, work in loops.items()]
+    tasks = [asyncio.create_task(work, name=name) for name, work in loops.items()]
+    return [*tasks, *(asyncio.create_task(run_job(job), name=job.name) for job in jobs)]

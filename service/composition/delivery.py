@@ -86,7 +86,7 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         PresenceStore(stores.redis, prefix=prefix), bus, stores.conversations.shares_conversation
     )
     receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
-    acks = AckWriter(stores.positions, intake.moved)
+    acks = AckWriter(stores.positions, intake.moved, epoch=stores.deployment.epoch)
     return Delivery(
         intake=intake,
         bus=bus,

@@ -24,11 +24,13 @@ class AckWriter:
     """The acks of a worker's sessions on their way to the database.
 
     Args:
+        epoch: of what is acknowledged here: acks of a worker that does not know of a restore yet are void.
         on_stored: called with (conversation, user) of each ack that was written.
     """
 
-    def __init__(self, positions: Positions, on_stored: Callable[[str, str], None]) -> None:
+    def __init__(self, positions: Positions, on_stored: Callable[[str, str], None], *, epoch: int) -> None:
         self._positions = positions
+        self._epoch = epoch
         self._on_stored = on_stored
         self._waiting: dict[tuple[str, str, str], int] = {}
         self._filled = asyncio.Event()
@@ -63,7 +65,7 @@ class AckWriter:
             keys = list(self._waiting)[:_MAX_BATCH]
             batch = {key: self._waiting.pop(key) for key in keys}
             try:
-                await self._positions.store_acks([Ack(*key, seq) for key, seq in batch.items()])
+                await self._positions.store_acks([Ack(*key, seq) for key, seq in batch.items()], epoch=self._epoch)
             except BaseException:
                 for key, seq in batch.items():
                     self._waiting[key] = max(seq, self._waiting.get(key, 0))

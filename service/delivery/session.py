@@ -166,8 +166,9 @@ class Session:
             pieces.append(out.popleft())
             size_bytes += len(pieces[-1])
         self._out_bytes -= size_bytes
-        self._alone_count -= type(pieces[-1]) is _Alone if pieces else 0
-        while self._ephemeral and not out and size_bytes < MAX_FRAME_BYTES // 2:
+        is_alone = bool(pieces) and type(pieces[-1]) is _Alone
+        self._alone_count -= is_alone
+        while self._ephemeral and not out and not is_alone and size_bytes < MAX_FRAME_BYTES // 2:
             key = next(iter(self._ephemeral))
             pieces.append(self._ephemeral.pop(key))
             size_bytes += len(pieces[-1])

@@ -81,7 +81,8 @@ class ChatHandlers:
                 raise errors.AckBeyondDelivered(conversation_id, last_seqs[conversation_id])
         if not await self._positions.enroll_device(caller.username, device_id, max_devices=self._max_devices):
             raise errors.TooManyDevices(self._max_devices)
-        await self._positions.store_acks([Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()])
+        acks = [Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()]
+        await self._positions.store_acks(acks, epoch=self._parts.epoch)
         for name in wanted:
             self._parts.receipts.note(name, caller.username)
         return chat_pb2.AckResponse()

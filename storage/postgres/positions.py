@@ -139,8 +139,12 @@ class Positions:
         )
         return {row["conversation_id"]: row["last_seq"] for row in rows}
 
-    async def store_acks(self, acks: Sequence[Ack]) -> None:
-        """Stores acks, none of which goes back, also not before where a device without cursor begins; one statement."""
+    async def store_acks(self, acks: Sequence[Ack], *, epoch: int | None = None) -> None:
+        """Stores acks, none of which goes back, also not before where a device without cursor begins; one statement.
+
+        Args:
+            epoch: what they are of; nothing is stored when the database has gone on to another one. None: the present.
+        """
         highest: dict[tuple[str, str, str], int] = {}
         for ack in acks:
             key = (ack.username, ack.device_id, ack.conversation_id)
@@ -152,7 +156,7 @@ class Positions:
                FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
                     WITH ORDINALITY AS a(username, device_id, conversation_id, seq, ord)
                JOIN members m ON m.conversation_id = a.conversation_id AND m.username = a.username
-               CROSS JOIN deployment d
+               JOIN deployment d ON $5::bigint IS NULL OR d.epoch = $5
                ORDER BY a.ord
                ON CONFLICT (username, device_id, conversation_id)
                DO UPDATE SET acked_seq = greatest(k.acked_seq, excluded.acked_seq), epoch = excluded.epoch
@@ -161,6 +165,7 @@ class Positions:
             [key[1] for key, _ in ordered],
             [key[2] for key, _ in ordered],
             [seq for _, seq in ordered],
+            epoch,
         )
 
     async def membership_versions(self, usernames: Sequence[str]) -> dict[str, int]:

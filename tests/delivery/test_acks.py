@@ -30,12 +30,12 @@ class Flaky(Positions):
         self.failures = failures
         self.batches: list[int] = []
 
-    async def store_acks(self, acks: Sequence[Ack]) -> None:
+    async def store_acks(self, acks: Sequence[Ack], *, epoch: int | None = None) -> None:
         if self.failures:
             self.failures -= 1
             raise Unavailable("away")
         self.batches.append(len(acks))
-        await super().store_acks(acks)
+        await super().store_acks(acks, epoch=epoch)
 
 
 async def stored(database: Database) -> dict[tuple[str, str, str], int]:
@@ -45,7 +45,7 @@ async def stored(database: Database) -> dict[tuple[str, str, str], int]:
 
 async def test_acks_that_come_together_are_one_batch_and_the_highest_counts(db):
     positions = Flaky(db)
-    acks = AckWriter(positions, lambda *_: None)
+    acks = AckWriter(positions, lambda *_: None, epoch=1)
     running = asyncio.create_task(acks.run())
     for seq in (1, 5, 3):
         acks.note("bob", "phone", "g", seq)
@@ -62,7 +62,7 @@ async def test_acks_that_come_together_are_one_batch_and_the_highest_counts(db):
 
 
 async def test_what_could_not_be_written_waits_and_later_acks_count(db):
-    acks = AckWriter(Flaky(db, failures=1), lambda *_: None)
+    acks = AckWriter(Flaky(db, failures=1), lambda *_: None, epoch=1)
     acks.note("bob", "phone", "g", 4)
     with pytest.raises(Unavailable):
         await acks.flush()
@@ -73,7 +73,7 @@ async def test_what_could_not_be_written_waits_and_later_acks_count(db):
 
 async def test_loop_outlives_a_database_that_is_away(db, monkeypatch):
     monkeypatch.setattr("service.delivery.acks._RETRY_SECONDS", 0.01)
-    acks = AckWriter(Flaky(db, failures=3), lambda *_: None)
+    acks = AckWriter(Flaky(db, failures=3), lambda *_: None, epoch=1)
     running = asyncio.create_task(acks.run())
     acks.note("bob", "phone", "g", 4)
 
@@ -87,7 +87,7 @@ async def test_loop_outlives_a_database_that_is_away(db, monkeypatch):
 
 async def test_many_acks_are_written_in_batches(db):
     positions = Flaky(db)
-    acks = AckWriter(positions, lambda *_: None)
+    acks = AckWriter(positions, lambda *_: None, epoch=1)
     for number in range(4500):
         acks.note("bob", f"d{number}", "g", 1)
     await acks.flush()

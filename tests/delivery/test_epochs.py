@@ -3,6 +3,7 @@
 import pytest
 from parley.v1 import chat_pb2
 
+from service.delivery.acks import AckWriter
 from storage.postgres.database import Database
 from storage.postgres.positions import Ack, Positions
 from storage.postgres.restores import Restores
@@ -102,3 +103,13 @@ async def test_present_epoch_and_no_epoch_at_all_reset_nothing(db, redis_url):
     async with running_worker(db, redis_url, has_bus=False) as worker:
         for device_id, epoch in (("phone", 0), ("phone", 1), ("tablet", 1)):
             assert resets(await worker.attach("bob", device_id, epoch=epoch)) == {}
+
+
+async def test_ack_of_a_worker_that_does_not_know_of_the_restore_is_void(db, redis_url):
+    """Such a worker still has entries that are gone; an ack of them must not pass for one of the new history."""
+    acks = AckWriter(Positions(db), lambda *_: None, epoch=1)
+    await restore(db, "g", 5)
+    await Restores(db).begin_epoch()
+    acks.note("bob", "phone", "g", 6)
+    await acks.flush()
+    assert await db.fetchrow("SELECT acked_seq, epoch FROM cursors WHERE device_id = 'phone'") == (4, 1)

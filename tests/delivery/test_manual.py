@@ -25,7 +25,7 @@ async def worker(database: Database, redis_url: str) -> AsyncIterator[Worker]:
 
 async def opened(manual: ManualDelivery) -> Reader:
     session = Session(secrets.randbits(62) | 1, "bob", "desk", mode=DeviceMode(AckMode.MANUAL))
-    await manual.open(session, ack_deadline_seconds=60.0, starts_at_latest=False)
+    await manual.open(session, window_messages=250, ack_deadline_seconds=60.0, starts_at_latest=False)
     return Reader(session)
 
 
@@ -33,7 +33,10 @@ async def test_end_of_a_stream_that_held_something_is_told_to_other_workers(work
     _, group = await setup(database, count=2)
     told: list[tuple[str, str]] = []
     manual = ManualDelivery(
-        Deliveries(database, retry_seconds=[0.0]), worker.attendants, announce=lambda *key: told.append(key)
+        Deliveries(database, retry_seconds=[0.0]),
+        worker.attendants,
+        announce=lambda *key: told.append(key),
+        on_acked=lambda *_: None,
     )
     reader = await opened(manual)
     await reader.until(group, 1, 2)
@@ -71,7 +74,7 @@ async def test_acks_wait_while_the_database_is_away(worker: Worker, database: Da
 
     flaky = Flaky(database, retry_seconds=[])
     flaky.failures = 1
-    manual = ManualDelivery(flaky, worker.attendants, announce=lambda *_: None)
+    manual = ManualDelivery(flaky, worker.attendants, announce=lambda *_: None, on_acked=lambda *_: None)
     reader = await opened(manual)
     await reader.until(group, 1, 2, 3)
     flaky.failures = 2
@@ -88,7 +91,9 @@ async def test_acks_wait_while_the_database_is_away(worker: Worker, database: Da
 
 async def test_nothing_to_do_costs_one_statement_a_tick(worker: Worker, database: Database) -> None:
     await setup(database, count=0)
-    manual = ManualDelivery(Deliveries(database, retry_seconds=[]), worker.attendants, announce=lambda *_: None)
+    manual = ManualDelivery(
+        Deliveries(database, retry_seconds=[]), worker.attendants, announce=lambda *_: None, on_acked=lambda *_: None
+    )
     await manual.tick()
     reader = await opened(manual)
     await reader.until("none")

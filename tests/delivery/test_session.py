@@ -219,6 +219,18 @@ def test_window_takes_a_run_as_far_as_it_has_room_and_echoes_take_none():
     assert session.take_frame() == run[5].body
 
 
+def test_what_must_be_alone_is_joined_with_nothing():
+    session = make_session()
+    session.put(b"a")
+    session.put_alone(b"RESET")
+    session.put_alone(b"RESET TOO")
+    session.put_ephemeral(("presence", "bob"), b"online")
+    assert take_all(session) == [b"a", b"RESET", b"RESET TOO", b"online"]
+    session.put(b"b")
+    session.put(b"c")
+    assert take_all(session) == [b"bc"]
+
+
 def test_half_closed_stream_does_not_wait_for_a_window_that_can_not_open_any_more():
     session = make_session(window=Window(1, 0))
     session.fall_behind("g", 0)

@@ -26,7 +26,9 @@ _CHANNEL_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries
 _SMALL_WINDOW = [("grpc.http2.bdp_probe", 0)]
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.05, 1.0
 _SILENT_HEARTBEATS = 4
-_HELLO_SECONDS = 4.0
+# A server that a whole node's clients turn to at once takes its time for the welcome; who asks anew makes it worse.
+_HELLO_SECONDS = 20.0
+_HELLO_ID = -1
 _ACK_SECONDS = 0.1
 _RETRY_SECONDS = 0.3
 # Of the acks, how many say that the user has read it, too.
@@ -172,7 +174,7 @@ class Client:
                     watch_receipts=self._watches_receipts,
                 )
                 async with asyncio.timeout(_HELLO_SECONDS):
-                    await call.write(chat_pb2.ChatRequest(correlation_id=-1, hello=hello))
+                    await call.write(chat_pb2.ChatRequest(correlation_id=_HELLO_ID, hello=hello))
                 while (frame := await self._read(call)) is not aio.EOF:
                     if frame.welcomes:
                         self.connect_count += 1
@@ -187,7 +189,7 @@ class Client:
 
     async def _read(self, call: Any) -> chat_pb2.ChatResponse:
         await self._reads.wait()
-        async with asyncio.timeout(_SILENT_HEARTBEATS * self._heartbeat_seconds):
+        async with asyncio.timeout(_SILENT_HEARTBEATS * self._heartbeat_seconds if self.is_open else _HELLO_SECONDS):
             return await call.read()
 
     def _take(self, frame: chat_pb2.ChatResponse) -> None:
@@ -224,6 +226,8 @@ class Client:
         for result in frame.results:
             self._take_result(result)
         self.errors += [reason_of(error.error) for error in frame.errors]
+        if any(error.correlation_id == _HELLO_ID for error in frame.errors):
+            raise ConnectionError("the hello was refused")  # the stream would stay open, without a session
         if frame.go_aways:
             self._leave_seconds = frame.go_aways[0].reconnect_delay.ToTimedelta().total_seconds()
 

@@ -50,6 +50,7 @@ class Plan:
         rate: messages a second that all clients send together.
         disk_bytes: the data directory is a file system of this size; 0: it is the machine's.
         text_bytes: the length of a message's text, about.
+        prefers_first_node: all are on the first node while it is there.
         is_pinned: the nth client stays on the nth node, in turn, so that it is known who is where.
     """
 
@@ -68,6 +69,7 @@ class Plan:
     disk_bytes: int = 0
     text_bytes: int = 150
     is_pinned: bool = False
+    prefers_first_node: bool = False
 
 
 @dataclass(slots=True)
@@ -111,6 +113,8 @@ class Stage:
         if self.client_proxy is not None:
             return self.client_proxy.target
         alive = [server.target for server in self.servers if server.process.poll() is None]
+        if self.plan.prefers_first_node and alive:
+            return alive[0]
         return self.rng.choice(alive or [self.servers[0].target])
 
     def children(self, name: str) -> list[psutil.Process]:

@@ -16,6 +16,12 @@ from terminal_chat.login import Credentials, ask_credentials, log_in
 from terminal_chat.terminal import open_screen
 from terminal_chat.text import to_safe_line
 
+# gRPC's own pauses between attempts to connect, which would be up to two minutes: below those of `endings.py`.
+CHANNEL_OPTIONS = [
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+]
 _DRAIN_SECONDS = 10.0
 _SIGNAL_DRAIN_SECONDS = 1.0
 
@@ -48,7 +54,7 @@ def _wants_to_register(username: str) -> bool:
 
 
 async def _chat(options: argparse.Namespace, who: Credentials, *, may_register: bool) -> None:
-    async with aio.insecure_channel(options.target, options=[("grpc.keepalive_time_ms", 30_000)]) as channel:
+    async with aio.insecure_channel(options.target, options=CHANNEL_OPTIONS) as channel:
         stub = chat_service_pb2_grpc.ChatServiceStub(channel)
         login = await log_in(stub, who, may_register=may_register)
         screen = open_screen()
@@ -76,7 +82,7 @@ async def _run(chat: Chat, conversation: str, leaving: asyncio.Event) -> None:
             # What was typed is sent before we go, if the server lets us; a signal waits less.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_DRAIN_SECONDS if commands in done else _SIGNAL_DRAIN_SECONDS):
-                    await chat.connection.wait_for_answers()
+                    await chat.connection.leave()
         for task in done:
             await task
         if chat.connection.waiting_count:

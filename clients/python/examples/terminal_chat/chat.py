@@ -10,10 +10,12 @@ from parley.v1 import chat_pb2, message_pb2
 
 from terminal_chat.connection import Connection
 from terminal_chat.directory import Directory
-from terminal_chat.errors import explain
+from terminal_chat.errors import LeaveChat, explain
+from terminal_chat.inbox import Inbox
 from terminal_chat.line_editor import Signal, Submitted
 from terminal_chat.login import Login
 from terminal_chat.room import Room
+from terminal_chat.session import Arrived
 from terminal_chat.terminal import Screen
 from terminal_chat.text import describe, to_local_time, to_safe_line
 
@@ -36,15 +38,14 @@ class Chat:
     """One user at one screen, in one room at a time."""
 
     def __init__(self, stub: Any, login: Login, screen: Screen) -> None:
-        self.connection = Connection(stub, login, self._take_frame, self._take_refusal, self._take_change)
+        self.connection = Connection(stub, login, self._take_arrival, self._take_change)
         self._directory = Directory(stub, login)
         self._login = login
         self._screen = screen
         self._room: Room | None = None
         self._titles: dict[str, str] = {}
         self._shown: dict[str, set[int]] = {}
-        self._inbox: asyncio.Queue[message_pb2.Message] = asyncio.Queue()
-        self._read = chat_pb2.Position()
+        self._inbox = Inbox()
         self._trouble = "connecting"
         self._said_typing_at = 0.0
         self._day = ""
@@ -77,9 +78,6 @@ class Chat:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             self._set_prompt()
-            if self._read.seq:
-                self.connection.say(chat_pb2.ChatRequest(read=chat_pb2.ReadFrame(positions=[self._read])))
-                self._read = chat_pb2.Position()
 
     # What the user does.
 
@@ -177,15 +175,24 @@ class Chat:
     def _watch(self) -> None:
         if self._room is not None:
             names = [member.username for member in self._room.members[:_WATCH_LIMIT]]
-            self.connection.say(
-                chat_pb2.ChatRequest(correlation_id=0, watch_presence=chat_pb2.WatchPresence(usernames=names))
-            )
+            self.connection.say(chat_pb2.ChatRequest(watch_presence=chat_pb2.WatchPresence(usernames=names)))
 
     # What comes.
 
-    def _take_frame(self, frame: chat_pb2.ChatResponse) -> None:
-        for message in frame.messages:
-            self._inbox.put_nowait(message)
+    def _take_arrival(self, arrived: Arrived) -> None:
+        for reset in arrived.resets:
+            self._take_reset(reset)
+        for message in arrived.messages:
+            self._inbox.put(message)
+        for request, refusal in arrived.refused:
+            self._show([f"* not sent: {to_safe_line(request.text)[:60]} ({refusal.message})"])
+        for request, refusal in arrived.postponed:
+            self._show([f"* not sent yet: {to_safe_line(request.text)[:60]} ({refusal.message})"], is_dim=True)
+        for refusal in arrived.errors:
+            self._show([f"* {refusal.message}"])
+        self._take_ephemeral(arrived.frame)
+
+    def _take_ephemeral(self, frame: chat_pb2.ChatResponse) -> None:
         room = self._room
         for event in frame.presence:
             line = room.take_presence(event.presence) if room is not None else ""
@@ -194,13 +201,21 @@ class Chat:
         for typing in frame.typing:
             if room is not None and typing.conversation_id == room.conversation_id:
                 room.take_typing(to_safe_line(typing.username), is_active=typing.active)
-        for error in frame.errors:
-            self._show([f"* {to_safe_line(error.error.message)}"])
         if frame.typing:
             self._set_prompt()
 
-    def _take_refusal(self, request: message_pb2.SendRequest, why: str) -> None:
-        self._show([f"* not sent: {to_safe_line(request.text)[:60]} ({to_safe_line(why)})"])
+    def _take_reset(self, reset: chat_pb2.Reset) -> None:
+        """Forgets what is void; it, or what took its place, comes again."""
+        name = reset.conversation_id
+        self._inbox.void(name, reset.seq)
+        shown = self._shown.get(name, set())
+        void_count = sum(seq > reset.seq for seq in shown)
+        if void_count:
+            self._shown[name] = {seq for seq in shown if seq <= reset.seq}
+            title = self._titles.get(name, to_safe_line(name))
+            self._show([f"* the server was set back; in {title} the last {void_count} entries are void"])
+        if self._room is not None and self._room.conversation_id == name and self._room.oldest_seq > reset.seq:
+            self._room.oldest_seq = 0
 
     def _take_change(self, trouble: str) -> None:
         if trouble and not self._trouble:
@@ -215,19 +230,25 @@ class Chat:
         self._set_prompt()
 
     async def _show_arrivals(self) -> None:
-        """Shows what came live, in order; the name of an unknown conversation is asked for first."""
+        """Shows what came live, in order; what is needed to show it is asked for first."""
         while True:
-            message = await self._inbox.get()
-            if message.conversation_id not in self._titles:
-                await self._attempt(self._learn_title(message.conversation_id))
-            room = self._room
-            if room is not None and message.conversation_id == room.conversation_id:
-                room.take_typing(message.sender, is_active=False)
-                if message.HasField("membership"):
-                    await self._attempt(self._reload_members(room))
-                elif any(member.username not in room.presence for member in room.members):
-                    self._watch()  # The first message of a direct conversation lets its users see each other.
-            self._show_message(message)
+            message = await self._inbox.wait_for_first()
+            await self._prepare(message)
+            if self._inbox.take(message):  # else a reset made it void meanwhile
+                self._show_message(message)
+                self.connection.note_dealt(message)
+
+    async def _prepare(self, message: message_pb2.Message) -> None:
+        if message.conversation_id not in self._titles:
+            await self._attempt(self._learn_title(message.conversation_id))
+        room = self._room
+        if room is None or message.conversation_id != room.conversation_id:
+            return
+        room.take_typing(message.sender, is_active=False)
+        if message.HasField("membership"):
+            await self._attempt(self._reload_members(room))
+        elif any(member.username not in room.presence for member in room.members):
+            self._watch()  # The first message of a direct conversation lets its users see each other.
 
     async def _learn_title(self, conversation_id: str) -> None:
         self._titles[conversation_id] = to_safe_line(conversation_id)
@@ -255,8 +276,7 @@ class Chat:
         self._show(lines)
         if room is not None and is_here:
             room.oldest_seq = min(room.oldest_seq or message.seq, message.seq)
-            if message.seq > self._read.seq or self._read.conversation_id != message.conversation_id:
-                self._read = chat_pb2.Position(conversation_id=message.conversation_id, seq=message.seq)
+            self.connection.note_read(message.conversation_id, message.seq)
 
     # The screen.
 
@@ -276,3 +296,5 @@ class Chat:
             await action
         except aio.AioRpcError as error:
             self._show([f"* {explain(error)}"])
+        except LeaveChat as reason:  # the stream ends for it, too, and then the program
+            self._show([f"* {reason}"])

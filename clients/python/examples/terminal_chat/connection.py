@@ -1,134 +1,153 @@
-"""The Chat stream, kept open: what is sent here arrives once, whatever happens to the connection.
+"""The Chat stream, kept open: what is sent here takes effect once, whatever happens to the connection.
 
-A broken stream is opened again with growing pauses. Sends that were not answered go out again with the same
-request_id, so a repeat has no second effect; what was received is acknowledged, so the next stream begins after it.
+Reads, writes and waits; the rules are in `session.py` and `endings.py`.
 """
 
 import asyncio
-import itertools
-import random
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 import grpc
-from google.protobuf import duration_pb2
 from grpc import aio
 from parley.v1 import chat_pb2, message_pb2
 
-from terminal_chat.errors import LeaveChat, explain
+from terminal_chat.endings import Pauses, Step, judge, wait_seconds_after
+from terminal_chat.errors import LeaveChat, Refusal, to_refusal
 from terminal_chat.login import Login
+from terminal_chat.session import HEARTBEAT_SECONDS, Arrived, HelloRefused, Session, State
 
-_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.5, 15.0
-_HEARTBEAT_SECONDS = 10
-_SILENCE_SECONDS = 3 * _HEARTBEAT_SECONDS
-_ACK_SECONDS = 1.0
-_POSITIONS_A_FRAME = 1000
+_SILENCE_SECONDS = 3.0 * HEARTBEAT_SECONDS
 
 
 class Connection:
-    """One session at a time with the server."""
+    """One stream at a time with the server."""
 
     def __init__(
-        self,
-        stub: Any,
-        login: Login,
-        on_frame: Callable[[chat_pb2.ChatResponse], None],
-        on_refusal: Callable[[message_pb2.SendRequest, str], None],
-        on_change: Callable[[str], None],
+        self, stub: Any, login: Login, on_arrival: Callable[[Arrived], None], on_change: Callable[[str], None]
     ) -> None:
         """Nothing happens before `run`.
 
         Args:
             stub: the service's, asynchronous.
             login: whose tokens are used.
-            on_frame: gets each frame.
-            on_refusal: gets each send that had no effect, and why.
-            on_change: gets "" when a session is open and what is wrong when it broke.
+            on_arrival: gets what each frame brought.
+            on_change: gets "" when a stream is open and what is wrong when it ended.
         """
         self._stub = stub
         self._login = login
-        self._on_frame = on_frame
-        self._on_refusal = on_refusal
+        self._on_arrival = on_arrival
         self._on_change = on_change
-        self._ids = itertools.count(1)
-        self._waiting: dict[int, message_pb2.SendRequest] = {}
-        self._outgoing: asyncio.Queue[chat_pb2.ChatRequest] = asyncio.Queue()
-        self._unacked: dict[str, int] = {}
-        self._is_open = False
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._session = Session(login.device_id)
+        self._pauses = Pauses()
+        self._wake = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._is_leaving = False
+        self._was_open = False
+        self._ended = asyncio.Event()
+        self._ended.set()
 
     @property
     def waiting_count(self) -> int:
         """How many sends have no answer yet."""
-        return len(self._waiting)
+        return len(self._session.outbox)
 
     def send(self, conversation_id: str, text: str) -> None:
-        """Sends a message: now, or as soon as there is a session."""
-        request = message_pb2.SendRequest(conversation_id=conversation_id, text=text, request_id=uuid.uuid4().hex)
-        correlation_id = next(self._ids)
-        self._waiting[correlation_id] = request
-        self._idle.clear()
-        self.say(_send_frame(correlation_id, request))
+        """Sends a message: now, or as soon as there is a stream."""
+        self._session.send(
+            message_pb2.SendRequest(conversation_id=conversation_id, text=text, request_id=uuid.uuid4().hex)
+        )
+        self._wake.set()
 
     def say(self, frame: chat_pb2.ChatRequest) -> None:
-        """Writes a frame when a session is open; else it is forgotten."""
-        if self._is_open:
-            self._outgoing.put_nowait(frame)
+        """Writes a frame that is worth something on this stream alone; forgotten when there is none."""
+        self._session.say(frame)
+        self._wake.set()
 
-    async def wait_for_answers(self) -> None:
-        """Returns when no send waits for its answer."""
-        await self._idle.wait()
+    def note_dealt(self, message: message_pb2.Message) -> None:
+        """An entry is on the screen."""
+        self._session.note_dealt(message)
+        self._wake.set()
+
+    def note_read(self, conversation_id: str, seq: int) -> None:
+        """The user has seen a conversation up to a seq."""
+        self._session.note_read(conversation_id, seq)
+        self._wake.set()
+
+    async def leave(self) -> None:
+        """Waits until each send has its answer, acknowledges what was shown, and ends the stream in good order."""
+        while self.waiting_count:
+            self._answered.clear()
+            await self._answered.wait()
+        self._is_leaving = True
+        self._wake.set()
+        await self._ended.wait()
 
     async def run(self) -> None:
-        """Keeps a session open until it is cancelled.
+        """Keeps a stream open, and the login fresh, until it is cancelled or `leave` is done.
 
         Raises:
             LeaveChat: the server will not have us.
         """
-        pause_seconds = _FIRST_PAUSE_SECONDS
-        while True:
-            trouble = "the server ended the connection"
-            try:
-                await self._run_once()
-            except aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                    await self._login.refresh()
-                elif error.code() in (grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.PERMISSION_DENIED):
-                    raise LeaveChat(explain(error)) from error
-                trouble = explain(error)
-            except TimeoutError:
-                trouble = "the server is silent"
-            if self._is_open:
-                pause_seconds = _FIRST_PAUSE_SECONDS
-            self._is_open = False
-            self._on_change(trouble)
-            await asyncio.sleep(pause_seconds * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-            pause_seconds = min(2 * pause_seconds, _LAST_PAUSE_SECONDS)
-
-    async def _run_once(self) -> None:
-        call = self._stub.Chat(metadata=self._login.metadata)
-        while not self._outgoing.empty():
-            self._outgoing.get_nowait()  # It was for the session before.
         try:
-            hello = chat_pb2.Hello(
-                device_id=self._login.device_id, heartbeat=duration_pb2.Duration(seconds=_HEARTBEAT_SECONDS)
-            )
-            await call.write(chat_pb2.ChatRequest(correlation_id=next(self._ids), hello=hello))
             async with asyncio.TaskGroup() as tasks:
-                writers = [tasks.create_task(task) for task in (self._write(call), self._keep_login(), self._ack())]
-                try:
-                    await self._read(call)
-                finally:
-                    for writer in writers:
-                        writer.cancel()
+                keeper = tasks.create_task(self._keep_login())
+                await self._keep_stream()
+                keeper.cancel()
         except BaseExceptionGroup as group:
             raise _first(group) from None
+
+    async def _keep_stream(self) -> None:
+        while True:
+            token = self._login.access_token
+            end = await self._run_stream()
+            if self._is_leaving:
+                return
+            step = judge(end)
+            if step is Step.GIVE_UP:
+                raise LeaveChat(end.message)
+            self._on_change(end.message)
+            come_back_time = self._session.come_back_time
+            wait_seconds = wait_seconds_after(
+                end,
+                self._pauses,
+                come_back_seconds=None if come_back_time is None else come_back_time - time.monotonic(),
+                was_welcomed=self._was_open,
+            )
+            if step is Step.REFRESH:
+                await self._login.refresh(token)
+            await asyncio.sleep(wait_seconds)
+
+    async def _run_stream(self) -> Refusal:
+        """Opens a stream and serves it; returns why it ended."""
+        call = self._stub.Chat(metadata=self._login.metadata)
+        self._was_open = False
+        self._ended.clear()
+        try:
+            await call.write(self._session.open())
+            async with asyncio.TaskGroup() as tasks:
+                writer = tasks.create_task(self._write(call))
+                await self._read(call)
+                writer.cancel()
+        except aio.AioRpcError as error:
+            return to_refusal(error)
+        except BaseExceptionGroup as group:
+            return _to_end(_first(group))
         finally:
             call.cancel()
+            self._session.close()
+            self._ended.set()
+        return Refusal(grpc.StatusCode.OK, message="the server ended the connection")
 
     async def _read(self, call: Any) -> None:
+        """Takes frames until the stream ends with OK.
+
+        Raises:
+            AioRpcError: it ended otherwise.
+            TimeoutError: nothing came, not even a heartbeat.
+            HelloRefused: the server will not open a session.
+        """
         while True:
             async with asyncio.timeout(_SILENCE_SECONDS):
                 frame = await call.read()
@@ -136,52 +155,58 @@ class Connection:
                 if (code := await call.code()) is grpc.StatusCode.OK:
                     return
                 raise aio.AioRpcError(code, aio.Metadata(), await call.trailing_metadata(), await call.details())
-            if frame.welcomes:
-                self._begin()
-            self._take_results(frame)
-            for message in frame.messages:
-                self._unacked[message.conversation_id] = message.seq
-            self._on_frame(frame)
-
-    def _begin(self) -> None:
-        """A session is open: what was not answered goes out again, before anything new."""
-        self._is_open = True
-        for correlation_id, request in self._waiting.items():
-            self._outgoing.put_nowait(_send_frame(correlation_id, request))
-        self._on_change("")
+            arrived = self._session.receive(frame, time.monotonic())
+            for welcome in frame.welcomes:
+                self._was_open = True
+                self._pauses.reset()
+                self._login.note_server_time(welcome.server_time.ToMicroseconds() / 1e6)
+                self._on_change("")
+            self._on_arrival(arrived)
+            if not self.waiting_count:
+                self._answered.set()
+            self._wake.set()
 
     async def _write(self, call: Any) -> None:
+        """Writes what the session has. Reads go on meanwhile: the server reads nothing while its answers wait."""
         try:
             while True:
-                await call.write(await self._outgoing.get())
+                self._wake.clear()
+                is_last = self._is_leaving
+                for frame in self._session.take_frames(time.monotonic(), is_last=is_last):
+                    await call.write(frame)
+                if is_last:
+                    await call.done_writing()
+                    return
+                due_time = self._session.due_time()
+                try:
+                    async with asyncio.timeout(None if due_time is None else max(0.0, due_time - time.monotonic())):
+                        await self._wake.wait()
+                except TimeoutError:
+                    continue
         except (aio.AioRpcError, asyncio.InvalidStateError):
             return  # The stream has ended; the reader learns why.
 
     async def _keep_login(self) -> None:
         while True:
+            token = self._login.access_token
             await self._login.wait_until_stale()
-            await self._login.refresh()
-            self.say(chat_pb2.ChatRequest(authenticate=chat_pb2.Authenticate(access_token=self._login.access_token)))
-
-    async def _ack(self) -> None:
-        while True:
-            await asyncio.sleep(_ACK_SECONDS)
-            while self._unacked:
-                keys = list(self._unacked)[:_POSITIONS_A_FRAME]
-                positions = [chat_pb2.Position(conversation_id=key, seq=self._unacked.pop(key)) for key in keys]
-                self.say(chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=positions)))
-
-    def _take_results(self, frame: chat_pb2.ChatResponse) -> None:
-        for result in frame.results:
-            request = self._waiting.pop(result.correlation_id, None)
-            if request is not None and result.HasField("error"):
-                self._on_refusal(request, result.error.message)
-        if not self._waiting:
-            self._idle.set()
+            await self._login.refresh(token)
+            if self._session.state is not State.AWAY:
+                fresh = chat_pb2.Authenticate(access_token=self._login.access_token)
+                self.say(chat_pb2.ChatRequest(authenticate=fresh))
 
 
-def _send_frame(correlation_id: int, request: message_pb2.SendRequest) -> chat_pb2.ChatRequest:
-    return chat_pb2.ChatRequest(correlation_id=correlation_id, send=chat_pb2.SendFrame(requests=[request]))
+def _to_end(error: BaseException) -> Refusal:
+    """Says how a stream ended; raises what says nothing about that."""
+    match error:
+        case aio.AioRpcError():
+            return to_refusal(error)
+        case HelloRefused():
+            return error.refusal
+        case TimeoutError():
+            return Refusal(grpc.StatusCode.UNAVAILABLE, message="the server is silent")
+        case _:
+            raise error
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -7,7 +7,8 @@ import grpc
 from grpc import aio
 from parley.v1 import account_pb2, conversation_pb2, message_pb2, presence_pb2
 
-from terminal_chat.login import CALL_SECONDS, Login
+from terminal_chat.calls import call_patiently
+from terminal_chat.login import Login
 from terminal_chat.text import to_safe_line
 
 _LONGEST_LIST = 200
@@ -105,7 +106,7 @@ class Directory:
         await self._call(self._stub.RemoveMembers, request)
 
     async def _call(self, method: Any, request: Any) -> Any:
-        return await method(request, metadata=self._login.metadata, timeout=CALL_SECONDS)
+        return await call_patiently(method, request, self._login)
 
 
 def _is_unwritten(error: aio.AioRpcError, conversation_id: str) -> bool:

@@ -12,10 +12,13 @@ import grpc
 from grpc import aio
 from parley.v1 import account_pb2
 
-from terminal_chat.errors import LeaveChat, NoSuchLogin, explain, reason_of
+from terminal_chat.endings import Pauses
+from terminal_chat.errors import LeaveChat, NoSuchLogin, explain, to_refusal
 
 CALL_SECONDS = 10.0
 _REFRESH_BEFORE_SECONDS = 60.0
+# The clocks may be set, and this machine may sleep, while we wait.
+_LOOK_SECONDS = 15.0
 _ANSWERED = account_pb2.LoginResponse | account_pb2.RegisterResponse | account_pb2.RefreshTokenResponse
 
 
@@ -30,6 +33,8 @@ class Login:
 
     def __init__(self, stub: Any, answer: _ANSWERED) -> None:
         self._stub = stub
+        self._refreshing = asyncio.Lock()
+        self._server_ahead_seconds = 0.0
         self.username = answer.user.username
         self.device_id = answer.device_id
         self._take(answer)
@@ -39,33 +44,45 @@ class Login:
         """What each call needs."""
         return (("authorization", f"Bearer {self.access_token}"),)
 
-    async def wait_until_stale(self) -> None:
-        """Returns shortly before the access token ends; half-way for very short ones."""
-        left = self._expire_time - time.time()
-        await asyncio.sleep(max(1.0, left - _REFRESH_BEFORE_SECONDS, left / 2))
+    def note_server_time(self, server_time: float) -> None:
+        """Takes the server's clock (Unix seconds): tokens end by that one."""
+        self._server_ahead_seconds = server_time - time.time()
 
-    async def refresh(self) -> None:
-        """Gets the next pair of tokens, whatever it takes.
+    async def wait_until_stale(self) -> None:
+        """Returns a minute before the access token ends, or half-way for very short ones; after a second at least."""
+        begin = time.time()
+        while True:
+            life_seconds = self._expire_time - self._server_ahead_seconds - begin
+            due_time = begin + max(1.0, life_seconds - _REFRESH_BEFORE_SECONDS, life_seconds / 2)
+            if (left_seconds := due_time - time.time()) <= 0:
+                return
+            await asyncio.sleep(min(left_seconds, _LOOK_SECONDS))
+
+    async def refresh(self, stale_token: str) -> None:
+        """Gets the next pair of tokens, whatever it takes, unless that was done since this one was in force.
 
         Raises:
             LeaveChat: the login has ended.
         """
-        # One id for all attempts: an answer may get lost, and the token must not be spent twice.
-        request = account_pb2.RefreshTokenRequest(refresh_token=self._refresh_token, request_id=uuid.uuid4().hex)
-        while True:
-            try:
-                self._take(await self._stub.RefreshToken(request, timeout=CALL_SECONDS))
-            except aio.AioRpcError as error:
-                if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-                    raise LeaveChat("your login has ended; start again to log in") from error
-                await asyncio.sleep(2.0)
-            else:
-                return
+        pauses = Pauses()
+        async with self._refreshing:
+            while self.access_token == stale_token:
+                try:
+                    self._take(await self._stub.RefreshToken(self._renewal, timeout=CALL_SECONDS))
+                except aio.AioRpcError as error:
+                    refusal = to_refusal(error)
+                    if refusal.code is grpc.StatusCode.UNAUTHENTICATED:
+                        raise LeaveChat("your login has ended; start again to log in") from error
+                    if not refusal.is_passing:
+                        raise LeaveChat(refusal.message) from error
+                    await asyncio.sleep(pauses.next(refusal.retry_seconds))
 
     def _take(self, answer: _ANSWERED) -> None:
         self.access_token = answer.access_token
-        self._refresh_token = answer.refresh_token
         self._expire_time = answer.access_expire_time.ToMicroseconds() / 1e6
+        # One id for all attempts to spend this refresh token, also when one of them is given up in the middle: the
+        # answer may get lost, and a second use with another id ends the login.
+        self._renewal = account_pb2.RefreshTokenRequest(refresh_token=answer.refresh_token, request_id=uuid.uuid4().hex)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +123,7 @@ async def log_in(stub: Any, who: Credentials, *, may_register: bool) -> Login:
         asked = account_pb2.LoginRequest(username=who.username, password=who.password, device_id=device_id)
         return Login(stub, await stub.Login(asked, timeout=CALL_SECONDS))
     except aio.AioRpcError as error:
-        if reason_of(error) != "BAD_CREDENTIALS":
+        if to_refusal(error).reason != "BAD_CREDENTIALS":
             raise LeaveChat(explain(error)) from error
         if not may_register:
             raise NoSuchLogin(f"{explain(error)} (--register makes a new account)") from error
@@ -114,5 +131,5 @@ async def log_in(stub: Any, who: Credentials, *, may_register: bool) -> Login:
         wanted = account_pb2.RegisterRequest(username=who.username, password=who.password, device_id=device_id)
         return Login(stub, await stub.Register(wanted, timeout=CALL_SECONDS))
     except aio.AioRpcError as error:
-        is_taken = reason_of(error) == "USERNAME_TAKEN"
+        is_taken = to_refusal(error).reason == "USERNAME_TAKEN"
         raise LeaveChat("wrong password" if is_taken else explain(error)) from error
