@@ -97,7 +97,8 @@ class Replayer:
         moved = False
         shared: list[Position] = []
         own: list[Position] = []
-        for conversation_id, lag in session.next_lags(_CONVERSATIONS_A_STEP):
+        room_count = session.room_count or _CONVERSATIONS_A_STEP * _ENTRIES_EACH
+        for conversation_id, lag in session.next_lags(min(_CONVERSATIONS_A_STEP, room_count)):
             position = Position(conversation_id, lag.position)
             if not lag.is_member or lag.floor_seq > lag.position + 1:
                 own.append(position)
@@ -119,7 +120,9 @@ class Replayer:
                 else:
                     moved |= self._take_part(session, position, items)
         if own:
-            backlog = await self._messages.read_backlog(session.username, own, limit_each=_ENTRIES_EACH)
+            backlog = await self._messages.read_backlog(
+                session.username, own, limit_each=min(_ENTRIES_EACH, room_count)
+            )
             for position in own:
                 moved |= self._take_page(session, position, backlog.get(position.conversation_id))
         return moved
@@ -168,7 +171,10 @@ class Replayer:
             if taken_count:
                 lag.position = part[taken_count - 1].seq
             if taken_count < len(part):
-                return lag.position != before
+                if lag.position == before:
+                    return False
+                session.note_served(conversation_id)
+                return True
         if end_seq is not None:
             lag.position = max(lag.position, end_seq)
         channel = self._hub.channels.get(conversation_id)

@@ -185,6 +185,11 @@ class Session:
         return self._out_bytes < MAX_BUFFERED_BYTES // 2 and not self._is_window_full
 
     @property
+    def room_count(self) -> int | None:
+        """How many entries the client's window can take at most; None: it has none."""
+        return None if self.window is None else self.window.room_count
+
+    @property
     def may_read(self) -> bool:
         """Whether the stream's next request may be read: not too much is unanswered or unwritten."""
         return self.unanswered_count < MAX_UNANSWERED and self._out_bytes < 2 * MAX_BUFFERED_BYTES
@@ -225,6 +230,10 @@ class Session:
         for conversation_id in chosen:
             self.lags[conversation_id] = self.lags.pop(conversation_id)
         return [(conversation_id, self.lags[conversation_id]) for conversation_id in chosen]
+
+    def note_served(self, conversation_id: str) -> None:
+        """Puts a conversation behind those that had no room in the window while this one took it."""
+        self.lags[conversation_id] = self.lags.pop(conversation_id)
 
     def note_caught_up(self, conversation_ids: Iterable[str]) -> list[tuple[str, bool]]:
         """Marks conversations of the hello as brought; gives (conversation, whether all are) for those it was news."""

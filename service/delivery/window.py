@@ -1,11 +1,16 @@
 """How much a client lets be under way: entries that were delivered and that it has not dealt with. Pure.
 
-An entry is dealt with when an ack of its conversation covers it, or when `flow` says so by its number in the order of
-delivery. Cost is constant an entry, memory is that of what is outstanding.
+An entry is dealt with when an ack of its conversation covers it, also one that came before the entry, or when `flow`
+says so by its number in the order of delivery. Cost is constant an entry, memory is that of what is outstanding.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
+
+# What a window may let be outstanding: each entry takes memory until it is covered, and a client may never do that.
+MAX_WINDOW_MESSAGES = 10_000
+# Less than any entry has; ids and times alone are more.
+_SMALLEST_BYTES = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -36,18 +41,34 @@ class Window:
     is_full: bool = False
     _by_conversation: dict[str, deque[_Entry]] = field(default_factory=dict)
     _in_order: deque[_Entry] = field(default_factory=deque)
+    _acked_seqs: dict[str, int] = field(default_factory=dict)
 
     def has_room_for(self, size_bytes: int) -> bool:
-        """Whether an entry of this size may go out; if not, the window is full until something is covered."""
-        if self.outstanding_count:
+        """Whether an entry of this size may go out; if not, the window is full until something is covered.
+
+        Nothing smaller goes out meanwhile either, else what is small and frequent would hold back a large one for ever.
+        """
+        if self.outstanding_count and not self.is_full:
             has_too_many = 0 < self.max_messages <= self.outstanding_count
             has_too_much = 0 < self.max_bytes < self.outstanding_bytes + size_bytes
             self.is_full = has_too_many or has_too_much
         return not self.is_full
 
+    @property
+    def room_count(self) -> int:
+        """How many entries may go out at most, by what is known before they are read; at least one."""
+        counts = [MAX_WINDOW_MESSAGES]
+        if self.max_messages:
+            counts.append(self.max_messages - self.outstanding_count)
+        if self.max_bytes:
+            counts.append((self.max_bytes - self.outstanding_bytes) // _SMALLEST_BYTES)
+        return max(1, min(counts))
+
     def deliver(self, conversation_id: str, seq: int, size_bytes: int) -> None:
         """Notes that an entry goes out."""
         self.delivered_count += 1
+        if seq <= self._acked_seqs.get(conversation_id, 0):
+            return
         entry = _Entry(self.delivered_count, conversation_id, seq, size_bytes)
         self._by_conversation.setdefault(conversation_id, deque()).append(entry)
         self._in_order.append(entry)
@@ -56,6 +77,7 @@ class Window:
 
     def ack(self, conversation_id: str, seq: int) -> None:
         """Notes that the device has all of a conversation up to seq."""
+        self._acked_seqs[conversation_id] = max(seq, self._acked_seqs.get(conversation_id, 0))
         while (entries := self._by_conversation.get(conversation_id)) and entries[0].seq <= seq:
             self._cover(entries[0])
         order = self._in_order

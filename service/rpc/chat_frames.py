@@ -23,7 +23,7 @@ from service.delivery.receipts import ReceiptTracker
 from service.delivery.session import Session
 from service.delivery.streams import OpenStream
 from service.delivery.submission import Submission
-from service.delivery.window import Window
+from service.delivery.window import MAX_WINDOW_MESSAGES, Window
 from service.delivery.writer import Writer
 from service.hashes import RequestHasher
 from service.interceptors.authentication import Authenticator
@@ -313,7 +313,7 @@ def _to_window(hello: chat_pb2.Hello) -> Window | None:
             raise errors.InvalidRequest(name, "must not be negative")
     if not (hello.window_messages or hello.window_bytes):
         return None
-    return Window(hello.window_messages, hello.window_bytes)
+    return Window(min(hello.window_messages or MAX_WINDOW_MESSAGES, MAX_WINDOW_MESSAGES), hello.window_bytes)
 
 
 def _to_position(position: chat_pb2.Position) -> tuple[str, int]:

@@ -23,31 +23,61 @@ def test_window_counts_what_is_neither_acknowledged_nor_covered(steps, max_messa
     window = Window(max_messages, max_bytes)
     under_way: list[tuple[int, str, int, int]] = []  # number, conversation, seq, size
     last_seqs = {"a": 0, "b": 0}
+    acked_seqs = {"a": 0, "b": 0, "c": 0}
     count = 0
+    is_full = False
     for step, conversation_id, number in steps:
         if step == "deliver":
             total = sum(size for *_, size in under_way)
             fits = (not max_messages or len(under_way) < max_messages) and (
                 not max_bytes or total + number <= max_bytes
             )
-            assert window.has_room_for(number) == (not under_way or fits)
-            assert window.is_full == (not (not under_way or fits))
-            if window.is_full:
+            is_full = is_full or not (not under_way or fits)
+            assert window.has_room_for(number) == (not is_full)
+            assert window.is_full == is_full
+            if is_full:
                 continue
             count += 1
             last_seqs[conversation_id] += 1
             window.deliver(conversation_id, last_seqs[conversation_id], number)
-            under_way.append((count, conversation_id, last_seqs[conversation_id], number))
-        elif step == "ack":
+            if last_seqs[conversation_id] > acked_seqs[conversation_id]:
+                under_way.append((count, conversation_id, last_seqs[conversation_id], number))
+            continue
+        before = len(under_way)
+        if step == "ack":
             window.ack(conversation_id, number)
+            acked_seqs[conversation_id] = max(number, acked_seqs[conversation_id])
             under_way = [entry for entry in under_way if entry[1] != conversation_id or entry[2] > number]
         else:
             assert window.flow(number) == (number <= count)
             if number <= count:
                 under_way = [entry for entry in under_way if entry[0] > number]
+        is_full = is_full and len(under_way) == before
         assert window.outstanding_count == len(under_way)
         assert window.outstanding_bytes == sum(size for *_, size in under_way)
     assert window.delivered_count == count
+
+
+def test_small_entries_do_not_overtake_a_large_one_for_ever():
+    """Else a busy conversation would hold back a large message of another one as long as it is busy."""
+    window = Window(0, 100)
+    window.deliver("busy", 1, 60)
+    assert not window.has_room_for(90)
+    assert not window.has_room_for(10)
+    window.ack("busy", 1)
+    assert window.has_room_for(90)
+
+
+def test_what_was_acknowledged_before_it_came_again_takes_no_room():
+    """An earlier stream of the device brought it; no further ack is to be expected."""
+    window = Window(2, 0)
+    window.ack("g", 5)
+    for seq in range(1, 8):
+        assert window.has_room_for(SIZE)
+        window.deliver("g", seq, SIZE)
+    assert not window.has_room_for(SIZE)
+    assert window.flow(7)
+    assert not window.flow(8)
 
 
 def test_memory_is_that_of_what_is_under_way():

@@ -9,6 +9,7 @@ from parley.v1 import chat_pb2
 from service.calls import Principal
 from service.delivery.session import Session
 from service.delivery.streams import OpenStream
+from service.delivery.window import MAX_WINDOW_MESSAGES
 from service.rpc.chat_frames import ChatParts, FrameHandlers
 from storage.postgres.database import Database
 from tests.support.logs import add_users
@@ -20,6 +21,18 @@ def parts_of(worker: Worker) -> ChatParts:
     """The parts that a hello needs; the worker has no others."""
     parts: dict[str, Any] = {part.name: getattr(worker, part.name, None) for part in fields(ChatParts)}
     return ChatParts(**parts | {"epoch": 1})
+
+
+async def test_window_is_bounded_also_when_the_client_asks_for_a_larger_one(database: Database, redis_url: str) -> None:
+    """Each entry that is under way takes memory."""
+    await add_users(database, "ann")
+    async with running_worker(database, redis_url, has_bus=False) as worker:
+        for nth, hello in enumerate([{"window_messages": 2**62}, {"window_bytes": 2**62}]):
+            session = Session(1 + nth, "ann", "")
+            stream = OpenStream(session, Principal("ann", "login", "phone", 0, 2**31))
+            await FrameHandlers(parts_of(worker), stream).open(chat_pb2.Hello(**hello), 7)
+            assert session.window is not None
+            assert session.window.max_messages == MAX_WINDOW_MESSAGES
 
 
 async def test_welcome_comes_when_the_user_is_online(database: Database, redis_url: str) -> None:

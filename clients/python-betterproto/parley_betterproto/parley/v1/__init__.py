@@ -1043,7 +1043,8 @@ class Hello(betterproto.Message):
     window_messages: int = betterproto.int64_field(7)
     """
     How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What does
-     not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. Chat only.
+     not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More than
+     10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
     """
 
     window_bytes: int = betterproto.int64_field(8)
