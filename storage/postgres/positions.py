@@ -43,7 +43,8 @@ class Positions:
         """Notes that a device is in use; returns False when the user has too many others.
 
         A device that is seen for the first time gets its user's read positions as cursors, so that it begins there
-        also when it leaves without an ack. Devices unused for 90 days make room. One statement when it is known.
+        also when it leaves without an ack. Devices unused for 90 days make room, unless a stream of them is open. One
+        statement when it is known.
         """
         known = await self._database.fetchval(
             "UPDATE devices SET last_use_time = clock_timestamp()"
@@ -58,8 +59,11 @@ class Positions:
             await connection.execute("SELECT 1 FROM users WHERE username = $1 FOR NO KEY UPDATE", username)
             await connection.execute(
                 """WITH old AS (
-                    DELETE FROM devices WHERE username = $1 AND last_use_time < clock_timestamp() - interval '90 days'
-                    RETURNING device_id
+                    DELETE FROM devices d
+                    WHERE d.username = $1 AND d.last_use_time < clock_timestamp() - interval '90 days'
+                      AND NOT EXISTS (SELECT 1 FROM open_streams s
+                                      WHERE s.username = d.username AND s.device_id = d.device_id)
+                    RETURNING d.device_id
                 ), settled AS (
                     DELETE FROM deliveries d USING old WHERE d.username = $1 AND d.device_id = old.device_id
                 ), forgotten AS (
