@@ -145,6 +145,11 @@ class Group:
         self.is_unsure = place_count == 0 or len(claim.deliveries) == place_count or size_bytes > _LARGE_CLAIM_BYTES
         return bool(claim.deliveries) or any(claim.rest.values())
 
+    def note_failed(self, session: Session, position: tuple[str, int]) -> None:
+        """Notes that a stream does not hold this any more, or never did; whoever does goes on holding it."""
+        if (consumer := self.consumers.get(session.session_id)) is not None:
+            consumer.held.pop(position, None)
+
     def note_settled(self, positions: Sequence[tuple[str, int]]) -> None:
         """Notes that these are held no more, by whichever stream."""
         for consumer in self.consumers.values():

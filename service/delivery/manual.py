@@ -288,10 +288,12 @@ class ManualDelivery:
                 batch[pending.conversation_id, pending.seq] = pending
             settlements = await self._settle(group, list(batch.values()), is_nack=is_nack)
             del group.acks[: len(batch)]
-            group.note_settled(list(batch))
             if is_nack:
+                for position, pending in batch.items():
+                    group.note_failed(pending.session, position)
                 group.look_again()
             else:
+                group.note_settled(list(batch))
                 self._tell_acked(group.username, batch)
             for pending, settlement in zip(batch.values(), settlements, strict=True):
                 self._answer(pending, settlement)
