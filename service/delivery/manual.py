@@ -91,7 +91,7 @@ class ManualDelivery:
         key = (session.username, session.device_id)
         session.on_entries = lambda conversation_id: self._note_grown(key, conversation_id)
         try:
-            await self._attendants.listen(session)
+            await self._attendants.listen(session, starts_at_latest=starts_at_latest)
             if starts_at_latest:
                 await self._deliveries.begin_at_end(*key)
             # After the session was put into step: what is stored from then on is heard of.

@@ -39,12 +39,17 @@ class Positions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def enroll_device(self, username: str, device_id: str, *, max_devices: int) -> bool:
+    async def enroll_device(
+        self, username: str, device_id: str, *, max_devices: int, starts_at_latest: bool = False
+    ) -> bool:
         """Notes that a device is in use; returns False when the user has too many others.
 
         A device that is seen for the first time gets its user's read positions as cursors, so that it begins there
         also when it leaves without an ack. Devices unused for 90 days make room, unless a stream of them is open. One
         statement when it is known.
+
+        Args:
+            starts_at_latest: where it would begin at a read position it begins at the end.
         """
         known = await self._database.fetchval(
             "UPDATE devices SET last_use_time = clock_timestamp()"
@@ -84,13 +89,15 @@ class Positions:
             if made:
                 await connection.execute(
                     """INSERT INTO cursors (username, device_id, conversation_id, acked_seq, epoch)
-                       SELECT m.username, $2, m.conversation_id, m.read_seq, d.epoch
-                       FROM members m CROSS JOIN deployment d
+                       SELECT m.username, $2, m.conversation_id,
+                              CASE WHEN $3 AND m.role > 0 THEN c.last_seq ELSE m.read_seq END, d.epoch
+                       FROM members m JOIN conversations c USING (conversation_id) CROSS JOIN deployment d
                        WHERE m.username = $1 AND m.read_seq > m.start_seq
                        ORDER BY m.conversation_id
                        ON CONFLICT DO NOTHING""",
                     username,
                     device_id,
+                    starts_at_latest,
                 )
         return True
 
