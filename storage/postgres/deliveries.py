@@ -18,6 +18,11 @@ MAX_UNSETTLED = 1_000
 # How long after its deadline a message is looked after by any worker: those of its device come first.
 _ORPHAN_SECONDS = 2.0
 _ORPHANS = 100
+_LIST_ORPHANED = """
+SELECT DISTINCT o.username, o.device_id FROM (
+    SELECT d.username, d.device_id FROM deliveries d
+    WHERE d.owner <> 0 AND d.due_time < clock_timestamp() - make_interval(secs => $1)
+    ORDER BY d.due_time LIMIT $2) o"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,14 +255,7 @@ class Deliveries:
 
     async def fail_orphans(self) -> int:
         """Fails what is overdue of devices that may have no stream any more; gives how many devices that were."""
-        rows = await self._database.fetch(
-            """SELECT DISTINCT o.username, o.device_id FROM (
-                 SELECT d.username, d.device_id FROM deliveries d
-                 WHERE d.owner <> 0 AND d.due_time < clock_timestamp() - make_interval(secs => $1)
-                 ORDER BY d.due_time LIMIT $2) o""",
-            _ORPHAN_SECONDS,
-            _ORPHANS,
-        )
+        rows = await self._database.fetch(_LIST_ORPHANED, _ORPHAN_SECONDS, _ORPHANS)
         for row in rows:
             await self.claim(row["username"], row["device_id"], [], [])
         return len(rows)
