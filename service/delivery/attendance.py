@@ -192,8 +192,11 @@ class Attendants:
             else:
                 return
 
-    async def listen(self, session: Session) -> None:
+    async def listen(self, session: Session, *, starts_at_latest: bool) -> None:
         """Puts a new session with manual acks into step everywhere: it is told what grows, and takes no entries.
+
+        Args:
+            starts_at_latest: a new device begins at the end also where its user has read something.
 
         Raises:
             TooManyDevices: the device is new and the user has as many as one may have.
@@ -202,7 +205,7 @@ class Attendants:
         """
         username = session.username
         async with self._hello(session):
-            await self._enroll(session)
+            await self._enroll(session, starts_at_latest=starts_at_latest)
             versions, _ = await asyncio.gather(
                 self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
             )
@@ -243,11 +246,14 @@ class Attendants:
         if gone:
             await self._bus.unsubscribe(gone)
 
-    async def _enroll(self, session: Session) -> None:
+    async def _enroll(self, session: Session, *, starts_at_latest: bool = False) -> None:
         """Notes the stream, and its device; one statement when the device is known."""
         while not await self._modes.admit(session):
             if not await self._positions.enroll_device(
-                session.username, session.device_id, max_devices=self._max_devices
+                session.username,
+                session.device_id,
+                max_devices=self._max_devices,
+                starts_at_latest=starts_at_latest,
             ):
                 raise errors.TooManyDevices(self._max_devices)
 

@@ -41,10 +41,14 @@ class Consumer:
         self.held.pop((conversation_id, seq), None)  # so that the order stays that of the deadlines
         self.held[conversation_id, seq] = now + self.deadline_seconds
 
-    def room(self, now: float) -> int:
-        """How many messages it can take now; forgets those whose deadline has passed."""
+    def forget_overdue(self, now: float) -> None:
+        """Notes that it does not hold those any more whose deadline has passed."""
         while self.held and next(iter(self.held.values())) <= now:
             del self.held[next(iter(self.held))]
+
+    def room(self, now: float) -> int:
+        """How many messages it can take now."""
+        self.forget_overdue(now)
         if self.session.ending is not None or self.session.is_going_away or not self.session.has_room:
             return 0
         return max(0, self.window_messages - len(self.held))
@@ -79,6 +83,7 @@ class Group:
         grown: conversations that may have something new, in the order in which they are looked at.
         stuck: of an ordered device, conversations that have more, behind something that must be settled first.
         is_unsure: something may be due that the last claim did not see, or had no place for.
+        has_lost_claim: a claim's answer did not come, and may have given something to streams here.
         acks: what was acked or nacked and is not in the database yet; sessions bound it.
     """
 
@@ -91,6 +96,7 @@ class Group:
     acks: list[PendingAck] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
     is_unsure: bool = False
+    has_lost_claim: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -111,6 +117,12 @@ class Group:
         self.is_unsure = True
         self.note_grown(sorted(self.stuck))
         self.stuck.clear()
+
+    def holdings(self, now: float) -> dict[int, list[tuple[str, int]]]:
+        """What each stream here holds, by session id."""
+        for consumer in self.consumers.values():
+            consumer.forget_overdue(now)
+        return {session_id: list(consumer.held) for session_id, consumer in self.consumers.items()}
 
     def places(self, now: float) -> list[Place]:
         """The room of all streams here, dealt round."""
@@ -144,6 +156,11 @@ class Group:
         size_bytes = sum(delivery.entry.size_bytes for delivery in claim.deliveries)
         self.is_unsure = place_count == 0 or len(claim.deliveries) == place_count or size_bytes > _LARGE_CLAIM_BYTES
         return bool(claim.deliveries) or any(claim.rest.values())
+
+    def note_failed(self, session: Session, position: tuple[str, int]) -> None:
+        """Notes that a stream does not hold this any more, or never did; whoever does goes on holding it."""
+        if (consumer := self.consumers.get(session.session_id)) is not None:
+            consumer.held.pop(position, None)
 
     def note_settled(self, positions: Sequence[tuple[str, int]]) -> None:
         """Notes that these are held no more, by whichever stream."""

@@ -91,7 +91,7 @@ class ManualDelivery:
         key = (session.username, session.device_id)
         session.on_entries = lambda conversation_id: self._note_grown(key, conversation_id)
         try:
-            await self._attendants.listen(session)
+            await self._attendants.listen(session, starts_at_latest=starts_at_latest)
             if starts_at_latest:
                 await self._deliveries.begin_at_end(*key)
             # After the session was put into step: what is stored from then on is heard of.
@@ -237,6 +237,7 @@ class ManualDelivery:
         group = service.group
         await self._write_acks(group)
         await self._write_releases(group)
+        await self._take_back_lost(group)
         loop = asyncio.get_running_loop()
         places = group.places(loop.time())
         service.is_short = not places
@@ -254,6 +255,7 @@ class ManualDelivery:
             claim = await self._deliveries.claim(*group.key, places, chosen)
         except BaseException:
             group.note_grown(chosen)
+            group.has_lost_claim = True
             raise
         service.due_time = math.inf if claim.due_seconds is None else loop.time() + claim.due_seconds
         has_progress = group.note_claim(claim, len(places))
@@ -267,6 +269,13 @@ class ManualDelivery:
                 group.look_again()
                 self._announce(*group.key)
             group.releases.pop(0)
+
+    async def _take_back_lost(self, group: Group) -> None:
+        """Undoes a claim whose answer was lost: nobody would see what it gave before its deadline, an hour perhaps."""
+        if group.has_lost_claim:
+            await self._deliveries.take_back(*group.key, group.holdings(asyncio.get_running_loop().time()))
+            group.has_lost_claim = False
+            group.look_again()
 
     def _hand_on(self, group: Group, claim: Claim, now: float) -> None:
         for delivery in claim.deliveries:
@@ -288,10 +297,12 @@ class ManualDelivery:
                 batch[pending.conversation_id, pending.seq] = pending
             settlements = await self._settle(group, list(batch.values()), is_nack=is_nack)
             del group.acks[: len(batch)]
-            group.note_settled(list(batch))
             if is_nack:
+                for position, pending in batch.items():
+                    group.note_failed(pending.session, position)
                 group.look_again()
             else:
+                group.note_settled(list(batch))
                 self._tell_acked(group.username, batch)
             for pending, settlement in zip(batch.values(), settlements, strict=True):
                 self._answer(pending, settlement)

@@ -177,12 +177,13 @@ class Database:
                 )
             except asyncpg.InvalidAuthorizationSpecificationError as error:  # while a password is being changed
                 raise errors.Unavailable(f"{type(error).__name__}: {error}") from error
+            # Before anything is awaited: what was looked at is of this generation, and of no later one.
+            connection.generation = self.generation
             try:
                 await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
             except BaseException:
                 connection.terminate()
                 raise
-        connection.generation = self.generation
         return connection
 
 

@@ -1,10 +1,10 @@
 """Messages on their way to devices that acknowledge each one alone: claimed, acked, failed, given back.
 
-The rules are in the functions of `migrations/0003_deliveries.sql`; each method here is one statement. What is claimed
-and lost on its way to the worker comes again after its deadline.
+The rules are in the functions of `migrations/0003_deliveries.sql`; a method here is one statement where it does not say
+otherwise. What is claimed and lost on its way to the worker is taken back by it, or comes again after its deadline.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -18,6 +18,11 @@ MAX_UNSETTLED = 1_000
 # How long after its deadline a message is looked after by any worker: those of its device come first.
 _ORPHAN_SECONDS = 2.0
 _ORPHANS = 100
+_LIST_ORPHANED = """
+SELECT DISTINCT o.username, o.device_id FROM (
+    SELECT d.username, d.device_id FROM deliveries d
+    WHERE d.owner <> 0 AND d.due_time < clock_timestamp() - make_interval(secs => $1)
+    ORDER BY d.due_time LIMIT $2) o"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +186,31 @@ class Deliveries:
             )
         )
 
+    async def take_back(self, username: str, device_id: str, holdings: Mapping[int, Sequence[tuple[str, int]]]) -> None:
+        """Takes from owners what they do not hold in truth; those attempts do not count. Two statements.
+
+        Args:
+            holdings: by owner, the (conversation, seq) that did reach it.
+        """
+        held = [(owner, *position) for owner, positions in holdings.items() for position in positions]
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                "SELECT 1 FROM devices WHERE username = $1 AND device_id = $2 FOR NO KEY UPDATE", username, device_id
+            )
+            await connection.execute(
+                """UPDATE deliveries d SET owner = 0, attempts = d.attempts - 1, due_time = clock_timestamp()
+                   WHERE d.username = $1 AND d.device_id = $2 AND d.owner = ANY ($3)
+                     AND d.due_time > clock_timestamp()
+                     AND (d.owner, d.conversation_id, d.seq) NOT IN (
+                         SELECT * FROM unnest($4::bigint[], $5::text[], $6::bigint[]))""",
+                username,
+                device_id,
+                list(holdings),
+                [owner for owner, _, _ in held],
+                [conversation_id for _, conversation_id, _ in held],
+                [seq for _, _, seq in held],
+            )
+
     async def begin_at_end(self, username: str, device_id: str) -> None:
         """Lets a device begin at the end of each conversation in which it has no cursor."""
         await self._database.execute(
@@ -225,14 +255,7 @@ class Deliveries:
 
     async def fail_orphans(self) -> int:
         """Fails what is overdue of devices that may have no stream any more; gives how many devices that were."""
-        rows = await self._database.fetch(
-            """SELECT DISTINCT o.username, o.device_id FROM (
-                 SELECT d.username, d.device_id FROM deliveries d
-                 WHERE d.owner <> 0 AND d.due_time < clock_timestamp() - make_interval(secs => $1)
-                 ORDER BY d.due_time LIMIT $2) o""",
-            _ORPHAN_SECONDS,
-            _ORPHANS,
-        )
+        rows = await self._database.fetch(_LIST_ORPHANED, _ORPHAN_SECONDS, _ORPHANS)
         for row in rows:
             await self.claim(row["username"], row["device_id"], [], [])
         return len(rows)

@@ -5,6 +5,7 @@ unsettled message. Streams of workers that don't beat any more are over.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from storage.postgres.database import Database
 from storage.records import DeviceMode
@@ -24,6 +25,7 @@ class Devices:
     def __init__(self, database: Database, *, worker_id: str) -> None:
         self._database = database
         self._worker_id = worker_id
+        self._silent: set[tuple[str, datetime]] = set()  # workers that the last purge found silent, and since when
 
     async def admit_stream(self, username: str, device_id: str, mode: DeviceMode, *, session_id: int) -> bool | None:
         """Notes a stream and the use of its device, and fixes the device's mode; one statement.
@@ -67,11 +69,25 @@ class Devices:
         )
 
     async def purge(self) -> None:
-        """Forgets dead workers with their streams; safe to run on several workers."""
+        """Forgets dead workers with their streams; safe to run on several workers.
+
+        Dead is who has been silent since the purge before: when the database was away, all were silent.
+        """
+        rows = await self._database.fetch(
+            "SELECT worker_id, beat_time FROM workers"
+            " WHERE beat_time < clock_timestamp() - 4 * make_interval(secs => $1)",
+            WORKER_LIFE_SECONDS,
+        )
+        silent = {(row["worker_id"], row["beat_time"]) for row in rows}
+        dead, self._silent = sorted(silent & self._silent), silent
+        if not dead:
+            return
         await self._database.execute(
             """WITH dead AS (
-                 DELETE FROM workers WHERE beat_time < clock_timestamp() - 4 * make_interval(secs => $1)
-                 RETURNING worker_id
+                 DELETE FROM workers w USING unnest($1::text[], $2::timestamptz[]) AS d(worker_id, beat_time)
+                 WHERE w.worker_id = d.worker_id AND w.beat_time = d.beat_time
+                 RETURNING w.worker_id
                ) DELETE FROM open_streams s USING dead d WHERE s.worker_id = d.worker_id""",
-            WORKER_LIFE_SECONDS,
+            [worker_id for worker_id, _ in dead],
+            [beat_time for _, beat_time in dead],
         )

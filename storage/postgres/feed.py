@@ -33,7 +33,10 @@ class Feed:
             self._horizon = int(await self._database.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text"))
             self._generation = generation
             return {}
-        back_xids = 0 if generation == self._generation else _BACK_XIDS
+        back_xids = 0
+        if generation != self._generation:
+            back_xids = _BACK_XIDS
+            self._seen = set()  # the ids of rows may be given anew, too
         rows = await self._database.fetch(
             """SELECT f.feed_id, f.conversation_ids, f.last_seqs, s.horizon
                FROM (SELECT pg_snapshot_xmin(pg_current_snapshot())::text AS horizon) s

@@ -39,11 +39,17 @@ class Positions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def enroll_device(self, username: str, device_id: str, *, max_devices: int) -> bool:
+    async def enroll_device(
+        self, username: str, device_id: str, *, max_devices: int, starts_at_latest: bool = False
+    ) -> bool:
         """Notes that a device is in use; returns False when the user has too many others.
 
         A device that is seen for the first time gets its user's read positions as cursors, so that it begins there
-        also when it leaves without an ack. Devices unused for 90 days make room. One statement when it is known.
+        also when it leaves without an ack. Devices unused for 90 days make room, unless a stream of them is open. One
+        statement when it is known.
+
+        Args:
+            starts_at_latest: where it would begin at a read position it begins at the end.
         """
         known = await self._database.fetchval(
             "UPDATE devices SET last_use_time = clock_timestamp()"
@@ -58,8 +64,11 @@ class Positions:
             await connection.execute("SELECT 1 FROM users WHERE username = $1 FOR NO KEY UPDATE", username)
             await connection.execute(
                 """WITH old AS (
-                    DELETE FROM devices WHERE username = $1 AND last_use_time < clock_timestamp() - interval '90 days'
-                    RETURNING device_id
+                    DELETE FROM devices d
+                    WHERE d.username = $1 AND d.last_use_time < clock_timestamp() - interval '90 days'
+                      AND NOT EXISTS (SELECT 1 FROM open_streams s
+                                      WHERE s.username = d.username AND s.device_id = d.device_id)
+                    RETURNING d.device_id
                 ), settled AS (
                     DELETE FROM deliveries d USING old WHERE d.username = $1 AND d.device_id = old.device_id
                 ), forgotten AS (
@@ -80,13 +89,15 @@ class Positions:
             if made:
                 await connection.execute(
                     """INSERT INTO cursors (username, device_id, conversation_id, acked_seq, epoch)
-                       SELECT m.username, $2, m.conversation_id, m.read_seq, d.epoch
-                       FROM members m CROSS JOIN deployment d
+                       SELECT m.username, $2, m.conversation_id,
+                              CASE WHEN $3 AND m.role > 0 THEN c.last_seq ELSE m.read_seq END, d.epoch
+                       FROM members m JOIN conversations c USING (conversation_id) CROSS JOIN deployment d
                        WHERE m.username = $1 AND m.read_seq > m.start_seq
                        ORDER BY m.conversation_id
                        ON CONFLICT DO NOTHING""",
                     username,
                     device_id,
+                    starts_at_latest,
                 )
         return True
 

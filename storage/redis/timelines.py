@@ -35,10 +35,11 @@ class TimelineStore:
         Raises:
             Unavailable: Redis is.
         """
+        clusters = list(timelines)  # more may come while this waits
         pairs = [number for pair in timelines.items() for number in pair]
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 highest = await self._share(keys=[self._key], args=[_KEEP_SECONDS, *pairs])
         except (RedisError, OSError, TimeoutError) as error:
             raise Unavailable(f"redis: {type(error).__name__}: {error}") from error
-        return dict(zip(timelines, map(int, highest), strict=True))
+        return dict(zip(clusters, map(int, highest), strict=True))

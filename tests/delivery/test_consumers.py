@@ -36,6 +36,16 @@ def test_room_is_what_the_window_leaves_and_comes_back_by_acks_and_deadlines() -
     assert one.room(23.0) == 3
 
 
+def test_nack_of_what_another_stream_holds_gives_that_one_no_room() -> None:
+    one, two = consumer(1), consumer(2)
+    group = Group("bob", "phone", is_ordered=False, consumers={1: one, 2: two})
+    one.hold("g", 1, 0.0)
+    two.hold("g", 2, 0.0)
+    for seq in (1, 2):
+        group.note_failed(one.session, ("g", seq))
+    assert (one.room(0.0), two.room(0.0)) == (3, 2)
+
+
 def test_stream_that_ends_or_does_not_read_has_no_room() -> None:
     one = consumer()
     one.session.put(b"x" * MAX_BUFFERED_BYTES)

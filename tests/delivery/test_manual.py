@@ -23,9 +23,9 @@ async def worker(database: Database, redis_url: str) -> AsyncIterator[Worker]:
         yield running
 
 
-async def opened(manual: ManualDelivery) -> Reader:
+async def opened(manual: ManualDelivery, *, starts_at_latest: bool = False) -> Reader:
     session = Session(secrets.randbits(62) | 1, "bob", "desk", mode=DeviceMode(AckMode.MANUAL))
-    await manual.open(session, window_messages=250, ack_deadline_seconds=60.0, starts_at_latest=False)
+    await manual.open(session, window_messages=250, ack_deadline_seconds=60.0, starts_at_latest=starts_at_latest)
     return Reader(session)
 
 
@@ -92,7 +92,10 @@ async def test_acks_wait_while_the_database_is_away(worker: Worker, database: Da
 async def test_nothing_to_do_costs_one_statement_a_tick(worker: Worker, database: Database) -> None:
     await setup(database, count=0)
     manual = ManualDelivery(
-        Deliveries(database, retry_seconds=[]), worker.attendants, announce=lambda *_: None, on_acked=lambda *_: None
+        Deliveries(database, retry_seconds=[]),
+        worker.attendants,
+        announce=lambda *_: None,
+        on_acked=lambda *_: None,
     )
     await manual.tick()
     reader = await opened(manual)
@@ -102,5 +105,53 @@ async def test_nothing_to_do_costs_one_statement_a_tick(worker: Worker, database
     manual.nudge(reader.session)
     assert database.statement_count - before <= 2  # the first look at what is due, and the tick's
     assert reader.read() == chat_pb2.ChatResponse()
+    manual.close_stream(reader.session, is_clean=True)
+    await manual.close()
+
+
+async def test_new_device_that_starts_at_the_latest_is_given_nothing_of_before(
+    worker: Worker, database: Database
+) -> None:
+    """Also where its user has read something, from which it would begin otherwise."""
+    _, group = await setup(database, count=3)
+    await database.execute("UPDATE members SET read_seq = 1 WHERE username = 'bob'")
+    manual = ManualDelivery(
+        Deliveries(database, retry_seconds=[]),
+        worker.attendants,
+        announce=lambda *_: None,
+        on_acked=lambda *_: None,
+    )
+    reader = await opened(manual, starts_at_latest=True)
+    await store(database, group, 1)
+    worker.hub.note_last_seq(group, 4)
+    await reader.until(group, 4)
+    manual.close_stream(reader.session, is_clean=True)
+    await manual.close()
+
+
+async def test_claim_whose_answer_is_lost_is_taken_back_and_does_not_count(worker: Worker, database: Database) -> None:
+    _, group = await setup(database, count=3)
+
+    class Deaf(Deliveries):
+        claims_to_lose = 1
+
+        async def claim(
+            self, username: str, device_id: str, places: "list[Place]", conversation_ids: "list[str]"
+        ) -> Claim:
+            claimed = await super().claim(username, device_id, places, conversation_ids)
+            if claimed.deliveries and self.claims_to_lose:
+                self.claims_to_lose -= 1
+                raise Unavailable("away")
+            return claimed
+
+    deaf = Deaf(database, retry_seconds=[])
+    manual = ManualDelivery(deaf, worker.attendants, announce=lambda *_: None, on_acked=lambda *_: None)
+    reader = await opened(manual)
+    await reader.until(group, 1, 2, 3)
+    deaf.claims_to_lose = 1
+    await store(database, group, 2)
+    worker.hub.note_last_seq(group, 5)
+    await reader.until(group, 1, 2, 3, 4, 5)  # what it holds does not come again
+    assert [message.delivery_attempt for message in reader.read().messages] == [1] * 5
     manual.close_stream(reader.session, is_clean=True)
     await manual.close()

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 
-from storage.errors import OutcomeUnknown, Unavailable
+from storage.errors import BadData, OutcomeUnknown, Unavailable
 from storage.postgres.database import Connection, Database
 from storage.postgres.lanes import LaneConnection
 from storage.postgres.migrate import migrate
@@ -170,3 +170,26 @@ async def test_connections_used_up_end_nothing_that_is_open(node: Node, db: Data
     await wait_for(lambda: not db.watch.is_away, what="room")
     lane.discard()
     assert [text for _, text in await log_of(db, "g")] == ["hello", "hello"]
+
+
+async def test_value_that_the_driver_refuses_says_nothing_of_the_server(db: Database):
+    generation = db.generation
+    with pytest.raises(BadData):
+        await db.fetchval("SELECT $1::bigint", 2**63)
+    with pytest.raises(BadData):
+        await db.fetchval("SELECT $1::text", "\ud800")
+    assert db.generation == generation
+
+
+async def test_connection_that_was_being_made_when_all_expired_is_not_used_on(db: Database, monkeypatch):
+    """It was looked at before, so it may lead to a former primary."""
+    make_codec = Connection.set_type_codec
+
+    async def expire_and_make_codec(self: Connection, *args: object, **options: object) -> None:
+        db.expire()
+        await make_codec(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Connection, "set_type_codec", expire_and_make_codec)
+    connection = await db.connect()
+    assert not db.is_good(connection)
+    connection.terminate()

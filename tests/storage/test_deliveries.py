@@ -8,7 +8,7 @@ import pytest
 from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from storage.postgres.dead_letters import DeadLetters
-from storage.postgres.deliveries import MAX_UNSETTLED, Deliveries, Nack, Place
+from storage.postgres.deliveries import _LIST_ORPHANED, MAX_UNSETTLED, Deliveries, Nack, Place
 from storage.postgres.devices import Devices
 from storage.postgres.lanes import LaneConnection
 from storage.postgres.positions import Positions
@@ -225,6 +225,19 @@ async def test_orphans_are_failed_by_any_worker(database: Database) -> None:
     assert await deliveries.list_due([("bob", "phone")]) == []
 
 
+async def test_search_for_orphans_does_not_look_at_what_waits_for_a_stream(database: Database) -> None:
+    """Which may be a thousand messages of each device that ever had one."""
+    await database.execute(
+        """INSERT INTO deliveries (username, device_id, conversation_id, seq, owner, attempts, due_time, first_time,
+                                   last_time)
+           SELECT 'bob', 'phone', 'g', n, 0, 1, now() - interval '1 day', now(), now()
+           FROM generate_series(1, 1000) AS n"""
+    )
+    await database.execute("ANALYZE deliveries")
+    plan = await database.fetch(f"EXPLAIN (ANALYZE) {_LIST_ORPHANED}", 2.0, 100)
+    assert not [row[0] for row in plan if "Removed by Filter" in row[0]]
+
+
 async def test_claims_acks_and_nacks_are_one_statement_each(database: Database) -> None:
     deliveries, group = await setup(database)
     before = database.statement_count
@@ -254,9 +267,21 @@ async def test_device_that_ends_takes_its_rows_along(database: Database) -> None
     await claim(deliveries, group, 1, deadline=0.0)
     await Deliveries(database, retry_seconds=[]).claim("bob", "phone", [], [])
     await claim(deliveries, group, 2)
+    await Devices(database, worker_id="w").forget_streams([1])
     await database.execute("UPDATE devices SET last_use_time = last_use_time - interval '91 days'")
     await Positions(database).enroll_device("bob", "tablet", max_devices=100)
     assert (await rows(database), await database.fetchval("SELECT count(*) FROM dead_letters")) == (0, 0)
+
+
+async def test_device_with_an_open_stream_does_not_end_however_old_its_hello_is(database: Database) -> None:
+    deliveries, group = await setup(database)
+    await claim(deliveries, group, 2)
+    await database.execute("UPDATE devices SET last_use_time = last_use_time - interval '91 days'")
+    await Positions(database).enroll_device("bob", "tablet", max_devices=100)
+    assert await rows(database) == 2
+    await Devices(database, worker_id="w").forget_streams([1])
+    await Positions(database).enroll_device("bob", "watch", max_devices=100)
+    assert await rows(database) == 0
 
 
 async def test_redrive_takes_what_the_device_has_room_for(database: Database) -> None:
@@ -286,10 +311,23 @@ async def test_streams_of_a_dead_worker_hold_no_mode(database: Database) -> None
     assert await living.admit_stream("bob", "phone", DeviceMode(), session_id=2) is True
     assert await living.admit_stream("bob", "nosuch", DeviceMode(), session_id=3) is None
     await database.execute("UPDATE workers SET beat_time = beat_time - interval '2 min'")
+    await living.beat()
+    await living.purge()
     await living.purge()
     assert [row["session_id"] for row in await database.fetch("SELECT session_id FROM open_streams")] == [2]
     await living.forget_streams([2])
     assert await database.fetchval("SELECT count(*) FROM open_streams") == 0
+
+
+async def test_worker_that_was_silent_while_the_database_was_away_keeps_its_streams(database: Database) -> None:
+    await setup(database, count=0)
+    early, late = Devices(database, worker_id="w2"), Devices(database, worker_id="w")
+    await late.beat()
+    await database.execute("UPDATE workers SET beat_time = beat_time - interval '2 min'")
+    await early.purge()
+    await late.beat()
+    await early.purge()
+    assert await database.fetchval("SELECT count(*) FROM open_streams") == 1
 
 
 async def test_direct_conversation_that_was_hidden_keeps_what_is_unsettled(database: Database) -> None:

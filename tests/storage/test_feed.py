@@ -70,6 +70,18 @@ async def test_transaction_ids_that_a_failover_gives_anew_are_not_taken_for_know
     assert await feed.read() == {"a": 2}
 
 
+async def test_row_ids_that_a_failover_gives_anew_are_not_taken_for_known(db):
+    """The standby had not got the last batch that was told, and gives its id to another one."""
+    feed = Feed(db)
+    await feed.read()
+    await send(db, "a", "ann")
+    assert await feed.read() == {"a": 1}
+    assert feed._seen
+    await db.execute("UPDATE commit_feed SET conversation_ids = '{b}', last_seqs = '{1}'")
+    db.expire()
+    assert await feed.read() == {"b": 1}
+
+
 async def test_what_was_rolled_back_is_never_told(db):
     feed = Feed(db)
     await feed.read()

@@ -1,5 +1,6 @@
 """The highest timeline is one number for all workers."""
 
+import asyncio
 import secrets
 
 import pytest
@@ -17,6 +18,17 @@ async def test_workers_learn_the_highest_that_any_of_them_saw(redis_url):
     assert await store.share({cluster: 1}) == {cluster: 2}
     assert await store.share({cluster: 5, cluster + 1: 3}) == {cluster: 5, cluster + 1: 3}
     assert await store.share({}) == {}
+    await redis.aclose()
+
+
+async def test_cluster_that_is_seen_meanwhile_is_told_the_next_time(redis_url):
+    redis = Redis.from_url(redis_url)
+    store = TimelineStore(redis, prefix=secrets.token_hex(4))
+    timelines = {1: 1}
+    sharing = asyncio.create_task(store.share(timelines))
+    await asyncio.sleep(0)
+    timelines[2] = 1  # by a connection to a server that took the other's place
+    assert await sharing == {1: 1}
     await redis.aclose()
 
 
