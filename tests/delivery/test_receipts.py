@@ -45,9 +45,9 @@ def last(reader: Reader, conversation_id: str, username: str) -> tuple[int, int]
 async def test_large_conversation_is_counted(db, redis_url):
     async with running_worker(db, redis_url) as worker:
         reader = await watch(worker, CROWD[0])
+        await db.execute("UPDATE members SET read_seq = 1 WHERE username = $1", CROWD[1])
         for username in CROWD[:5]:
             await acked(db, worker, username, "hall", 1)
-        await db.execute("UPDATE members SET read_seq = 1 WHERE username = $1", CROWD[1])
 
         def counts() -> list[tuple[int, int, int]]:
             found = [receipt for receipt in reader.read().receipts if receipt.conversation_id == "hall"]
