@@ -25,7 +25,7 @@ class AckWriter:
 
     Args:
         epoch: of what is acknowledged here: acks of a worker that does not know of a restore yet are void.
-        on_stored: called with (conversation, user) of each ack that was written.
+        on_stored: called with (conversation, user) of acks that moved a cursor.
     """
 
     def __init__(self, positions: Positions, on_stored: Callable[[str, str], None], *, epoch: int) -> None:
@@ -65,10 +65,12 @@ class AckWriter:
             keys = list(self._waiting)[:_MAX_BATCH]
             batch = {key: self._waiting.pop(key) for key in keys}
             try:
-                await self._positions.store_acks([Ack(*key, seq) for key, seq in batch.items()], epoch=self._epoch)
+                moved = await self._positions.store_acks(
+                    [Ack(*key, seq) for key, seq in batch.items()], epoch=self._epoch
+                )
             except BaseException:
                 for key, seq in batch.items():
                     self._waiting[key] = max(seq, self._waiting.get(key, 0))
                 raise
-            for username, _, conversation_id in batch:
+            for conversation_id, username in moved:
                 self._on_stored(conversation_id, username)

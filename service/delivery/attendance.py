@@ -100,6 +100,7 @@ class Attendants:
             AckModeMismatch: the device acknowledges in another way, and that is in use.
             Unavailable: the database is.
         """
+        await self._enroll(session)
         async with self._hello(session):
             return await self._attach(session, explicit, starts_at_latest=starts_at_latest, epoch=epoch)
 
@@ -110,25 +111,31 @@ class Attendants:
         Raises:
             Overloaded: the turn did not come in time.
         """
+        async with self._turn():
+            self._hub.users.setdefault(session.username, set()).add(session)
+            self._attaching[session] = False
+            try:
+                yield
+            finally:
+                if self._attaching.pop(session):
+                    self.refresh(session.username)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
         try:
             async with asyncio.timeout(_HELLO_WAIT_SECONDS):
                 await self._hello_slots.acquire()
         except TimeoutError:
             raise errors.Overloaded("hellos") from None
-        self._hub.users.setdefault(session.username, set()).add(session)
-        self._attaching[session] = False
         try:
             yield
         finally:
             self._hello_slots.release()
-            if self._attaching.pop(session):
-                self.refresh(session.username)
 
     async def _attach(
         self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool, epoch: int
     ) -> list[errors.ParleyError]:
         username = session.username
-        await self._enroll(session)
         versions, _ = await asyncio.gather(
             self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
         )
@@ -151,6 +158,8 @@ class Attendants:
             for item in attendances
             if (seq := self._place(session, item, starts[item.conversation_id])) is not None
         ]
+        for name in dict(resets).keys() & session.lags.keys():
+            session.lags[name].end_seq = 0  # what an earlier stream brought is no more
         session.to_catch_up = set(session.lags)
         if not session.lags:
             name, seq, _ = marks.pop() if marks else ("", 0, True)
@@ -200,12 +209,13 @@ class Attendants:
 
         Raises:
             TooManyDevices: the device is new and the user has as many as one may have.
+            Overloaded: too many others said hello at the same time.
             AckModeMismatch: the device acknowledges in another way, and that is in use.
             Unavailable: the database is.
         """
         username = session.username
+        await self._enroll(session, starts_at_latest=starts_at_latest)
         async with self._hello(session):
-            await self._enroll(session, starts_at_latest=starts_at_latest)
             versions, _ = await asyncio.gather(
                 self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
             )
@@ -247,14 +257,19 @@ class Attendants:
             await self._bus.unsubscribe(gone)
 
     async def _enroll(self, session: Session, *, starts_at_latest: bool = False) -> None:
-        """Notes the stream, and its device; one statement when the device is known."""
-        while not await self._modes.admit(session):
-            if not await self._positions.enroll_device(
-                session.username,
-                session.device_id,
-                max_devices=self._max_devices,
-                starts_at_latest=starts_at_latest,
-            ):
+        """Notes the stream, and its device; one statement when the device is known.
+
+        Each try is a turn of its own: who waits for the end of a device's other mode must not keep others waiting.
+        """
+        while not await self._modes.admit(session, self._turn):
+            async with self._turn():
+                is_enrolled = await self._positions.enroll_device(
+                    session.username,
+                    session.device_id,
+                    max_devices=self._max_devices,
+                    starts_at_latest=starts_at_latest,
+                )
+            if not is_enrolled:
                 raise errors.TooManyDevices(self._max_devices)
 
     def _refreshed(self, username: str) -> None:

@@ -1,6 +1,8 @@
 """Sees to it that all streams of a device acknowledge in one way, on whichever worker they are."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
@@ -27,19 +29,24 @@ class DeviceModes:
         self._ended: set[int] = set()
         self._filled = asyncio.Event()
 
-    async def admit(self, session: Session) -> bool:
+    async def admit(self, session: Session, turn: Callable[[], AbstractAsyncContextManager[None]]) -> bool:
         """Notes a stream; `forget` it at its end. False when its device is not known.
 
+        Args:
+            turn: held for each try, and not in between.
+
         Raises:
+            Overloaded: a turn did not come in time.
             AckModeMismatch: the device has another mode, and that is in use.
             Unavailable: the database is.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _PATIENCE_SECONDS
         while True:
-            is_admitted = await self._devices.admit_stream(
-                session.username, session.device_id, session.mode, session_id=session.session_id
-            )
+            async with turn():
+                is_admitted = await self._devices.admit_stream(
+                    session.username, session.device_id, session.mode, session_id=session.session_id
+                )
             if is_admitted is not False:
                 return bool(is_admitted)
             if loop.time() >= deadline:

@@ -48,7 +48,7 @@ class ReceiptTracker:
         self._filled = asyncio.Event()
         self._watchers: set[Session] = set()
         self._to_tell: set[Session] = set()
-        self._to_count: set[str] = set()
+        self._to_count: dict[str, None] = {}
         self._heard_time = float("-inf")
 
     def note(self, conversation_id: str, username: str) -> None:
@@ -93,18 +93,27 @@ class ReceiptTracker:
         for item in items:
             username, body = unpack_receipt(item.body)
             if not username:
-                self._to_count.add(conversation_id)
+                self._to_count[conversation_id] = None
             for session in watching:
                 if body:
                     session.put_ephemeral((f"receipt {conversation_id}", username), body)
 
     def _watching(self, conversation_id: str) -> list[Session]:
-        """Who watches a conversation here, also those who lag just now; not those whose state is still to come."""
+        """Who watches a conversation here, also those who lag just now.
+
+        Not those whose state is still to come, and not former members, who lag until they took their removal.
+        """
         channel = self._hub.channels.get(conversation_id)
         if channel is None or not self._watchers:
             return []
         attached = (*channel.live, *channel.lagging)
-        return [session for session in attached if session in self._watchers and not session.to_catch_up]
+        return [
+            session
+            for session in attached
+            if session in self._watchers
+            and not session.to_catch_up
+            and ((lag := session.lags.get(conversation_id)) is None or lag.is_member)
+        ]
 
     async def run(self) -> None:
         """Reads, publishes and counts until it is cancelled."""
@@ -119,7 +128,7 @@ class ReceiptTracker:
             await asyncio.sleep(_GATHER_SECONDS)
             self._filled.clear()
             try:
-                while self._to_tell or self._moved:
+                while self._ready() or self._moved:
                     await self._tell_states()
                     await self._publish_moved()
             except Unavailable as error:
@@ -127,13 +136,17 @@ class ReceiptTracker:
                 await asyncio.sleep(_COUNT_SECONDS)
                 self._filled.set()
 
+    def _ready(self) -> list[Session]:
+        """Who may be told the state now: it is not piled up for a client that does not read."""
+        return [session for session in self._to_tell if session.has_buffer_room]
+
     async def _tell_states(self) -> None:
-        while self._to_tell:
-            session = next(iter(self._to_tell))
+        for session in self._ready():
             state = await self._receipts.list_for(
                 session.username, max_conversations=STATE_CONVERSATIONS, limit=STATE_RECEIPTS
             )
-            self._to_count.update(await self._receipts.list_counted(session.username, limit=STATE_CONVERSATIONS))
+            counted = await self._receipts.list_counted(session.username, limit=STATE_CONVERSATIONS)
+            self._to_count.update(dict.fromkeys(counted))
             self._to_tell.discard(session)
             if session in self._watchers:
                 for first in range(0, len(state), _RECEIPTS_A_PIECE):
@@ -155,21 +168,31 @@ class ReceiptTracker:
             self._bus.publish_nowait(conversation_channel(conversation_id), frame)
 
     async def _count_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        took_seconds = 0.0
         while True:
-            await asyncio.sleep(_COUNT_SECONDS)
-            wanted = list(self._to_count)
-            if not wanted:
+            # Counting is work for every member: it takes half of a connection's time at most.
+            await asyncio.sleep(max(_COUNT_SECONDS, took_seconds))
+            began = loop.time()
+            await self._count_all()
+            took_seconds = loop.time() - began
+
+    async def _count_all(self) -> None:
+        """Counts one conversation after the other: all at once could take longer than a statement may."""
+        for conversation_id in list(self._to_count):
+            del self._to_count[conversation_id]  # what moves from here on is counted again
+            if not self._watching(conversation_id):
                 continue
             try:
-                counts = await self._receipts.count(wanted)
+                counts = await self._receipts.count([conversation_id])
             except Unavailable as error:
                 _log.warning("receipts not counted", error=str(error))
-                continue
-            self._to_count.difference_update(wanted)
+                self._to_count[conversation_id] = None  # behind the others
+                return
             for count in counts:
                 body = encode.receipt_count(count)
-                for session in self._watching(count.conversation_id):
-                    session.put_ephemeral((f"receipt {count.conversation_id}", ""), body)
+                for session in self._watching(conversation_id):
+                    session.put_ephemeral((f"receipt {conversation_id}", ""), body)
 
     async def _say_forever(self) -> None:
         while True:
@@ -177,6 +200,8 @@ class ReceiptTracker:
             if self._watchers:
                 self.hear_watch()
                 self._bus.publish_nowait(WATCH_CHANNEL, b"")
+            if self._to_tell:
+                self._filled.set()  # there may be room by now
 
 
 def pack_receipt(receipt: Receipt | None) -> bytes:

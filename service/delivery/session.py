@@ -182,7 +182,12 @@ class Session:
     @property
     def has_room(self) -> bool:
         """Whether a replay may go on."""
-        return self._out_bytes < MAX_BUFFERED_BYTES // 2 and not self._is_window_full
+        return self.has_buffer_room and not self._is_window_full
+
+    @property
+    def has_buffer_room(self) -> bool:
+        """Whether more may wait to be written, of what the client's window does not hold back."""
+        return self._out_bytes < MAX_BUFFERED_BYTES // 2
 
     @property
     def room_count(self) -> int | None:

@@ -82,9 +82,8 @@ class ChatHandlers:
         if not await self._positions.enroll_device(caller.username, device_id, max_devices=self._max_devices):
             raise errors.TooManyDevices(self._max_devices)
         acks = [Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()]
-        await self._positions.store_acks(acks, epoch=self._parts.epoch)
-        for name in wanted:
-            self._parts.receipts.note(name, caller.username)
+        for name, username in await self._positions.store_acks(acks, epoch=self._parts.epoch):
+            self._parts.receipts.note(name, username)
         return chat_pb2.AckResponse()
 
     async def _serve(self, stream: "_ChatStream") -> None:

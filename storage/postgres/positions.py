@@ -150,18 +150,21 @@ class Positions:
         )
         return {row["conversation_id"]: row["last_seq"] for row in rows}
 
-    async def store_acks(self, acks: Sequence[Ack], *, epoch: int | None = None) -> None:
+    async def store_acks(self, acks: Sequence[Ack], *, epoch: int | None = None) -> set[tuple[str, str]]:
         """Stores acks, none of which goes back, also not before where a device without cursor begins; one statement.
 
         Args:
             epoch: what they are of; nothing is stored when the database has gone on to another one. None: the present.
+
+        Returns:
+            (conversation, user) of the acks that moved a cursor.
         """
         highest: dict[tuple[str, str, str], int] = {}
         for ack in acks:
             key = (ack.username, ack.device_id, ack.conversation_id)
             highest[key] = max(ack.seq, highest.get(key, 0))
         ordered = sorted(highest.items())
-        await self._database.execute(
+        rows = await self._database.fetch(
             """INSERT INTO cursors AS k (username, device_id, conversation_id, acked_seq, epoch)
                SELECT a.username, a.device_id, a.conversation_id, greatest(a.seq, m.start_seq), d.epoch
                FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
@@ -171,13 +174,15 @@ class Positions:
                ORDER BY a.ord
                ON CONFLICT (username, device_id, conversation_id)
                DO UPDATE SET acked_seq = greatest(k.acked_seq, excluded.acked_seq), epoch = excluded.epoch
-               WHERE k.acked_seq < excluded.acked_seq OR k.epoch < excluded.epoch""",
+               WHERE k.acked_seq < excluded.acked_seq OR k.epoch < excluded.epoch
+               RETURNING k.conversation_id, k.username""",
             [key[0] for key, _ in ordered],
             [key[1] for key, _ in ordered],
             [key[2] for key, _ in ordered],
             [seq for _, seq in ordered],
             epoch,
         )
+        return {(row["conversation_id"], row["username"]) for row in rows}
 
     async def membership_versions(self, usernames: Sequence[str]) -> dict[str, int]:
         """Reads the numbers that grow with each change of what the users are members of; one statement."""

@@ -30,12 +30,12 @@ class Flaky(Positions):
         self.failures = failures
         self.batches: list[int] = []
 
-    async def store_acks(self, acks: Sequence[Ack], *, epoch: int | None = None) -> None:
+    async def store_acks(self, acks: Sequence[Ack], *, epoch: int | None = None) -> set[tuple[str, str]]:
         if self.failures:
             self.failures -= 1
             raise Unavailable("away")
         self.batches.append(len(acks))
-        await super().store_acks(acks, epoch=epoch)
+        return await super().store_acks(acks, epoch=epoch)
 
 
 async def stored(database: Database) -> dict[tuple[str, str, str], int]:

@@ -10,7 +10,7 @@ from service.delivery.session import MAX_FRAME_BYTES, Session
 from storage.postgres.database import Database
 from storage.postgres.members import Members
 from storage.postgres.positions import Ack, Positions
-from storage.records import MembershipAction, MembershipChange, Role
+from storage.records import AckMode, DeviceMode, MembershipAction, MembershipChange, Role
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
@@ -197,3 +197,41 @@ async def test_what_was_there_at_hello_may_be_acknowledged_before_it_is_brought_
     worker.hub.note_last_seq("g", 4)
     await reader.until("g", 1, 2, 3, 4)
     assert worker.hub.delivered_seq("g", reader.session) == 4
+
+
+async def test_hellos_that_wait_for_their_devices_mode_hold_back_nobody(worker, db, monkeypatch):
+    """Else one user could keep all turns, and all others from opening a stream."""
+    monkeypatch.setattr("service.delivery.device_modes._PATIENCE_SECONDS", 60.0)
+    await worker.attendants._modes._devices.beat()
+    await worker.attendants.listen(Session(1, "bob", "phone", mode=DeviceMode(AckMode.MANUAL)))
+    waiting = [
+        asyncio.create_task(worker.attendants.attach(Session(nth, "bob", "phone"), {}, starts_at_latest=False))
+        for nth in range(2, 7)
+    ]
+    reader = await asyncio.wait_for(worker.attach("ann"), 10)
+    await reader.until("g", 1, 2, 3)
+    assert not any(task.done() for task in waiting)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_hello_that_is_cancelled_while_it_waits_is_forgotten_everywhere(db, redis_url):
+    positions = Gated(db)
+    async with running_worker(db, redis_url, has_bus=False, positions=positions) as worker:
+        openers = [asyncio.create_task(worker.attach("ann", f"device-{nth}")) for nth in range(3)]
+        await wait_for(lambda: len(worker.attendants._attaching) == 3, what="all turns taken")
+        waiter = asyncio.create_task(worker.attach("bob"))
+        last = asyncio.create_task(worker.attach("bob", "tablet"))
+        await wait_for(lambda: len(worker.attendants._hello_slots._waiters or ()) == 2, what="two that wait")
+        waiter.cancel()
+        await asyncio.gather(waiter, return_exceptions=True)
+        assert "bob" not in worker.hub.users
+        for opener in openers[:2]:
+            opener.cancel()
+        positions.gate.set()
+        await asyncio.gather(*openers, return_exceptions=True)
+        reader = await last
+        await reader.until("g", 1, 2, 3)
+        assert worker.attendants._attaching == {}
+        assert worker.attendants._hello_slots._value == 3

@@ -113,3 +113,16 @@ async def test_ack_of_a_worker_that_does_not_know_of_the_restore_is_void(db, red
     acks.note("bob", "phone", "g", 6)
     await acks.flush()
     assert await db.fetchrow("SELECT acked_seq, epoch FROM cursors WHERE device_id = 'phone'") == (4, 1)
+
+
+async def test_what_a_reset_made_void_may_not_be_acknowledged_until_it_came(db, redis_url):
+    """An ack that was on its way when the reset came would move the cursor over entries that the device never had."""
+    await restore(db, "g", 3)
+    await Restores(db).begin_epoch()
+    for _ in range(3):
+        await send(db, "g", "ann", "new history")
+    async with running_worker(db, redis_url, has_bus=False) as worker:
+        reader = await worker.attach("bob", "tablet", epoch=1, g=6)
+        assert worker.hub.delivered_seq("g", reader.session) == 3
+        await reader.until("g", 4, 5, 6)
+        assert worker.hub.delivered_seq("g", reader.session) == 6

@@ -1113,7 +1113,8 @@ class AckFrame(betterproto.Message):
     positions: List["Position"] = betterproto.message_field(1)
     """
     Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
-     brought nor was there when it was opened (an earlier stream of the device may have brought that).
+     brought nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset`
+     that is void, and only what this stream brings counts).
     """
 
 
