@@ -54,15 +54,20 @@ class Consumer:
         return max(0, self.window_messages - len(self.held))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class PendingAck:
-    """An ack or a nack on its way to the database, and whom to tell when it is refused."""
+    """An ack or a nack on its way to the database, and whom to tell when it is refused.
+
+    Attributes:
+        is_tried: an earlier attempt failed, and may have taken effect.
+    """
 
     session: Session
     correlation_id: int
     conversation_id: str
     seq: int
     nack: Nack | None = None
+    is_tried: bool = False
 
 
 @dataclass(frozen=True, slots=True)

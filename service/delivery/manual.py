@@ -295,7 +295,12 @@ class ManualDelivery:
                 if (pending.nack is not None) != is_nack or (pending.conversation_id, pending.seq) in batch:
                     break
                 batch[pending.conversation_id, pending.seq] = pending
-            settlements = await self._settle(group, list(batch.values()), is_nack=is_nack)
+            try:
+                settlements = await self._settle(group, list(batch.values()), is_nack=is_nack)
+            except Unavailable:
+                for pending in batch.values():
+                    pending.is_tried = True
+                raise
             del group.acks[: len(batch)]
             if is_nack:
                 for position, pending in batch.items():
@@ -321,6 +326,8 @@ class ManualDelivery:
         session.unanswered_count -= 1
         is_nack = pending.nack is not None
         refusal = _refusal(pending.conversation_id, pending.seq, settlement, is_nack=is_nack)
+        if is_nack and pending.is_tried and isinstance(refusal, errors.DeliveryNotHeld):
+            refusal = None  # its own earlier attempt may be why
         if refusal is not None:
             session.put(encode.error(pending.correlation_id, refusal))
         elif not session.unanswered_count:

@@ -175,7 +175,7 @@ class Database:
                 connection = await self.primary.connect(
                     command_timeout=self._timeout, server_settings=server_settings(self._schema, LOCK_TIMEOUT_MS)
                 )
-            except asyncpg.InvalidAuthorizationSpecificationError as error:  # while a password is being changed
+            except asyncpg.PostgresError as error:  # no password, no database: while that is being changed
                 raise errors.Unavailable(f"{type(error).__name__}: {error}") from error
             # Before anything is awaited: what was looked at is of this generation, and of no later one.
             connection.generation = self.generation

@@ -10,7 +10,7 @@ from service.delivery.manual import ManualDelivery
 from service.delivery.session import Session
 from storage.errors import Unavailable
 from storage.postgres.database import Database
-from storage.postgres.deliveries import Claim, Deliveries, Place
+from storage.postgres.deliveries import Claim, Deliveries, Nack, Place
 from storage.records import AckMode, DeviceMode
 from tests.storage.test_deliveries import rows, setup, store
 from tests.support.waiting import wait_for
@@ -153,5 +153,34 @@ async def test_claim_whose_answer_is_lost_is_taken_back_and_does_not_count(worke
     worker.hub.note_last_seq(group, 5)
     await reader.until(group, 1, 2, 3, 4, 5)  # what it holds does not come again
     assert [message.delivery_attempt for message in reader.read().messages] == [1] * 5
+    manual.close_stream(reader.session, is_clean=True)
+    await manual.close()
+
+
+async def test_nack_whose_answer_is_lost_is_not_refused_for_having_had_its_effect(
+    worker: Worker, database: Database
+) -> None:
+    _, group = await setup(database, count=2)
+
+    class Deaf(Deliveries):
+        nacks_to_lose = 1
+
+        async def nack(self, *arguments):  # type: ignore[no-untyped-def]
+            settlements = await super().nack(*arguments)
+            if self.nacks_to_lose:
+                self.nacks_to_lose -= 1
+                raise Unavailable("away")
+            return settlements
+
+    manual = ManualDelivery(
+        Deaf(database, retry_seconds=[0.0]), worker.attendants, announce=lambda *_: None, on_acked=lambda *_: None
+    )
+    reader = await opened(manual)
+    await reader.until(group, 1, 2)
+    manual.nack(reader.session, [Nack(group, 1, reader.session.session_id, "no", None)], 7)
+    await reader.until(group, 1, 2, 1)
+    assert not reader.read().errors
+    manual.nack(reader.session, [Nack(group, 1, 4711, "not mine", None)], 8)
+    await wait_for(lambda: [error.correlation_id for error in reader.read().errors] == [8])
     manual.close_stream(reader.session, is_clean=True)
     await manual.close()

@@ -193,3 +193,22 @@ async def test_connection_that_was_being_made_when_all_expired_is_not_used_on(db
     connection = await db.connect()
     assert not db.is_good(connection)
     connection.terminate()
+
+
+async def test_database_that_takes_no_connections_for_a_while_is_away(node: Node, db: Database):
+    """As while it is being restored under another name."""
+    node.sql("CREATE DATABASE briefly")
+    async with watched_database(node.url.replace("@/postgres?", "@/briefly?")) as briefly:
+        node.sql("ALTER DATABASE briefly ALLOW_CONNECTIONS false")
+        briefly.expire()
+        with pytest.raises(Unavailable):
+            await briefly.fetchval("SELECT 1")
+        await wait_for(lambda: briefly.watch.is_away, what="the absence")
+        node.sql("ALTER DATABASE briefly RENAME TO elsewhere")
+        with pytest.raises(Unavailable):
+            await briefly._connect()
+        node.sql("ALTER DATABASE elsewhere RENAME TO briefly")
+        node.sql("ALTER DATABASE briefly ALLOW_CONNECTIONS true")
+        await wait_for(lambda: not briefly.watch.is_away, what="the return")
+        assert await briefly.fetchval("SELECT 1") == 1
+    node.sql("DROP DATABASE briefly")
