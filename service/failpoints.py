@@ -265,25 +265,32 @@ def _replace_store(
 
 async def _begin(connection: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
     """Stores inside a transaction that stays open."""
-    await _run(connection, "BEGIN")
+    opened = await connection._open()
+
+    async def stay_open() -> object:  # a lane takes no connection that is in a transaction
+        return opened
+
     try:
+        await _run(connection, "BEGIN")
+        _put(connection, "_open", stay_open)
         return await original(drafts)
     except StorageError:
         connection.discard()
         raise
-
-
-async def _run(connection: LaneConnection, sql: str) -> None:
-    await connection._open()
-    assert connection._connection is not None
-    with translated():
-        await connection._connection.execute(sql)
+    finally:
+        vars(connection).pop("_open", None)
 
 
 async def _commit(connection: LaneConnection) -> None:
     await asyncio.sleep(_LATE_COMMIT_SECONDS)
     with suppress(StorageError):  # too late to tell anybody: that is the fault
         await _run(connection, "COMMIT")
+
+
+async def _run(connection: LaneConnection, sql: str) -> None:
+    with translated():
+        if connection._connection is not None:
+            await connection._connection.execute(sql)
 
 
 def _to_entry(draft: Draft, answer: Stored) -> Entry:

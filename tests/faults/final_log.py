@@ -1,12 +1,16 @@
 """What the log has in the end: from PostgreSQL itself, and as a user pulls it."""
 
 import json
+from functools import partial
+from typing import Any
 
 import asyncpg
+import grpc
 from parley.v1 import message_pb2
 
 from tests.faults.history import Entry
 from tests.support.people import Person, connected
+from tests.support.waiting import wait_for
 
 _ADDED, _REMOVED = 1, 2  # MembershipChange.Action
 
@@ -41,10 +45,20 @@ async def pull_seqs(target: str, person: Person, conversation_id: str) -> list[i
     async with connected(target) as stub:
         while has_more:
             request = message_pb2.PullRequest(conversation_id=conversation_id, cursor=cursor, limit=500)
-            page = await stub.Pull(request, metadata=person.metadata, timeout=20)
+            page = await wait_for(partial(_pull, stub, request, person), limit_seconds=20, what="a page")
             seqs += [message.seq for message in page.messages]
             has_more, cursor = page.has_more, page.next_cursor
     return seqs
+
+
+async def _pull(stub: Any, request: message_pb2.PullRequest, person: Person) -> message_pb2.PullResponse | None:
+    """Reads a page; None while the server has not found its database again."""
+    try:
+        return await stub.Pull(request, metadata=person.metadata, timeout=20)
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            return None
+        raise
 
 
 def _to_entry(row: asyncpg.Record) -> Entry:
