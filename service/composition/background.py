@@ -36,6 +36,7 @@ def start_background(
     jobs = [
         Job("health", CHECK_SECONDS, health.check),
         Job("commit feed", 1.0, sweep, hurry=delivery.intake.resync_event()),
+        Job("primaries", 5.0, stores.database.primary.look_around),
         Job("timelines", 1.0, lambda: share_timelines(stores)),
         Job("membership versions", 3.0, delivery.attendants.refresh_changed, hurry=delivery.intake.resync_event()),
         Job("receipts anew", 3600.0, delivery.receipts.tell_all, hurry=delivery.intake.resync_event()),

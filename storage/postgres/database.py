@@ -86,6 +86,7 @@ class Database:
     def expire(self) -> None:
         """Has every connection made anew: those there are may lead to a server that is the primary no more."""
         self.generation += 1
+        self.primary.doubt()
         if self._pool is not None:
             self._pool.expire(self.generation)
 

@@ -282,6 +282,41 @@ async def test_old_primary_that_is_there_alone_is_not_used(cluster: Cluster):
             await other.connect()
 
 
+async def timeline_of(db: Database) -> int:
+    """The timeline of the server in use; waits for one."""
+
+    async def look() -> int:
+        try:
+            return int((await db.fetchval("SELECT pg_walfile_name(pg_current_wal_lsn())"))[:8], 16)
+        except Unavailable:
+            return 0
+
+    return int(await wait_for(look, what="a server"))
+
+
+async def test_old_primary_that_is_back_before_anybody_looked_is_not_used(cluster: Cluster):
+    async with watched_database(cluster.url) as db:
+        await fill(db)
+        assert await timeline_of(db) == 1
+        await asyncio.to_thread(cluster.primary.kill)
+        await asyncio.to_thread(cluster.promote)
+        await asyncio.to_thread(cluster.revive_old)  # it was the last primary, and its timeline is the highest known
+        assert await timeline_of(db) == 2
+
+
+async def test_newer_primary_that_is_found_later_is_taken_instead(cluster: Cluster):
+    async with watched_database(cluster.url) as db:
+        await fill(db)
+        await asyncio.to_thread(cluster.primary.kill)
+        await asyncio.to_thread(cluster.promote)
+        await asyncio.to_thread(cluster.primary.kill)
+        await asyncio.to_thread(cluster.revive_old)
+        assert await timeline_of(db) == 1, "nobody can know better while the new one is away"
+        await asyncio.to_thread(cluster.primary.start)
+        await db.primary.look_around()
+        assert await timeline_of(db) == 2
+
+
 async def test_hung_primary_whose_standby_was_promoted_is_left(cluster: Cluster):
     async with watched_database(cluster.url, command_timeout_seconds=2.0) as db:
         await fill(db)

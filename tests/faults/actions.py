@@ -12,7 +12,6 @@ import psutil
 from redis.asyncio import Redis
 
 from storage.embedded import EmbeddedValkey
-from tests.faults.history import Op
 from tests.faults.stage import Stage, is_running, restart
 from tests.support.proxy import Link
 from tests.support.waiting import wait_for
@@ -217,15 +216,9 @@ async def fail_over(stage: Stage) -> None:
 
 
 async def fail_over_with_return(stage: Stage) -> None:
-    """As `fail_over`; when the server is on the new primary the old one comes back, on its lower timeline."""
+    """As `fail_over`; the old primary comes back at once, on its lower timeline, often before a worker has looked."""
     await fail_over(stage)
     assert stage.cluster is not None
-    answered_count = len(stage.history.events)
-    await wait_for(
-        lambda: any(event.op is Op.OK for event in stage.history.events[answered_count:]),
-        limit_seconds=30,
-        what="an answer of the new primary",
-    )
     await asyncio.to_thread(stage.cluster.revive_old)
 
 
