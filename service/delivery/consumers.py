@@ -169,9 +169,11 @@ class Group:
 
     def note_settled(self, positions: Sequence[tuple[str, int]]) -> None:
         """Notes that these are held no more, by whichever stream."""
+        settled = set(positions)
         for consumer in self.consumers.values():
-            for position in positions:
-                consumer.held.pop(position, None)
+            # By what is held: a thousand positions for each of hundreds of streams would hold up the event loop.
+            for position in settled.intersection(consumer.held):
+                del consumer.held[position]
         for conversation_id, _ in positions:
             if conversation_id in self.stuck:
                 self.stuck.discard(conversation_id)

@@ -49,8 +49,15 @@ class Devices:
         return is_admitted
 
     async def forget_streams(self, session_ids: Sequence[int]) -> None:
-        """Notes that streams have ended; one statement."""
-        await self._database.execute("DELETE FROM open_streams WHERE session_id = ANY ($1)", list(session_ids))
+        """Notes that streams have ended, and that their devices were in use up to now; one statement."""
+        await self._database.execute(
+            """WITH ended AS (
+                 DELETE FROM open_streams WHERE session_id = ANY ($1) RETURNING username, device_id
+               ) UPDATE devices d SET last_use_time = clock_timestamp() FROM ended e
+               WHERE d.username = e.username AND d.device_id = e.device_id
+                 AND d.last_use_time < clock_timestamp() - interval '1 day'""",
+            list(session_ids),
+        )
 
     async def is_manual(self, username: str, device_id: str) -> bool:
         """Whether a device acknowledges each message alone."""
