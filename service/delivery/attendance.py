@@ -179,7 +179,7 @@ class Attendants:
             claims: the epochs that they are of; 0: not known, taken for the present one.
         """
         foreign = {name: epoch for name, epoch in claims.items() if epoch not in (0, self._epoch)}
-        common = await self._restores.common_seqs(foreign, self._epoch) if foreign else {}
+        common = await self._restores.common_seqs(foreign) if foreign else {}
         resets = []
         for item in attendances:
             name, start = item.conversation_id, starts[item.conversation_id]

@@ -35,6 +35,8 @@ MAX_HELLO_POSITIONS = 10_000
 MAX_POSITIONS = 1_000
 MIN_HEARTBEAT_SECONDS = 1.0
 MAX_HEARTBEAT_SECONDS = 600.0
+# Refused positions of a hello that are told before others come to their turn: some milliseconds of work.
+_REFUSALS_A_TURN = 250
 # Typing frames of a stream that go out; more are dropped without a word.
 _TYPING_PER_SECOND = 5.0
 _TYPING_BURST = 10.0
@@ -165,8 +167,10 @@ class FrameHandlers:
         finally:
             session.is_held = False
         session.put_first(self._welcome(correlation_id))
-        for refusal in refusals:
+        for nth, refusal in enumerate(refusals, 1):
             session.put(encode.error(correlation_id, refusal))
+            if nth % _REFUSALS_A_TURN == 0:
+                await asyncio.sleep(0)
         if hello.watch_receipts:
             self._parts.receipts.watch(session)
 

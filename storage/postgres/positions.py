@@ -20,6 +20,7 @@ class Ack:
     seq: int
 
 
+# IN a subquery is looked up in a hash; = ANY would compare each membership with ten thousand names one by one.
 _ATTEND = """
 SELECT m.conversation_id, m.role > 0 AS is_member,
        CASE WHEN upper_inf(m.visible) OR isempty(m.visible) THEN c.last_seq ELSE upper(m.visible) - 1 END AS last_seq,
@@ -28,8 +29,8 @@ SELECT m.conversation_id, m.role > 0 AS is_member,
 FROM members m
 JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
 LEFT JOIN cursors k ON k.username = m.username AND k.device_id = $2 AND k.conversation_id = m.conversation_id
-WHERE m.username = $1 AND ($3::text[] IS NULL OR m.conversation_id = ANY ($3))
-  AND (m.role > 0 OR m.conversation_id = ANY ($4::text[])
+WHERE m.username = $1 AND ($3::text[] IS NULL OR m.conversation_id IN (SELECT unnest($3)))
+  AND (m.role > 0 OR m.conversation_id IN (SELECT unnest($4::text[]))
        OR coalesce(k.acked_seq, m.start_seq) < upper(m.visible) - 1)"""
 
 

@@ -230,7 +230,9 @@ def test_a_restore_begins_another_epoch_and_workers_start_anew_with_it(running: 
     place = ("--data-dir", str(running.data_dir))
     workers = [child(running, f"parley worker {index}") for index in range(2)]
     told = run("restored", *place)
-    assert (told.stdout, told.stderr) == ("epoch 2 begins\n", "")
+    assert told.stderr == ""
+    epoch = int(told.stdout.removeprefix("epoch ").removesuffix(" begins\n"))
+    assert epoch > 1
     for index, worker in enumerate(workers):
         assert replaced(running, worker, f"parley worker {index}")
 
@@ -238,7 +240,7 @@ def test_a_restore_begins_another_epoch_and_workers_start_anew_with_it(running: 
         with grpc.insecure_channel(running.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             stub = chat_service_pb2_grpc.ChatServiceStub(channel)
             request = server_info_pb2.GetServerInfoRequest()
-            return bool(stub.GetServerInfo(request, timeout=10, wait_for_ready=True).epoch == 2)
+            return bool(stub.GetServerInfo(request, timeout=10, wait_for_ready=True).epoch == epoch)
 
     wait_until(knows_the_epoch, limit_seconds=20, what="the epoch")
     away = run("restored", "--data-dir", str(running.data_dir / "nothing"))

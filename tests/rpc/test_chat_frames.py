@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 from parley.v1 import chat_pb2
@@ -33,6 +34,27 @@ async def test_window_is_bounded_also_when_the_client_asks_for_a_larger_one(data
             await FrameHandlers(parts_of(worker), stream).open(chat_pb2.Hello(**hello), 7)
             assert session.window is not None
             assert session.window.max_messages == MAX_WINDOW_MESSAGES
+
+
+async def test_refusals_of_very_many_positions_leave_time_for_others(database: Database, redis_url: str) -> None:
+    await add_users(database, "ann")
+    async with running_worker(database, redis_url, has_bus=False) as worker:
+        session = Session(1, "ann", "")
+        sizes = [0]
+
+        async def look() -> None:
+            while True:
+                sizes.append(len(session._out))
+                await asyncio.sleep(0)
+
+        positions = [chat_pb2.Position(conversation_id=f"g{nth}") for nth in range(5000)]
+        looking = asyncio.create_task(look())
+        stream = OpenStream(session, Principal("ann", "login", "phone", 0, 2**31))
+        await FrameHandlers(parts_of(worker), stream).open(chat_pb2.Hello(positions=positions), 7)
+        sizes.append(len(session._out))
+        looking.cancel()
+        assert sizes[-1] >= 5000
+        assert max(after - before for before, after in pairwise(sizes)) <= 300
 
 
 async def test_welcome_comes_when_the_user_is_online(database: Database, redis_url: str) -> None:

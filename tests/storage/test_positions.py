@@ -7,7 +7,7 @@ import pytest
 from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from storage.postgres.members import Members
-from storage.postgres.positions import Ack, Positions
+from storage.postgres.positions import _ATTEND, Ack, Positions
 from storage.records import Attendance, MembershipAction, MembershipChange, Role
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, send
@@ -216,3 +216,16 @@ async def test_membership_version_grows_with_each_change(positions, db):
     assert set(seen[0]) == {"bob"}
     assert sorted(await positions.list_conversation_ids("bob")) == ["ann:bob"]
     assert await positions.last_seqs(["g", "ann:bob", "nosuchgroup"]) == {"g": 6, "ann:bob": 0}
+
+
+async def test_many_names_are_looked_up_in_a_hash(db):
+    """A hello may name ten thousand, and a user may have left as many conversations as there are."""
+    async with db.acquire() as connection:
+        await connection.execute("SET plan_cache_mode = force_generic_plan")
+        try:
+            await connection.execute(f"PREPARE attend AS {_ATTEND}")
+            rows = await connection.fetch("EXPLAIN EXECUTE attend('bob', 'phone', NULL, '{x}')")
+        finally:
+            await connection.execute("RESET plan_cache_mode; DEALLOCATE attend")
+    plan = "\n".join(row[0] for row in rows)
+    assert plan.count("hashed SubPlan") == 2, plan

@@ -1272,7 +1272,8 @@ class Welcome(betterproto.Message):
 
     epoch: int = betterproto.int64_field(5)
     """
-    The number of the server's history; another one than before means that what the device has may be void (see Reset).
+    Names the server's history; another one than before means that what the device has may be void (see Reset). Not
+     counted one by one.
     """
 
     server_time: datetime = betterproto.message_field(6)
