@@ -110,9 +110,7 @@ class ReceiptTracker:
         return [
             session
             for session in attached
-            if session in self._watchers
-            and not session.to_catch_up
-            and ((lag := session.lags.get(conversation_id)) is None or lag.is_member)
+            if session in self._watchers and not session.to_catch_up and session.is_in(conversation_id)
         ]
 
     async def run(self) -> None:

@@ -219,6 +219,11 @@ class Session:
         self.lags[conversation_id] = Lag(position, floor_seq, is_member, end_seq)
         self.wake()
 
+    def is_in(self, conversation_id: str) -> bool:
+        """Whether the user is a member, as known here; one who was removed may be attached and lag for long."""
+        lag = self.lags.get(conversation_id)
+        return conversation_id in self.conversation_ids and (lag is None or lag.is_member)
+
     def catch_up(self, conversation_id: str) -> None:
         """Notes that the session is behind no more; a half-closed stream may have waited for nothing else."""
         del self.lags[conversation_id]

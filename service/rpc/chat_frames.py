@@ -276,7 +276,7 @@ class FrameHandlers:
 
     def _type(self, frame: chat_pb2.TypingFrame) -> None:
         conversation_id = checks.to_conversation_id(frame.conversation_id)
-        if conversation_id not in self._session.conversation_ids:
+        if not self._session.is_in(conversation_id):
             raise errors.ConversationNotFound(conversation_id)
         now = asyncio.get_running_loop().time()
         if not self._may_type(now):

@@ -5,12 +5,14 @@ from dataclasses import fields
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from parley.v1 import chat_pb2
 
 from service.calls import Principal
 from service.delivery.session import Session
 from service.delivery.streams import OpenStream
 from service.delivery.window import MAX_WINDOW_MESSAGES
+from service.errors import ConversationNotFound
 from service.rpc.chat_frames import ChatParts, FrameHandlers
 from storage.postgres.database import Database
 from tests.support.logs import add_users
@@ -73,3 +75,19 @@ async def test_welcome_comes_when_the_user_is_online(database: Database, redis_u
         assert [welcome.correlation_id for welcome in frame.welcomes] == [7]
         assert frame.caught_up
         assert (await worker.presence_store.read(["ann"]))["ann"].is_online
+
+
+async def test_one_who_was_removed_and_lags_can_not_type_there(database: Database, redis_url: str) -> None:
+    """A window that stays full keeps the removal from being brought, and the session attached."""
+    await add_users(database, "ann")
+    async with running_worker(database, redis_url, has_bus=False) as worker:
+        session = Session(1, "ann", "")
+        stream = OpenStream(session, Principal("ann", "login", "phone", 0, 2**31))
+        handlers = FrameHandlers(parts_of(worker), stream)
+        await handlers.open(chat_pb2.Hello(), 7)
+        session.conversation_ids.add("g")
+        session.fall_behind("g", 3, is_member=False)
+        with pytest.raises(ConversationNotFound):
+            await handlers.handle(chat_pb2.ChatRequest(typing=chat_pb2.TypingFrame(conversation_id="g", active=True)))
+        session.lags["g"].is_member = True
+        await handlers.handle(chat_pb2.ChatRequest(typing=chat_pb2.TypingFrame(conversation_id="g", active=True)))
