@@ -32,7 +32,7 @@ run: $(VENV)/.runtime ## Start the server, with an embedded PostgreSQL and Valke
 
 .PHONY: test
 test: $(VENV)/.dev ## Run all tests, against a real PostgreSQL and Valkey that they start
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 .PHONY: faults
 faults: $(VENV)/.dev ## Break everything in the middle of traffic and check what clients saw: make faults [SEED=1]

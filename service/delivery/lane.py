@@ -106,7 +106,7 @@ class Lane:
         size_bytes = 0
         while self._queue and len(batch) < MAX_BATCH and size_bytes < MAX_BATCH_BYTES:
             submission = self._queue.popleft()
-            if submission.deadline is not None and submission.deadline < now:
+            if submission.deadline is not None and submission.deadline <= now:
                 self._writer.settle(submission, errors.DeadlinePassed())
                 continue
             if self._failing_since is not None and now - submission.submit_time >= GIVE_UP_SECONDS:

@@ -140,12 +140,16 @@ class ReceiptTracker:
 
     async def _tell_states(self) -> None:
         for session in self._ready():
-            state = await self._receipts.list_for(
-                session.username, max_conversations=STATE_CONVERSATIONS, limit=STATE_RECEIPTS
-            )
-            counted = await self._receipts.list_counted(session.username, limit=STATE_CONVERSATIONS)
+            self._to_tell.discard(session)  # what is asked for while this is read is told again
+            try:
+                state = await self._receipts.list_for(
+                    session.username, max_conversations=STATE_CONVERSATIONS, limit=STATE_RECEIPTS
+                )
+                counted = await self._receipts.list_counted(session.username, limit=STATE_CONVERSATIONS)
+            except Unavailable:
+                self.tell_state(session)
+                raise
             self._to_count.update(dict.fromkeys(counted))
-            self._to_tell.discard(session)
             if session in self._watchers:
                 for first in range(0, len(state), _RECEIPTS_A_PIECE):
                     session.put(encode.receipts(state[first : first + _RECEIPTS_A_PIECE]))
@@ -154,9 +158,13 @@ class ReceiptTracker:
         pairs = list(self._moved)[:_MAX_BATCH]
         if not pairs:
             return
-        named, counted = await self._receipts.read(pairs)
         for pair in pairs:
-            self._moved.pop(pair, None)
+            del self._moved[pair]  # what moves while this is read is read again
+        try:
+            named, counted = await self._receipts.read(pairs)
+        except Unavailable:
+            self._moved.update(dict.fromkeys(pairs))
+            raise
         by_conversation: dict[str, list[bytes]] = {name: [pack_receipt(None)] for name in counted}
         for receipt in named:
             by_conversation.setdefault(receipt.conversation_id, []).append(pack_receipt(receipt))

@@ -1,3 +1,4 @@
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -44,6 +45,7 @@ def test_successor_is_the_same_for_the_same_request_alone() -> None:
         RefreshTokens(b"j" * 32).first(LOGIN_ID),
         "x" * 100_000,
     ],
+    ids=itertools.count(),  # the tokens are made anew each time
 )
 def test_invented_token_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(TokenInvalid) as refusal:

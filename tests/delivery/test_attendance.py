@@ -203,7 +203,8 @@ async def test_hellos_that_wait_for_their_devices_mode_hold_back_nobody(worker, 
     """Else one user could keep all turns, and all others from opening a stream."""
     monkeypatch.setattr("service.delivery.device_modes._PATIENCE_SECONDS", 60.0)
     await worker.attendants._modes._devices.beat()
-    await worker.attendants.listen(Session(1, "bob", "phone", mode=DeviceMode(AckMode.MANUAL)))
+    first = Session(1, "bob", "phone", mode=DeviceMode(AckMode.MANUAL))
+    await worker.attendants.listen(first, starts_at_latest=False)
     waiting = [
         asyncio.create_task(worker.attendants.attach(Session(nth, "bob", "phone"), {}, starts_at_latest=False))
         for nth in range(2, 7)

@@ -177,3 +177,28 @@ async def test_state_is_not_piled_up_for_a_stream_that_is_not_read(db, redis_url
         assert reader.session._out_bytes == before
         await Positions(db).store_acks([Ack(CROWD[1], "phone", "g", 2)])
         await wait_for(lambda: last(reader, "g", CROWD[1]) == (2, 0), what="the state, once there is room")
+
+
+class MovedMeanwhile(Receipts):
+    """A member reads on while receipts are being read, after the statement has seen what it sees."""
+
+    def __init__(self, database: Database, worker: Worker) -> None:
+        super().__init__(database)
+        self.database = database
+        self.worker = worker
+        self.read_count = 0
+
+    async def read(self, pairs: Sequence[tuple[str, str]]) -> tuple[list[Receipt], list[str]]:
+        found = await super().read(pairs)
+        self.read_count += 1
+        if self.read_count == 1:
+            await acked(self.database, self.worker, CROWD[1], "g", 2)
+        return found
+
+
+async def test_what_moves_while_receipts_are_read_is_told_too(db, redis_url):
+    async with running_worker(db, redis_url) as worker:
+        worker.receipts._receipts = MovedMeanwhile(db, worker)
+        reader = await watch(worker, CROWD[0])
+        await acked(db, worker, CROWD[1], "g", 1)
+        await wait_for(lambda: last(reader, "g", CROWD[1]) == (2, 0), what="the later one")

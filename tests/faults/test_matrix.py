@@ -71,7 +71,7 @@ async def test_fault_costs_nothing_that_was_acknowledged(row: Row, seed: int) ->
 
 
 async def test_reader_that_stops_for_half_a_minute_disturbs_nobody_and_gets_everything(seed: int) -> None:
-    script = partial(slow_reader.stop_reading, pairs=3, stop_seconds=30.0)
+    script = partial(slow_reader.stop_reading, pairs=5, stop_seconds=30.0)
     assert_held(await run_script("slow reader 30 s", slow_reader.CROWDED, script, seed=seed))
 
 

@@ -231,14 +231,16 @@ async def test_invalid_utf8_is_a_clear_refusal(server: RunningServer) -> None:
             await raw(b"\x12\x02\xff\xfe", metadata=alice.metadata, timeout=20)
 
 
-async def test_deadline_that_passed_stores_nothing(server: RunningServer) -> None:
+async def test_send_whose_deadline_passed_has_one_effect_when_it_is_repeated(server: RunningServer) -> None:
+    """Whether the first one was stored the caller can not know; what is late in the server the lane refuses."""
     async with registered(server.target) as alice:
         own = f"{alice.name}:{alice.name}"
-        request = message_pb2.SendRequest(conversation_id=own, text="too late")
+        request = message_pb2.SendRequest(conversation_id=own, text="too late", request_id="once")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await alice.stub.Send(request, metadata=alice.metadata, timeout=1e-6)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        assert (await alice.send(own, "in time")).message.seq == 1
+        assert (await alice.send(own, "too late", request_id="once")).message.seq == 1
+        assert (await alice.send(own, "in time")).message.seq == 2
 
 
 async def test_deleted_user_can_not_be_written_to(server: RunningServer) -> None:
