@@ -70,6 +70,7 @@ async def test_fault_costs_nothing_that_was_acknowledged(row: Row, seed: int) ->
     assert_held(await run_under_load(row.name, row.plan, row.action, seed=seed, rounds=row.rounds))
 
 
+@pytest.mark.timeout(600)  # ten times half a minute, and catching up
 async def test_reader_that_stops_for_half_a_minute_disturbs_nobody_and_gets_everything(seed: int) -> None:
     script = partial(slow_reader.stop_reading, pairs=5, stop_seconds=30.0)
     assert_held(await run_script("slow reader 30 s", slow_reader.CROWDED, script, seed=seed))
