@@ -11,7 +11,7 @@ import secrets
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import structlog
@@ -143,7 +143,7 @@ def no_dedupe(parts: Parts) -> None:
     async def store(_: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
         answers = await original(drafts)
         repeats = [nth for nth, answer in enumerate(answers) if answer.outcome is Outcome.DUPLICATE]
-        again = [replace(drafts[nth], request_id=secrets.token_hex(8)) for nth in repeats]
+        again = [drafts[nth]._replace(request_id=secrets.token_hex(8)) for nth in repeats]
         for nth, answer in zip(repeats, await original(again) if again else [], strict=True):
             answers[nth] = answer
         return answers

@@ -10,6 +10,14 @@ _DIGEST_BYTES = 16
 _LENGTH_BYTES = 8
 
 
+def _framed(part: bytes) -> bytes:
+    return len(part).to_bytes(_LENGTH_BYTES, "big") + part
+
+
+# What follows the text in the hash of a Send: no data, no content type, a reply to nothing, no extras.
+_NO_MORE = b"".join(_framed(part) for part in (b"", b"", b"0", b""))
+
+
 class RequestHasher:
     """Makes the hashes of one deployment.
 
@@ -19,6 +27,8 @@ class RequestHasher:
 
     def __init__(self, key: bytes) -> None:
         self._keyed = hashlib.blake2b(digest_size=_DIGEST_BYTES, key=key)
+        self._text_only = self._keyed.copy()
+        self._text_only.update(_framed(b"send"))
 
     def digest(self, *parts: bytes) -> bytes:
         """Returns 16 bytes that stand for the parts; other parts, also otherwise divided, give other bytes.
@@ -27,6 +37,11 @@ class RequestHasher:
         """
         hasher = self._keyed.copy()
         for part in parts:
-            hasher.update(len(part).to_bytes(_LENGTH_BYTES, "big"))
-            hasher.update(part)
+            hasher.update(_framed(part))
+        return hasher.digest()
+
+    def digest_text(self, text: bytes) -> bytes:
+        """Returns the hash of a Send with nothing but a text."""
+        hasher = self._text_only.copy()
+        hasher.update(b"".join((len(text).to_bytes(_LENGTH_BYTES, "big"), text, _NO_MORE)))
         return hasher.digest()

@@ -7,7 +7,7 @@ columns' values.
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Role(IntEnum):
@@ -139,9 +139,10 @@ class MembershipChange:
     role: Role
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A message that is to be stored; everything about it is checked already but what the database knows.
+
+    A named tuple, as `Stored` is: there is one for each message, and a frozen dataclass takes four times as long.
 
     Attributes:
         size_bytes: about what it takes in a frame; bounds pages.
@@ -160,8 +161,7 @@ class Draft:
     extras: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """What became of a draft. seq and create_time are set when it is STORED or a DUPLICATE."""
 
     outcome: Outcome

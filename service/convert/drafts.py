@@ -6,14 +6,12 @@ Limits are those of the contract (message.proto); `service/rpc/server_info.py` t
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from parley.v1 import message_pb2
 
 from service import checks
-from service.convert.times import to_timestamp
+from service.convert import pieces
 from service.errors import ConversationNotFound, InvalidRequest, MessageTooLarge
 from service.hashes import RequestHasher
 from storage.records import Draft
@@ -26,80 +24,118 @@ MAX_MENTIONS = 100
 MAX_ATTRIBUTES = 32
 # What an entry takes in a frame besides the request's own fields: seq, sender, time, framing.
 _OVERHEAD_BYTES = 96
-# The tag of ChatResponse.messages: field 3, length-delimited.
-_MESSAGES_TAG = b"\x1a"
+# Conversations that a Drafter remembers.
+_MAX_PLACES = 256
 _PLAIN = message_pb2.PlainMessage()
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A checked request: the draft for the database and the message for the readers, which lacks seq and time."""
-
-    draft: Draft
-    message: message_pb2.Message
+# A checked request: the draft for the database, and the bytes of the Message for readers, without seq and time.
+Prepared = tuple[Draft, bytes]
 
 
-def to_prepared(request: message_pb2.SendRequest, sender: str, hasher: RequestHasher) -> Prepared:
-    """Checks a request and turns it into what is stored and shown.
+class _Place(NamedTuple):
+    """What all messages of the sender to one conversation have in common."""
 
-    Raises:
-        InvalidRequest: a field is out of its range.
-        MessageTooLarge: the text, or everything together, is too large.
-        ConversationNotFound: a direct conversation of others.
+    conversation_id: str
+    wire_bytes: int  # what the id takes in the request
+    head: bytes
+
+
+class Drafter:
+    """Prepares the requests of one sender: checks them and turns them into what is stored and shown.
+
+    Nearly all messages are a text with a request id. They take the short way: `_prepare_plain`, which gives what
+    `_prepare` would give.
     """
-    conversation_id = checks.to_conversation_id(request.conversation_id)
-    members = checks.direct_members(conversation_id)
-    if members and sender not in members:
-        raise ConversationNotFound(conversation_id)
-    request_id = checks.to_request_id(request.request_id) or secrets.token_hex(12)
-    size_bytes = _check_sizes(request)
-    if "\0" in request.text:
-        raise InvalidRequest("text", "must not contain NUL characters")
-    if request.reply_to_seq < 0:
-        raise InvalidRequest("reply_to_seq", "must not be negative")
-    message = message_pb2.Message(
-        conversation_id=conversation_id,
-        sender=sender,
-        text=request.text,
-        request_id=request_id,
-        reply_to_seq=request.reply_to_seq,
-        message=_PLAIN,
-    )
-    extras = None
-    if request.data or request.content_type:
-        _check_data(request)
-        message.data = request.data
-        message.content_type = request.content_type
-    if request.attachments or request.mentions or request.attributes:
-        extras = json.dumps(_to_extras(request, message), ensure_ascii=False, sort_keys=True)
-    if not (request.text or request.data or request.attachments):
-        raise InvalidRequest("text", "must not be empty, unless there are data or attachments")
-    draft = Draft(
-        conversation_id=conversation_id,
-        sender=sender,
-        request_id=request_id,
-        request_hash=_hash(request, extras, hasher),
-        size_bytes=size_bytes,
-        text=request.text,
-        data=request.data or None,
-        content_type=request.content_type or None,
-        reply_to_seq=request.reply_to_seq,
-        extras=extras,
-    )
-    return Prepared(draft, message)
 
+    def __init__(self, sender: str, hasher: RequestHasher) -> None:
+        self._sender = sender
+        self._hasher = hasher
+        self._places: dict[str, _Place] = {}
 
-def encode_stored(message: message_pb2.Message, seq: int, create_time: datetime) -> bytes:
-    """Completes a message and gives the bytes of a ChatResponse that holds just it."""
-    message.seq = seq
-    message.create_time.CopyFrom(to_timestamp(create_time))
-    return frame_message(message)
+    def prepare(self, request: message_pb2.SendRequest) -> Prepared:
+        """Checks a request.
 
+        Raises:
+            InvalidRequest: a field is out of its range.
+            MessageTooLarge: the text, or everything together, is too large.
+            ConversationNotFound: a direct conversation of others.
+        """
+        wanted_id = request.conversation_id
+        place = self._places.get(wanted_id) or self._find_place(wanted_id)
+        text, request_id = request.text.encode(), request.request_id.encode()
+        size_bytes = request.ByteSize()
+        if (
+            text
+            and 0 < len(request_id) <= checks.MAX_REQUEST_ID_BYTES
+            and size_bytes == place.wire_bytes + pieces.field_bytes(len(text)) + pieces.field_bytes(len(request_id))
+            and size_bytes <= MAX_TEXT_BYTES
+            and b"\0" not in text
+            and b"\0" not in request_id
+        ):
+            draft = Draft(
+                place.conversation_id,
+                self._sender,
+                request.request_id,
+                self._hasher.digest_text(text),
+                size_bytes + _OVERHEAD_BYTES,
+                request.text,
+            )
+            return draft, pieces.plain_message(place.head, text, request_id)
+        return self._prepare(request, place.conversation_id)
 
-def frame_message(message: message_pb2.Message) -> bytes:
-    """Gives the bytes of a ChatResponse that holds just this message; such bytes can be joined."""
-    body = message.SerializeToString()
-    return _MESSAGES_TAG + _varint(len(body)) + body
+    def _find_place(self, wanted_id: str) -> _Place:
+        conversation_id = checks.to_conversation_id(wanted_id)
+        members = checks.direct_members(conversation_id)
+        if members and self._sender not in members:
+            raise ConversationNotFound(conversation_id)
+        if len(self._places) >= _MAX_PLACES:
+            self._places.clear()
+        place = _Place(
+            conversation_id,
+            pieces.field_bytes(len(wanted_id)),  # checked above: it is ASCII
+            pieces.message_place(conversation_id, self._sender),
+        )
+        self._places[wanted_id] = place
+        return place
+
+    def _prepare(self, request: message_pb2.SendRequest, conversation_id: str) -> Prepared:
+        request_id = checks.to_request_id(request.request_id) or secrets.token_hex(12)
+        size_bytes = _check_sizes(request)
+        if "\0" in request.text:
+            raise InvalidRequest("text", "must not contain NUL characters")
+        if request.reply_to_seq < 0:
+            raise InvalidRequest("reply_to_seq", "must not be negative")
+        message = message_pb2.Message(
+            conversation_id=conversation_id,
+            sender=self._sender,
+            text=request.text,
+            request_id=request_id,
+            reply_to_seq=request.reply_to_seq,
+            message=_PLAIN,
+        )
+        extras = None
+        if request.data or request.content_type:
+            _check_data(request)
+            message.data = request.data
+            message.content_type = request.content_type
+        if request.attachments or request.mentions or request.attributes:
+            extras = json.dumps(_to_extras(request, message), ensure_ascii=False, sort_keys=True)
+        if not (request.text or request.data or request.attachments):
+            raise InvalidRequest("text", "must not be empty, unless there are data or attachments")
+        draft = Draft(
+            conversation_id=conversation_id,
+            sender=self._sender,
+            request_id=request_id,
+            request_hash=_hash(request, extras, self._hasher),
+            size_bytes=size_bytes,
+            text=request.text,
+            data=request.data or None,
+            content_type=request.content_type or None,
+            reply_to_seq=request.reply_to_seq,
+            extras=extras,
+        )
+        return draft, message.SerializeToString()
 
 
 def check_batch(requests: Sequence[message_pb2.SendRequest]) -> None:
@@ -171,12 +207,3 @@ def _hash(request: message_pb2.SendRequest, extras: str | None, hasher: RequestH
         b"%d" % request.reply_to_seq,
         b"" if extras is None else extras.encode(),
     )
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

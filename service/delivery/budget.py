@@ -34,29 +34,37 @@ class Budget:
         Raises:
             Overloaded: too much waits, in all or of one of their senders.
         """
-        held = dict[str, tuple[int, int]]()
-        size_bytes = 0
-        for submission in submissions:
-            draft = submission.draft
-            size_bytes += draft.size_bytes
-            count, held_bytes = held.get(draft.sender) or self._of_sender.get(draft.sender, (0, 0))
-            held[draft.sender] = (count + 1, held_bytes + draft.size_bytes)
+        wanted = _by_sender(submissions)
+        size_bytes = sum(more_bytes for _, more_bytes in wanted.values())
         if self.count + len(submissions) > self._max_messages or self._bytes + size_bytes > self._max_bytes:
             raise Overloaded("messages waiting to be stored")
-        for count, held_bytes in held.values():
-            if count > self._max_messages // _SHARE or held_bytes > self._max_bytes // _SHARE:
+        held = {}
+        for sender, (more, more_bytes) in wanted.items():
+            count, held_bytes = self._of_sender.get(sender, (0, 0))
+            held[sender] = (count + more, held_bytes + more_bytes)
+            if count + more > self._max_messages // _SHARE or held_bytes + more_bytes > self._max_bytes // _SHARE:
                 raise Overloaded("messages of yours waiting to be stored")
         self._of_sender.update(held)
         self.count += len(submissions)
         self._bytes += size_bytes
 
-    def give_back(self, submission: Submission) -> None:
-        """Says that a message waits no more."""
+    def give_back(self, submissions: Sequence[Submission]) -> None:
+        """Says that messages wait no more."""
+        for sender, (less, less_bytes) in _by_sender(submissions).items():
+            self.count -= less
+            self._bytes -= less_bytes
+            count, held_bytes = self._of_sender[sender]
+            if count == less:
+                del self._of_sender[sender]
+            else:
+                self._of_sender[sender] = (count - less, held_bytes - less_bytes)
+
+
+def _by_sender(submissions: Sequence[Submission]) -> dict[str, tuple[int, int]]:
+    """Counts messages and bytes of each sender."""
+    counted: dict[str, tuple[int, int]] = {}
+    for submission in submissions:
         draft = submission.draft
-        self.count -= 1
-        self._bytes -= draft.size_bytes
-        count, held_bytes = self._of_sender[draft.sender]
-        if count == 1:
-            del self._of_sender[draft.sender]
-        else:
-            self._of_sender[draft.sender] = (count - 1, held_bytes - draft.size_bytes)
+        count, size_bytes = counted.get(draft.sender, (0, 0))
+        counted[draft.sender] = (count + 1, size_bytes + draft.size_bytes)
+    return counted

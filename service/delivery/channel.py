@@ -50,17 +50,22 @@ class Channel:
     def take(self, items: Iterable[Item]) -> list[Item]:
         """Takes entries from anywhere; gives those to hand on now, in order and without a hole."""
         run: list[Item] = []
+        is_open = self.position >= 0
         expected = self.position + 1
+        highest = self.known_last_seq
         for item in items:
-            if item.seq == expected and self.position >= 0:
+            seq = item.seq
+            if seq == expected and is_open:
                 run.append(item)
                 expected += 1
-                while (parked := self.parked.pop(expected, None)) is not None:
+                while self.parked and (parked := self.parked.pop(expected, None)) is not None:
                     run.append(parked)
                     expected += 1
-            elif (item.seq > expected or self.position < 0) and len(self.parked) < MAX_PARKED:
-                self.parked[item.seq] = item
-            self.known_last_seq = max(self.known_last_seq, item.seq)
+            elif (seq > expected or not is_open) and len(self.parked) < MAX_PARKED:
+                self.parked[seq] = item
+            if seq > highest:
+                highest = seq
+        self.known_last_seq = highest
         if run:
             self.position = expected - 1
             self._remember(run)
@@ -95,6 +100,10 @@ class Channel:
 
     def _remember(self, run: list[Item]) -> None:
         tail = self._tail
+        if len(run) >= MAX_TAIL_ITEMS:
+            tail.clear()
+            self._tail_bytes = 0
+            run = run[-MAX_TAIL_ITEMS:]
         tail.extend(run)
         self._tail_bytes += sum(len(item.body) for item in run)
         while len(tail) > MAX_TAIL_ITEMS or (self._tail_bytes > MAX_TAIL_BYTES and len(tail) > 1):

@@ -7,7 +7,7 @@ from functools import lru_cache
 from google.rpc import status_pb2
 from parley.v1 import chat_pb2, message_pb2, presence_pb2
 
-from service.convert.drafts import frame_message
+from service.convert import pieces
 from service.convert.messages import to_message
 from service.convert.times import to_timestamp
 from service.delivery.wire import Item
@@ -18,14 +18,14 @@ from storage.records import Entry, EntryKind, MembershipAction, Outcome, Receipt
 
 def entry_item(entry: Entry) -> Item:
     """An entry as it was read from the log; who sent it is not known any more, so that echoes come."""
-    return Item(entry.seq, frame_message(to_message(entry)), int(entry.kind), 0)
+    return Item(entry.seq, pieces.framed(to_message(entry).SerializeToString()), int(entry.kind), 0)
 
 
 def delivery(entry: Entry, attempt: int) -> bytes:
     """An entry for one stream with manual acks; `attempt` counts from 1."""
     message = to_message(entry)
     message.delivery_attempt = attempt
-    return frame_message(message)
+    return pieces.framed(message.SerializeToString())
 
 
 def membership_of(item: Item) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
@@ -56,11 +56,22 @@ def results(
         conversation_ids: where each message of the frame went, by index.
         outcomes: (index, outcome) of some of them.
     """
-    response = chat_pb2.ChatResponse()
+    number = pieces.result_number(correlation_id)
+    places: dict[str, bytes] = {}
+    bodies: list[bytes] = []
     for index, outcome in outcomes:
-        if correlation_id or isinstance(outcome, ParleyError):
-            response.results.append(result(correlation_id, index, conversation_ids[index], outcome))
-    return response.SerializeToString()
+        conversation_id = conversation_ids[index]
+        if isinstance(outcome, ParleyError):
+            refusal = result(correlation_id, index, conversation_id, outcome)
+            bodies.append(chat_pb2.ChatResponse(results=[refusal]).SerializeToString())
+        elif correlation_id:
+            what, seq, create_time = outcome
+            assert create_time is not None
+            if (place := places.get(conversation_id)) is None:
+                place = places[conversation_id] = pieces.accepted_place(conversation_id)
+            is_repeat = what is Outcome.DUPLICATE
+            bodies.append(pieces.accepted_result(number, index, place, seq, create_time, is_deduplicated=is_repeat))
+    return b"".join(bodies)
 
 
 def result(

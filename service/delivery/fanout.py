@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from service.convert.drafts import encode_stored
+from service.convert import pieces
 from service.delivery import encode, wire
 from service.delivery.attendance import Attendants, conversation_channel, user_channel
 from service.delivery.hub import Hub
@@ -33,11 +33,15 @@ class Fanout:
     def publish_stored(self, stored: Sequence[tuple[Submission, Stored]]) -> None:
         """Publishes a committed batch; messages of one conversation are in the order of their seqs."""
         by_conversation: dict[str, list[Item]] = {}
-        for submission, answer in stored:
-            assert answer.create_time is not None
-            body = encode_stored(submission.message, answer.seq, answer.create_time)
-            item = Item(answer.seq, body, EntryKind.MESSAGE, submission.origin)
-            by_conversation.setdefault(submission.draft.conversation_id, []).append(item)
+        for submission, (_, seq, create_time) in stored:
+            assert create_time is not None
+            item = Item(
+                seq, pieces.stored_message(submission.message, seq, create_time), EntryKind.MESSAGE, submission.origin
+            )
+            conversation_id = submission.draft.conversation_id
+            if (items := by_conversation.get(conversation_id)) is None:
+                items = by_conversation[conversation_id] = []
+            items.append(item)
         self.encoded_count += len(stored)
         for conversation_id, items in by_conversation.items():
             self._publish(conversation_id, items)

@@ -212,7 +212,12 @@ class Lane:
         missing: list[Submission] = []
         settled: list[tuple[Submission, Stored | errors.ParleyError]] = []
         new: set[tuple[str, int]] = set()
+        is_retry = any(submission.is_tried for submission in batch)
         for submission, answer in zip(batch, answers, strict=True):
+            if answer.outcome is Outcome.STORED and not is_retry:  # nearly always
+                stored.append((submission, answer))
+                settled.append((submission, answer))
+                continue
             if answer.outcome is Outcome.NO_CONVERSATION and ":" in submission.draft.conversation_id:
                 missing.append(submission)
                 continue
@@ -227,8 +232,7 @@ class Lane:
             settled.append((submission, outcome))
         if stored:
             self._writer.announce(stored)
-        for submission, outcome in settled:
-            self._writer.settle(submission, outcome)
+        self._writer.settle_all(settled)
         if missing:
             await self._make_directs(missing)
 

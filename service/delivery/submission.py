@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from parley.v1 import message_pb2
-
 from service.errors import ParleyError
 from storage.records import Draft, Stored
 
@@ -21,7 +19,7 @@ class Submission:
     """One message that waits to be stored.
 
     Attributes:
-        message: what readers will get; the writer completes it with seq and time.
+        message: the bytes of the Message for readers, which still lacks seq and time.
         origin: the session that sends it; 0: a unary call.
         index: its place in the frame or batch of the ticket.
         submit_time: when it came, on the event loop's clock.
@@ -31,7 +29,7 @@ class Submission:
     """
 
     draft: Draft
-    message: message_pb2.Message
+    message: bytes
     ticket: Ticket
     index: int
     origin: int = 0

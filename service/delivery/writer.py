@@ -118,13 +118,19 @@ class Writer:
 
     def settle(self, submission: Submission, outcome: Stored | errors.ParleyError) -> None:
         """Tells a ticket, once and for all."""
-        if submission.is_settled:
-            return
-        submission.is_settled = True
-        self._budget.give_back(submission)
+        self.settle_all([(submission, outcome)])
+
+    def settle_all(self, outcomes: Sequence[tuple[Submission, Stored | errors.ParleyError]]) -> None:
+        """Tells the tickets of several messages; those that have heard already are left out."""
+        told = []
+        for submission, outcome in outcomes:
+            if not submission.is_settled:
+                submission.is_settled = True
+                told.append(submission)
+                submission.ticket.settle(submission.index, outcome)
+        self._budget.give_back(told)
         if self._is_closing and not self.queued_count:
             self._emptied.set()
-        submission.ticket.settle(submission.index, outcome)
 
     def side_track(self, submissions: Sequence[Submission]) -> None:
         """Lets the messages of a locked conversation wait alone; later ones to it go behind them."""

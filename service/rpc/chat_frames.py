@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from parley.v1 import chat_pb2
 
 from service import checks, errors
-from service.convert.drafts import check_batch, to_prepared
+from service.convert.drafts import Drafter, check_batch
 from service.convert.times import to_timestamp
 from service.delivery import encode
 from service.delivery.acks import AckWriter
@@ -63,7 +63,11 @@ class ChatParts:
 
 
 class FrameTicket:
-    """Gathers the outcomes of one send frame; those that come in one step of the event loop go out as one piece."""
+    """Gathers the outcomes of one send frame; those that come in one step of the event loop go out as one piece.
+
+    Args:
+        conversation_ids: of the frame's messages; each is there before its outcome is.
+    """
 
     def __init__(self, session: Session, correlation_id: int, conversation_ids: list[str]) -> None:
         self._session = session
@@ -71,20 +75,17 @@ class FrameTicket:
         self._conversation_ids = conversation_ids
         self._ready: list[tuple[int, Stored | errors.ParleyError]] = []
 
-    def name(self, index: int, conversation_id: str) -> None:
-        """Says under which id the index-th message's conversation is kept."""
-        self._conversation_ids[index] = conversation_id
-
     def settle(self, index: int, outcome: Stored | errors.ParleyError) -> None:
         """Takes what became of the index-th message."""
         if not self._ready:
             asyncio.get_running_loop().call_soon(self._flush)
         self._ready.append((index, outcome))
-        if isinstance(outcome, Stored) and outcome.outcome is Outcome.STORED:
-            self._session.note_stored(self._conversation_ids[index], outcome.seq)
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
+        for index, outcome in ready:
+            if isinstance(outcome, Stored) and outcome.outcome is Outcome.STORED:
+                self._session.note_stored(self._conversation_ids[index], outcome.seq)
         self._session.unanswered_count -= len(ready)
         body = encode.results(self._correlation_id, self._conversation_ids, ready)
         if body:
@@ -100,6 +101,7 @@ class FrameHandlers:
         self._parts = parts
         self._stream = stream
         self._session = stream.session
+        self._drafter = Drafter(stream.session.username, parts.hasher)
         self._typing_tokens = _TYPING_BURST
         self._typed_time = 0.0
         self.heartbeat_seconds: float | None = None
@@ -212,19 +214,19 @@ class FrameHandlers:
 
     def _send(self, frame: chat_pb2.SendFrame, correlation_id: int) -> None:
         check_batch(frame.requests)
-        ticket = FrameTicket(self._session, correlation_id, [request.conversation_id for request in frame.requests])
+        conversation_ids = [""] * len(frame.requests)  # as they are kept; one that is refused needs none
+        ticket = FrameTicket(self._session, correlation_id, conversation_ids)
+        prepare, origin = self._drafter.prepare, self._session.session_id
         submissions: list[Submission] = []
         refused: list[tuple[int, errors.ParleyError]] = []
         for index, request in enumerate(frame.requests):
             try:
-                prepared = to_prepared(request, self._session.username, self._parts.hasher)
+                draft, message = prepare(request)
             except errors.ParleyError as refusal:
                 refused.append((index, refusal))
                 continue
-            ticket.name(index, prepared.draft.conversation_id)
-            submissions.append(
-                Submission(prepared.draft, prepared.message, ticket, index, origin=self._session.session_id)
-            )
+            conversation_ids[index] = draft.conversation_id
+            submissions.append(Submission(draft, message, ticket, index, origin))
         if submissions:
             try:
                 self._parts.writer.submit(submissions)

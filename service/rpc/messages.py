@@ -7,9 +7,9 @@ from parley.v1 import message_pb2
 
 from service import checks
 from service.calls import Call
-from service.convert.drafts import check_batch, to_prepared
+from service.convert.drafts import Drafter, check_batch
 from service.convert.messages import to_message
-from service.convert.times import from_timestamp
+from service.convert.times import from_timestamp, to_timestamp
 from service.delivery import encode
 from service.delivery.submission import Submission
 from service.delivery.writer import Writer
@@ -55,30 +55,34 @@ class MessageHandlers:
 
     async def send(self, request: message_pb2.SendRequest, call: Call) -> message_pb2.SendResponse:
         """Stores one message; answers after its commit."""
-        prepared = to_prepared(request, call.caller.username, self._hasher)
+        draft, message = Drafter(call.caller.username, self._hasher).prepare(request)
         ticket = CallTicket(1)
-        self._writer.submit([Submission(prepared.draft, prepared.message, ticket, 0, deadline=call.deadline)])
+        self._writer.submit([Submission(draft, message, ticket, 0, deadline=call.deadline)])
         (outcome,) = await ticket.wait()
         if isinstance(outcome, ParleyError):
             raise outcome
         if outcome.outcome is Outcome.DUPLICATE:
-            entry = await self._messages.get_entry(prepared.draft.conversation_id, outcome.seq)
+            entry = await self._messages.get_entry(draft.conversation_id, outcome.seq)
             return message_pb2.SendResponse(message=to_message(entry), deduplicated=True)
-        # The writer completed the message when it was stored, but for one that only our own lost attempt stored.
-        return message_pb2.SendResponse(message=prepared.message)
+        assert outcome.create_time is not None
+        response = message_pb2.SendResponse(message=message_pb2.Message.FromString(message))
+        response.message.seq = outcome.seq
+        response.message.create_time.CopyFrom(to_timestamp(outcome.create_time))
+        return response
 
     async def batch_send(self, request: message_pb2.BatchSendRequest, call: Call) -> message_pb2.BatchSendResponse:
         """Stores several messages, each with an outcome of its own."""
         check_batch(request.requests)
         ticket = CallTicket(len(request.requests))
+        drafter = Drafter(call.caller.username, self._hasher)
         submissions = []
         for index, one in enumerate(request.requests):
             try:
-                prepared = to_prepared(one, call.caller.username, self._hasher)
+                draft, message = drafter.prepare(one)
             except ParleyError as refusal:
                 ticket.settle(index, refusal)
             else:
-                submissions.append(Submission(prepared.draft, prepared.message, ticket, index, deadline=call.deadline))
+                submissions.append(Submission(draft, message, ticket, index, deadline=call.deadline))
         if submissions:
             self._writer.submit(submissions)
         outcomes = await ticket.wait()

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import asyncpg
 
 from storage import errors
+from storage.postgres.batches import STORE, Batch
 from storage.postgres.connection import Connection, leaves_outcome_open
 from storage.postgres.database import Database
-from storage.records import Draft, Outcome, Stored
+from storage.records import Draft, Stored
 
 # One plan for every batch, by index look-ups alone: planning costs more than running a small batch, and a plan made
 # while the tables were empty would scan them for ever.
@@ -24,7 +25,6 @@ _PLANNER = (
 _STUCK = """
 SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'parley'
                AND usename = current_user AND state_change < clock_timestamp() - interval '1 s')"""
-_STORE = "SELECT ord, outcome, seq, create_time FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 
 class LaneConnection:
@@ -54,49 +54,16 @@ class LaneConnection:
             Unavailable: there is no connection, or commits stand still; nothing was stored.
             OutcomeUnknown: the answer did not come; the batch may be stored. Asking again gives DUPLICATE then.
         """
-        first_of: dict[tuple[str, str, str], int] = {}
-        firsts: list[Draft] = []
-        place: list[int] = []
-        for draft in drafts:
-            key = (draft.conversation_id, draft.sender, draft.request_id)
-            at = first_of.setdefault(key, len(firsts))
-            if at == len(firsts):
-                firsts.append(draft)
-            place.append(at)
-        answers = await self._store_distinct(firsts)
-        if len(firsts) == len(drafts):
-            return answers
-        seen: set[int] = set()
-        results = []
-        for draft, at in zip(drafts, place, strict=True):
-            results.append(_as_repeat(draft, firsts[at], answers[at]) if at in seen else answers[at])
-            seen.add(at)
-        return results
+        batch = Batch(drafts)
+        answers = await self._store_distinct(batch)
+        return batch.with_repeats(answers) if batch.has_repeats else answers
 
-    async def _store_distinct(self, drafts: Sequence[Draft]) -> list[Stored]:
-        columns = zip(
-            *(
-                (
-                    draft.conversation_id,
-                    draft.sender,
-                    draft.request_id,
-                    draft.request_hash,
-                    draft.size_bytes,
-                    draft.reply_to_seq,
-                    draft.text,
-                    draft.data,
-                    draft.content_type,
-                    draft.extras,
-                )
-                for draft in drafts
-            ),
-            strict=True,
-        )
+    async def _store_distinct(self, batch: Batch) -> list[Stored]:
         connection, statement = await self._open()
         try:
             with self._database.guarded(connection):
                 self._database.statement_count += 1
-                rows = await statement.fetch(*map(list, columns))
+                rows = await statement.fetch(*batch.arguments())
         except (errors.LockTimeout, errors.BadData):
             raise
         except errors.Unavailable as error:
@@ -111,10 +78,7 @@ class LaneConnection:
         if self._is_warned:
             self.discard()
             raise errors.OutcomeUnknown("the server warned, perhaps that the commit did not wait for the standby")
-        answers: list[Stored | None] = [None] * len(drafts)
-        for ord_, outcome, seq, create_time in rows:
-            answers[ord_ - 1] = Stored(Outcome(outcome), seq or 0, create_time)
-        return [answer for answer in answers if answer is not None]
+        return batch.to_answers(rows)
 
     async def _open(self) -> "tuple[Connection, asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]]":
         connection, statement = self._connection, self._statement
@@ -128,7 +92,7 @@ class LaneConnection:
                 # Each further attempt would leave one more backend that waits, until there is no connection left.
                 raise errors.Unavailable("an earlier write still waits for the standby")
             self._was_too_slow = False
-            self._statement = statement = await connection.prepare(_STORE)
+            self._statement = statement = await connection.prepare(STORE)
         # The one warning that a store can give: an operator cancelled the commit's wait for the standby.
         connection.add_log_listener(self._note_warning)
         self._is_warned = False
@@ -143,12 +107,3 @@ class LaneConnection:
             self._connection.terminate()
         self._connection = None
         self._statement = None
-
-
-def _as_repeat(draft: Draft, first: Draft, answer: Stored) -> Stored:
-    """What a later one of equal request ids gets: the first one's answer."""
-    if answer.outcome not in (Outcome.STORED, Outcome.DUPLICATE):
-        return answer
-    if draft.request_hash != first.request_hash:
-        return Stored(Outcome.REUSED, answer.seq, answer.create_time)
-    return Stored(Outcome.DUPLICATE, answer.seq, answer.create_time)

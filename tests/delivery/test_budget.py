@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parley.v1 import message_pb2
 
 from service.delivery.budget import Budget
 from service.delivery.submission import Submission
@@ -16,7 +15,7 @@ MAX_MESSAGES, MAX_BYTES = 16, 1600
 
 async def waiting(sender: str, count: int, size_bytes: int = 10) -> list[Submission]:
     draft = Draft("g", sender, "r", b"", size_bytes)
-    return [Submission(draft, message_pb2.Message(), CallTicket(1), 0) for _ in range(count)]
+    return [Submission(draft, b"", CallTicket(1), 0) for _ in range(count)]
 
 
 async def test_sender_may_hold_a_quarter_of_the_messages_and_the_others_go_on():
@@ -47,7 +46,7 @@ async def test_refused_messages_leave_no_trace_and_given_back_ones_make_room():
     taken = mixed[:4]
     budget.take(taken)
     for submission in taken:
-        budget.give_back(submission)
+        budget.give_back([submission])
     budget.take(taken)
     assert budget.count == 4
 
@@ -60,7 +59,7 @@ class NoTicket:
 
 def of(sender: str, count: int, size_bytes: int = 1) -> list[Submission]:
     draft = Draft("g", sender, "r", b"", size_bytes)
-    return [Submission(draft, message_pb2.Message(), NoTicket(), 0) for _ in range(count)]
+    return [Submission(draft, b"", NoTicket(), 0) for _ in range(count)]
 
 
 frames = st.lists(
@@ -91,9 +90,9 @@ def test_bounds_hold_for_all_and_for_each_and_everything_is_given_back(frames):
                 budget.take(frame)
         assert budget.count == len(held)
         if is_given_back and held:
-            budget.give_back(held.pop(0))
+            budget.give_back([held.pop(0)])
     for one in held:
-        budget.give_back(one)
+        budget.give_back([one])
     assert budget.count == 0
     # Nothing is remembered of those who wait no more: a whole share fits again.
     for sender in "abcd":

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parley.v1 import chat_pb2, message_pb2
 
-from service.convert.drafts import encode_stored, frame_message
-from service.convert.times import to_timestamp
+from service.convert import pieces
 from service.delivery import encode
 from service.errors import Internal, InvalidRequest
 from storage.records import Entry, EntryKind, Outcome, Stored
@@ -22,8 +21,12 @@ outcomes = st.one_of(
     seqs.map(lambda seq: Stored(Outcome.DUPLICATE, seq, NOW)),
     st.just(InvalidRequest("text", "must not be empty")),
 )
-pieces = st.one_of(
-    st.builds(lambda text, seq: encode_stored(message_pb2.Message(text=text), seq, NOW), texts, seqs),
+bodies_of_all_kinds = st.one_of(
+    st.builds(
+        lambda text, seq: pieces.stored_message(message_pb2.Message(text=text).SerializeToString(), seq, NOW),
+        texts,
+        seqs,
+    ),
     st.builds(
         lambda number, found: encode.results(number, ["g"] * len(found), enumerate(found)),
         st.integers(1, 2**63 - 1),
@@ -41,25 +44,11 @@ def fields_of(response: chat_pb2.ChatResponse) -> dict[str, list[object]]:
     return {field.name: list(getattr(response, field.name)) for field in chat_pb2.ChatResponse.DESCRIPTOR.fields}
 
 
-@given(st.lists(pieces, max_size=8))
+@given(st.lists(bodies_of_all_kinds, max_size=8))
 def test_joined_bytes_are_the_concatenation_of_their_fields(bodies):
     joined = fields_of(chat_pb2.ChatResponse.FromString(b"".join(bodies)))
     apart = [fields_of(chat_pb2.ChatResponse.FromString(body)) for body in bodies]
     assert joined == {name: [value for one in apart for value in one[name]] for name in joined}
-
-
-@given(texts, st.binary(max_size=20_000), seqs)
-def test_message_framed_by_hand_is_what_protobuf_would_write(text, data, seq):
-    message = message_pb2.Message(text=text, data=data)
-    body = encode_stored(message, seq, NOW)
-    assert (message.seq, message.create_time) == (seq, to_timestamp(NOW))
-    assert body == chat_pb2.ChatResponse(messages=[message]).SerializeToString()
-
-
-@pytest.mark.parametrize("size", [0, 1, 100, 127, 128, 129, 16_383, 16_384, 2**21 - 1, 2**21])
-def test_every_length_of_the_length_is_right(size):
-    message = message_pb2.Message(data=b"x" * size)
-    assert chat_pb2.ChatResponse.FromString(frame_message(message)).messages[0] == message
 
 
 def test_results_without_a_correlation_id_are_errors_alone():

@@ -161,7 +161,8 @@ async def test_stream_that_opens_while_messages_are_stored_has_no_seam(db, redis
                 drafts = [draft("g", "ann") for _ in range(3)]
                 answers = await lane.store(drafts)
                 submissions = [
-                    Submission(one, message_pb2.Message(conversation_id="g"), NoTicket(), 0) for one in drafts
+                    Submission(one, message_pb2.Message(conversation_id="g").SerializeToString(), NoTicket(), 0)
+                    for one in drafts
                 ]
                 # Published where it was not stored first, every other time, and now and then not at all.
                 worker = there if last % 2 else here
@@ -242,7 +243,7 @@ async def test_stored_batch_is_encoded_once_and_reaches_other_workers(db, redis_
         now = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
         stored = []
         for seq in range(1, 101):
-            message = message_pb2.Message(conversation_id="g", text=f"text {seq}")
+            message = message_pb2.Message(conversation_id="g", text=f"text {seq}").SerializeToString()
             stored.append((Submission(draft("g", "ann"), message, NoTicket(), 0), Stored(0, seq, now)))
         here.fanout.publish_stored(stored)
         for reader in readers:

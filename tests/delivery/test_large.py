@@ -11,8 +11,8 @@ import pytest
 from parley.v1 import message_pb2
 from redis.asyncio import Redis
 
-from service.convert import drafts
-from service.delivery import encode, hub
+from service.convert import pieces
+from service.delivery import hub
 from service.delivery.submission import Submission
 from storage.postgres.database import Database
 from storage.postgres.lanes import LaneConnection
@@ -43,7 +43,10 @@ class Storing:
         batch = [draft("g", sender) for sender in senders]
         answers = await self.lane.store(batch)
         messages = [message_pb2.Message(conversation_id="g", sender=one.sender, text=one.text) for one in batch]
-        submissions = [Submission(one, message, NoTicket(), 0) for one, message in zip(batch, messages, strict=True)]
+        submissions = [
+            Submission(one, message.SerializeToString(), NoTicket(), 0)
+            for one, message in zip(batch, messages, strict=True)
+        ]
         self.worker.fanout.publish_stored(list(zip(submissions, answers, strict=True)))
 
 
@@ -74,14 +77,18 @@ async def attach_all(*workers: Worker) -> list[Reader]:
 
 async def test_message_is_encoded_once_for_all_sessions_of_all_workers(two, monkeypatch):
     encoded: list[bytes] = []
-    original = drafts.frame_message
 
-    def counted(message: message_pb2.Message) -> bytes:
-        encoded.append(original(message))
-        return encoded[-1]
+    def count(name: str) -> None:
+        original = getattr(pieces, name)
 
-    monkeypatch.setattr(drafts, "frame_message", counted)
-    monkeypatch.setattr(encode, "frame_message", counted)
+        def counted(*arguments: object) -> bytes:
+            encoded.append(original(*arguments))
+            return encoded[-1]
+
+        monkeypatch.setattr(pieces, name, counted)
+
+    count("stored_message")
+    count("framed")
     monkeypatch.setattr(hub, "PARK_SECONDS", 60.0)  # nobody reads, and so encodes, what the bus is about to bring
     readers = await attach_all(two[0].worker, two[1].worker)
     for turn in range(10):

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parley.v1 import message_pb2
 
-from service.convert import drafts
-from service.convert.drafts import MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, to_prepared
-from service.errors import ConversationNotFound, InvalidRequest, MessageTooLarge
+from service.convert.drafts import MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, Drafter, check_batch
+from service.errors import ConversationNotFound, InvalidRequest, MessageTooLarge, ParleyError
 from service.hashes import RequestHasher
+from storage.records import Draft
 
 HASHER = RequestHasher(b"key")
 
@@ -32,12 +32,16 @@ def request(**fields: object) -> message_pb2.SendRequest:
     return message_pb2.SendRequest(conversation_id="alice:bob", **fields)
 
 
-def prepare(one: message_pb2.SendRequest) -> drafts.Prepared:
-    return to_prepared(one, "alice", HASHER)
+def draft_of(one: message_pb2.SendRequest) -> Draft:
+    return Drafter("alice", HASHER).prepare(one)[0]
+
+
+def message_of(one: message_pb2.SendRequest) -> message_pb2.Message:
+    return message_pb2.Message.FromString(Drafter("alice", HASHER).prepare(one)[1])
 
 
 def hash_of(one: message_pb2.SendRequest) -> bytes:
-    return prepare(one).draft.request_hash
+    return draft_of(one).request_hash
 
 
 @given(requests, texts, texts)
@@ -53,13 +57,13 @@ def test_hash_does_not_depend_on_the_order_of_a_map(one):
     for key in reversed(list(one.attributes)):
         turned.attributes[key] = one.attributes[key]
     assert hash_of(one) == hash_of(turned)
-    assert prepare(one).draft.extras == prepare(turned).draft.extras
+    assert draft_of(one).extras == draft_of(turned).extras
 
 
 @given(requests, requests)
 def test_other_content_has_another_hash(one, other):
     is_same = hash_of(one) == hash_of(other)
-    seen = [(prepared.text, prepared.reply_to_seq, prepared.extras) for prepared in map(draft_of, (one, other))]
+    seen = [(draft.text, draft.reply_to_seq, draft.extras) for draft in map(draft_of, (one, other))]
     assert is_same == (seen[0] == seen[1])
 
 
@@ -93,13 +97,13 @@ def test_each_field_counts_for_the_hash():
 
 def test_key_counts_for_the_hash():
     one = request(text="a")
-    assert hash_of(one) != to_prepared(one, "alice", RequestHasher(b"other")).draft.request_hash
+    assert hash_of(one) != Drafter("alice", RequestHasher(b"other")).prepare(one)[0].request_hash
 
 
 @given(requests)
 def test_message_shows_what_was_asked_for_and_draft_stores_it(one):
-    prepared = prepare(one)
-    message, draft = prepared.message, prepared.draft
+    draft, body = Drafter("alice", HASHER).prepare(one)
+    message = message_pb2.Message.FromString(body)
     assert message.WhichOneof("entry") == "message"
     assert (message.text, message.reply_to_seq, message.sender) == (one.text, one.reply_to_seq, "alice")
     assert list(message.attachments) == list(one.attachments)
@@ -109,21 +113,49 @@ def test_message_shows_what_was_asked_for_and_draft_stores_it(one):
     assert draft.size_bytes >= message.ByteSize()
 
 
+@given(
+    texts,
+    st.text(st.characters(codec="utf-8"), min_size=1, max_size=70),
+    st.sampled_from(["alice:bob", "Bob:ALICE", "g" * 64, "eve:bob"]),
+)
+def test_short_way_gives_what_the_long_one_gives(text, request_id, conversation_id):
+    one = message_pb2.SendRequest(conversation_id=conversation_id, text=text * 50, request_id=request_id)
+    drafter = Drafter("alice", HASHER)
+    results = []
+    for way in (
+        drafter.prepare,
+        lambda one: drafter._prepare(one, drafter._find_place(conversation_id).conversation_id),
+    ):
+        try:
+            draft, body = way(one)
+            results.append((draft, message_pb2.Message.FromString(body)))
+        except ParleyError as refusal:
+            results.append(refusal.metadata)
+    assert results[0] == results[1]
+
+
+def test_conversations_that_a_drafter_remembers_are_bounded():
+    drafter = Drafter("alice", HASHER)
+    for nth in range(1000):
+        drafter.prepare(message_pb2.SendRequest(conversation_id=f"g{nth}", text="a", request_id="r"))
+    assert len(drafter._places) <= 256
+
+
 def test_request_without_an_id_gets_one_of_its_own():
-    ids = {prepare(request(text="a")).draft.request_id for _ in range(100)}
+    ids = {draft_of(request(text="a")).request_id for _ in range(100)}
     assert len(ids) == 100
 
 
 def test_direct_conversation_of_others_looks_absent():
     with pytest.raises(ConversationNotFound):
-        to_prepared(request(text="a"), "eve", HASHER)
+        Drafter("eve", HASHER).prepare(request(text="a"))
 
 
 @pytest.mark.parametrize("text", ["x" * MAX_TEXT_BYTES, "é" * (MAX_TEXT_BYTES // 2)])
 def test_largest_text_fits_and_one_byte_more_does_not(text):
-    assert prepare(request(text=text)).draft.text == text
+    assert draft_of(request(text=text)).text == text
     with pytest.raises(MessageTooLarge) as caught:
-        prepare(request(text=text + "x"))
+        draft_of(request(text=text + "x"))
     assert caught.value.metadata == {
         "field": "text",
         "size_bytes": str(MAX_TEXT_BYTES + 1),
@@ -135,9 +167,9 @@ def test_largest_request_fits_and_one_byte_more_does_not():
     rest = request(data=b"x" * 60_000, content_type="a/b").ByteSize() - 60_000
     largest = request(data=b"x" * (MAX_MESSAGE_BYTES - rest), content_type="a/b")
     assert largest.ByteSize() == MAX_MESSAGE_BYTES
-    assert prepare(largest).draft.size_bytes > MAX_MESSAGE_BYTES
+    assert draft_of(largest).size_bytes > MAX_MESSAGE_BYTES
     with pytest.raises(MessageTooLarge, match="request"):
-        prepare(with_(largest, data=largest.data + b"x"))
+        draft_of(with_(largest, data=largest.data + b"x"))
 
 
 ATTACHMENT = {"uri": "u"}
@@ -173,24 +205,20 @@ ATTACHMENT = {"uri": "u"}
 )
 def test_content_out_of_its_range_is_refused_by_name(fields, field):
     with pytest.raises(InvalidRequest) as caught:
-        prepare(request(**fields))
+        draft_of(request(**fields))
     assert caught.value.violations[0][0] == field
 
 
 @pytest.mark.parametrize("fields", [{"data": b"1", "content_type": "a/b"}, {"attachments": [ATTACHMENT]}])
 def test_text_may_be_empty_with_something_else(fields):
-    assert prepare(request(**fields)).message.text == ""
+    assert message_of(request(**fields)).text == ""
 
 
 @pytest.mark.parametrize("count", [0, 501])
 def test_batch_has_1_to_500(count):
     with pytest.raises(InvalidRequest):
-        drafts.check_batch([request()] * count)
-    drafts.check_batch([request()] * 500)
-
-
-def draft_of(one: message_pb2.SendRequest) -> drafts.Draft:
-    return prepare(one).draft
+        check_batch([request()] * count)
+    check_batch([request()] * 500)
 
 
 def with_(one: message_pb2.SendRequest, **fields: object) -> message_pb2.SendRequest:

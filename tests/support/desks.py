@@ -5,8 +5,6 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from parley.v1 import message_pb2
-
 from service.delivery.submission import Submission
 from service.delivery.writer import Writer
 from service.errors import ParleyError
@@ -44,12 +42,7 @@ class Desk:
 
     def submit(self, *drafts: Draft, deadline: float | None = None) -> Ticket:
         ticket = Ticket()
-        self.writer.submit(
-            [
-                Submission(one, message_pb2.Message(), ticket, index, deadline=deadline)
-                for index, one in enumerate(drafts)
-            ]
-        )
+        self.writer.submit([Submission(one, b"", ticket, index, deadline=deadline) for index, one in enumerate(drafts)])
         return ticket
 
     async def store(self, *drafts: Draft) -> list[Stored | ParleyError]:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
+from storage.postgres.batches import STORE, Batch
 from storage.postgres.database import Database
-from storage.records import Outcome
-
-_STORE = "SELECT * FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+from storage.records import Draft, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,18 +41,14 @@ async def send(
     size_bytes: int = 100,
 ) -> Sent:
     """Stores one message by the function that the writer calls."""
-    row = await database.fetchrow(
-        _STORE,
-        [conversation_id],
-        [sender],
-        [request_id or secrets.token_hex(8)],
-        [b"hash of " + text[:20].encode()],
-        [size_bytes],
-        [0],
-        [text],
-        [None],
-        [None],
-        [None],
+    draft = Draft(
+        conversation_id,
+        sender,
+        request_id or secrets.token_hex(8),
+        b"hash of " + text[:20].encode(),
+        size_bytes,
+        text,
     )
-    assert row is not None
-    return Sent(Outcome(row["outcome"]), row["seq"])
+    batch = Batch([draft])
+    (answer,) = batch.to_answers(await database.fetch(STORE, *batch.arguments()))
+    return Sent(answer.outcome, answer.seq or None)
