@@ -63,25 +63,22 @@ class Drafter:
         """
         wanted_id = request.conversation_id
         place = self._places.get(wanted_id) or self._find_place(wanted_id)
-        text, request_id = request.text.encode(), request.request_id.encode()
+        text, request_id = request.text, request.request_id
+        text_bytes, id_bytes = text.encode(), request_id.encode()
         size_bytes = request.ByteSize()
         if (
             text
-            and 0 < len(request_id) <= checks.MAX_REQUEST_ID_BYTES
-            and size_bytes == place.wire_bytes + pieces.field_bytes(len(text)) + pieces.field_bytes(len(request_id))
+            and 0 < len(id_bytes) <= checks.MAX_REQUEST_ID_BYTES
+            # Nothing else is in the request, not even a field that this version does not know.
+            and size_bytes == place.wire_bytes + pieces.field_bytes(len(text_bytes)) + len(id_bytes) + 2
             and size_bytes <= MAX_TEXT_BYTES
-            and b"\0" not in text
-            and b"\0" not in request_id
+            and "\0" not in text
+            and "\0" not in request_id
         ):
-            draft = Draft(
-                place.conversation_id,
-                self._sender,
-                request.request_id,
-                self._hasher.digest_text(text),
-                size_bytes + _OVERHEAD_BYTES,
-                request.text,
-            )
-            return draft, pieces.plain_message(place.head, text, request_id)
+            request_hash = self._hasher.digest_text(text_bytes)
+            stored_bytes = size_bytes + _OVERHEAD_BYTES
+            draft = Draft(place.conversation_id, self._sender, request_id, request_hash, stored_bytes, text)
+            return draft, pieces.plain_message(place.head, text_bytes, id_bytes)
         return self._prepare(request, place.conversation_id)
 
     def _find_place(self, wanted_id: str) -> _Place:

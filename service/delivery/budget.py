@@ -62,9 +62,11 @@ class Budget:
 
 def _by_sender(submissions: Sequence[Submission]) -> dict[str, tuple[int, int]]:
     """Counts messages and bytes of each sender."""
-    counted: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, list[int]] = {}
     for submission in submissions:
         draft = submission.draft
-        count, size_bytes = counted.get(draft.sender, (0, 0))
-        counted[draft.sender] = (count + 1, size_bytes + draft.size_bytes)
-    return counted
+        try:
+            sizes[draft.sender].append(draft.size_bytes)
+        except KeyError:
+            sizes[draft.sender] = [draft.size_bytes]
+    return {sender: (len(own), sum(own)) for sender, own in sizes.items()}

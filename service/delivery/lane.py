@@ -13,6 +13,7 @@ import asyncio
 import logging
 import secrets
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -60,9 +61,9 @@ class Lane:
         """Whether a message had better not be put here: nothing could be stored for a while, and still can't."""
         return self._is_retrying and self._failing_since is not None and now - self._failing_since >= REFUSE_SECONDS
 
-    def put(self, submission: Submission) -> None:
-        """Adds a message at the end."""
-        self._queue.append(submission)
+    def put(self, submissions: Sequence[Submission]) -> None:
+        """Adds messages at the end."""
+        self._queue.extend(submissions)
         self._filled.set()
 
     async def run(self) -> None:

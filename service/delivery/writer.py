@@ -108,13 +108,21 @@ class Writer:
         if self._is_closing:
             raise errors.ShuttingDown
         now = asyncio.get_running_loop().time()
-        lanes = [self._lane_of(submission.draft.conversation_id) for submission in submissions]
-        if any(lane.is_refusing(now) for lane in lanes):
-            raise errors.DatabaseUnavailable
-        self._budget.take(submissions)
-        for lane, submission in zip(lanes, submissions, strict=True):
+        runs: list[tuple[Lane, list[Submission]]] = []
+        last_id = None
+        for submission in submissions:
             submission.submit_time = now
-            lane.put(submission)
+            if (conversation_id := submission.draft.conversation_id) == last_id:
+                runs[-1][1].append(submission)
+                continue
+            last_id = conversation_id
+            lane = self._lane_of(conversation_id)
+            if lane.is_refusing(now):
+                raise errors.DatabaseUnavailable
+            runs.append((lane, [submission]))
+        self._budget.take(submissions)
+        for lane, run in runs:
+            lane.put(run)
 
     def settle(self, submission: Submission, outcome: Stored | errors.ParleyError) -> None:
         """Tells a ticket, once and for all."""
@@ -141,7 +149,7 @@ class Writer:
                 siding = Lane(self, self._connect(_SIDING_LOCK_MS), siding_of=conversation_id)
                 self._sidings[conversation_id] = siding
                 self._run(siding, f"siding {conversation_id}")
-            siding.put(submission)
+            siding.put([submission])
 
     def _lane_of(self, conversation_id: str) -> Lane:
         if self._sidings and (siding := self._sidings.get(conversation_id)) is not None:

@@ -7,6 +7,7 @@ loop is its task; it stops reading while too much is unanswered. `chat_frames.py
 import asyncio
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -160,15 +161,23 @@ class _ChatStream:
         """Reads frames until the client's half-close; a refused frame is answered, and the stream goes on."""
         deadline = asyncio.get_running_loop().time() + HELLO_SECONDS
         while True:
-            async with asyncio.timeout_at(None if self._frames.is_open else deadline):
-                await self._wait_until(lambda: self._session.may_read)
-                data = await self._context.read()
+            if self._frames.is_open:
+                data = await self._read()
+            else:
+                async with asyncio.timeout_at(deadline):
+                    data = await self._read()
             if self._session.ending is not None:
                 return  # nothing of a login that has ended takes effect, even while its stream can't be closed
             if data is grpc.aio.EOF:
                 await self._finish()
                 return
             await self._take(data)
+
+    async def _read(self) -> Any:
+        """Reads a frame's bytes, or EOF, when there is room for what it may bring."""
+        if not self._session.may_read:
+            await self._wait_until(lambda: self._session.may_read)
+        return await self._context.read()
 
     async def _finish(self) -> None:
         """After the half-close: waits until all is answered, and until what the stream stored has come to it.

@@ -83,9 +83,14 @@ class FrameTicket:
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
+        stored_at: dict[str, int] = {}  # the highest seq in each conversation
         for index, outcome in ready:
             if isinstance(outcome, Stored) and outcome.outcome is Outcome.STORED:
-                self._session.note_stored(self._conversation_ids[index], outcome.seq)
+                conversation_id = self._conversation_ids[index]
+                if outcome.seq > stored_at.get(conversation_id, 0):
+                    stored_at[conversation_id] = outcome.seq
+        for conversation_id, seq in stored_at.items():
+            self._session.note_stored(conversation_id, seq)
         self._session.unanswered_count -= len(ready)
         body = encode.results(self._correlation_id, self._conversation_ids, ready)
         if body:
