@@ -17,6 +17,7 @@ from service.composition.delivery import Delivery, build_delivery
 from service.composition.metrics import list_sources
 from service.composition.stores import Stores, open_stores, share_timelines
 from service.config import Settings
+from service.convert.drafts import encodings
 from service.delivery.fanout import REVOCATIONS_CHANNEL
 from service.delivery.receipts import WATCH_CHANNEL
 from service.health import Health
@@ -211,4 +212,9 @@ async def _stop(
     await stores.pool.aclose()
     auth.passwords.close()
     await stores.database.close()
-    _log.info("stopped", encoded=delivery.fanout.encoded_count, gap_reads=delivery.hub.gap_read_count)
+    _log.info(
+        "stopped",
+        stored=delivery.writer.counts.accepted_count,
+        encoded=encodings.count,
+        gap_reads=delivery.hub.gap_read_count,
+    )

@@ -3,6 +3,7 @@
 from service.composition.auth import Auth
 from service.composition.delivery import Delivery
 from service.composition.stores import Stores
+from service.convert.drafts import encodings
 from service.interceptors.telemetry import CallCounts
 from service.metrics.publisher import Sources
 from service.rpc.chat import FrameCounts
@@ -32,7 +33,7 @@ def list_sources(stores: Stores, delivery: Delivery, auth: Auth, calls: CallCoun
         "parley_lane_messages": lambda: writer.queued_count,
         "parley_lane_sidings": lambda: writer.siding_count,
         "parley_batch_failures_total": lambda: counts.failure_count,
-        "parley_messages_encoded_total": lambda: delivery.fanout.encoded_count,
+        "parley_messages_encoded_total": lambda: encodings.count,
         "parley_deliveries_total": lambda: frames.messages.total,
         "parley_frame_messages": lambda: frames.messages,
         "parley_frames_total": lambda: frames.frame_count,

@@ -89,6 +89,16 @@ def to_prepared(request: message_pb2.SendRequest, sender: str, hasher: RequestHa
     return Prepared(draft, message)
 
 
+@dataclass(slots=True)
+class Encodings:
+    """How often this process has made a message into bytes for streams."""
+
+    count: int = 0
+
+
+encodings = Encodings()
+
+
 def encode_stored(message: message_pb2.Message, seq: int, create_time: datetime) -> bytes:
     """Completes a message and gives the bytes of a ChatResponse that holds just it."""
     message.seq = seq
@@ -98,6 +108,7 @@ def encode_stored(message: message_pb2.Message, seq: int, create_time: datetime)
 
 def frame_message(message: message_pb2.Message) -> bytes:
     """Gives the bytes of a ChatResponse that holds just this message; such bytes can be joined."""
+    encodings.count += 1
     body = message.SerializeToString()
     return _MESSAGES_TAG + _varint(len(body)) + body
 

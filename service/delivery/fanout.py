@@ -28,7 +28,6 @@ class Fanout:
         self._hub = hub
         self._attendants = attendants
         self._bus = bus
-        self.encoded_count = 0
 
     def publish_stored(self, stored: Sequence[tuple[Submission, Stored]]) -> None:
         """Publishes a committed batch; messages of one conversation are in the order of their seqs."""
@@ -38,7 +37,6 @@ class Fanout:
             body = encode_stored(submission.message, answer.seq, answer.create_time)
             item = Item(answer.seq, body, EntryKind.MESSAGE, submission.origin)
             by_conversation.setdefault(submission.draft.conversation_id, []).append(item)
-        self.encoded_count += len(stored)
         for conversation_id, items in by_conversation.items():
             self._publish(conversation_id, items)
 

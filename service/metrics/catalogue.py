@@ -94,7 +94,10 @@ WORKER_METRICS = (
     _gauge("parley_lane_messages", "Messages that wait to be stored or are being stored."),
     _gauge("parley_lane_sidings", "Conversations that wait alone, since another transaction holds them."),
     _counter("parley_batch_failures_total", "Calls to store a batch that did not succeed, and were tried again."),
-    _counter("parley_messages_encoded_total", "Messages encoded after their commit: once each."),
+    _counter(
+        "parley_messages_encoded_total",
+        "Messages made into bytes for streams: once after the commit, and once when they are read from the log.",
+    ),
     _counter("parley_deliveries_total", "Messages written to streams; one for each reader."),
     _messages("parley_frame_messages", "Messages of a frame to a client; frames without one are not in it."),
     _counter("parley_frames_total", "Frames written to clients."),
