@@ -123,6 +123,7 @@ async def test_batch_is_one_statement_and_what_waits_is_one_batch_and_one_frame(
             with watched.statements.counted() as counted:
                 watched.statements.proxy.stall()
                 await write_alone(one, pair, 1)
+                await watched.waiting(1)
                 await write_alone(one, pair, 39)
                 await write_alone(two, pair, 40)
                 await watched.waiting(80)
@@ -172,6 +173,17 @@ async def test_frame_of_many_messages_is_one_statement_and_one_write_to_each_rea
                 await reader.read_to(201)
             assert counted == {STORE: 1}
             assert [len(frame.messages) for frame in reader.with_messages[read_count:]] == [200]
+
+
+async def test_what_waits_of_many_conversations_is_joined_into_one_write(watched: Watched) -> None:
+    async with registered(watched.server.target) as alice, registered(watched.server.target) as bob:
+        groups = [await alice.make_group(bob) for _ in range(30)]
+        async with alice.chat(no_echo=True) as sender, frames_of(bob) as reader:
+            with watched.statements.counted() as counted:
+                await sender.send(*[message_pb2.SendRequest(conversation_id=group, text="x") for group in groups])
+                await reader.read_to(1)
+            assert counted == {STORE: 1}
+            assert [len(frame.messages) for frame in reader.with_messages] == [30]
 
 
 async def test_acks_of_many_conversations_are_one_statement(watched: Watched) -> None:

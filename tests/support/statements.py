@@ -116,6 +116,7 @@ async def watched_server(
             "PARLEY_DATABASE_SCHEMA": schema,
             "PARLEY_REDIS_URL": backends.valkey.url,
             "PARLEY_DATABASE_LANES": str(lanes),
+            "PARLEY_DATABASE_TIMEOUT_SECONDS": "30",  # a statement that a test holds up is not to be sent again
         }
         starting = running_server(workers=workers, settings=settings)
         server = await asyncio.to_thread(starting.__enter__)
