@@ -4,10 +4,10 @@ import sys
 
 
 def _main() -> None:
-    if sys.argv[1:2] == ["worker"] and len(sys.argv) == 4:  # the supervisor's own call: loads no command line
+    if sys.argv[1:2] == ["worker"] and len(sys.argv) == 5:  # the supervisor's own call: loads no command line
         from service import worker
 
-        sys.exit(worker.main(int(sys.argv[2]), int(sys.argv[3])))
+        sys.exit(worker.main(*map(int, sys.argv[2:])))
     from service.cli import main
 
     main()

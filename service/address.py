@@ -33,12 +33,47 @@ def hold_address(listen: str) -> Iterator[str]:
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL and len(addresses) > 1:
                     continue  # localhost has ::1 in files of machines without IPv6
-                raise AddressError(_explain(listen, error)) from None
+                raise AddressError(_explain(listen, error, "--listen")) from None
             stack.enter_context(holder)
             held += 1
         if not held:
             raise AddressError(f"can't listen on {listen}: none of its addresses is this machine's")
-        yield f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        yield _join(host, port)
+
+
+@contextmanager
+def open_listeners(listen: str, setting: str) -> Iterator[tuple[list[socket.socket], str]]:
+    """Listens on the address for one process alone; gives the sockets, and the address with the port that it has.
+
+    Args:
+        setting: the variable that says so, for the operator.
+
+    Raises:
+        AddressError: it is in use, not this machine's, or not allowed.
+    """
+    host, port = split_listen(listen)
+    addresses = _resolve(host, port)
+    with ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        for family, address in addresses:
+            opened = stack.enter_context(_open(family))
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                opened.bind((address[0], port, *address[2:]))
+                opened.listen()
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL and len(addresses) > 1:
+                    continue  # as in `hold_address`
+                raise AddressError(_explain(listen, error, setting)) from None
+            port = int(opened.getsockname()[1])
+            sockets.append(opened)
+        if not sockets:
+            raise AddressError(f"can't listen on {listen}: none of its addresses is this machine's")
+        yield sockets, _join(host, port)
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
@@ -69,10 +104,10 @@ def _open(family: socket.AddressFamily) -> socket.socket:
     return opened
 
 
-def _explain(listen: str, error: OSError) -> str:
+def _explain(listen: str, error: OSError, setting: str) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"the address {listen} is in use by another program; choose another one with --listen"
+            f"the address {listen} is in use by another program; choose another one with {setting}"
             " (port 0 takes any free one)"
         )
     return f"can't listen on {listen}: {error.strerror}"

@@ -89,11 +89,11 @@ def serve(
 
 
 @app.command(hidden=True)
-def worker(index: int, beats: int) -> None:
+def worker(index: int, beats: int, page: int) -> None:
     """Serve, as the supervisor's child; for the supervisor alone."""
     from service import worker as inside
 
-    raise typer.Exit(inside.main(index, beats))
+    raise typer.Exit(inside.main(index, beats, page))
 
 
 @app.command()

@@ -31,6 +31,10 @@ def _check_listen(value: str) -> str:
     return value
 
 
+def _check_optional_listen(value: str) -> str:
+    return _check_listen(value) if value else value
+
+
 def split_listen(listen: str) -> tuple[str, int]:
     """Returns the host, without the brackets of an IPv6 address, and the port.
 
@@ -162,6 +166,15 @@ class RetrySettings(_Node):
     )
 
 
+class MetricsSettings(_Node):
+    """Metrics for Prometheus."""
+
+    listen: Annotated[str, AfterValidator(_check_optional_listen)] = Field(
+        default="",
+        description="host:port that answers GET /metrics for all workers; port 0 takes any free one. Empty: off.",
+    )
+
+
 class LogSettings(_Node):
     """Logs."""
 
@@ -190,4 +203,5 @@ class Settings(_Node):
     auth: AuthSettings = AuthSettings()
     limits: LimitSettings = LimitSettings()
     retry: RetrySettings = RetrySettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()

@@ -22,6 +22,7 @@ def print_first_screen(settings: Settings) -> None:
         Text(),
         Text.assemble("Parley is ready on ", (settings.listen, "bold green"), "."),
         Text(f"Data: {settings.data_dir}"),
+        *([Text(f"Metrics: http://{settings.metrics.listen}/metrics")] if settings.metrics.listen else []),
         Text("Stop: Ctrl-C. Settings: parley config. Try it with grpcurl:"),
         Text(),
     ]

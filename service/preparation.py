@@ -78,7 +78,7 @@ def start_embedded(settings: Settings, stack: ExitStack, check: Callable[[], Non
     return servers
 
 
-def resolve(settings: Settings, *, listen: str, servers: list[EmbeddedServer]) -> Settings:
+def resolve(settings: Settings, *, listen: str, metrics_listen: str, servers: list[EmbeddedServer]) -> Settings:
     """Returns the settings with nothing left open: addresses, URLs and paths as workers use them."""
     data_dir = settings.data_dir.expanduser().absolute()
     urls = {type(server): SecretStr(server.url) for server in servers}
@@ -86,6 +86,7 @@ def resolve(settings: Settings, *, listen: str, servers: list[EmbeddedServer]) -
         update={
             "listen": listen,
             "data_dir": data_dir,
+            "metrics": settings.metrics.model_copy(update={"listen": metrics_listen}),
             "database": settings.database.model_copy(update={"url": urls.get(EmbeddedPostgres, settings.database.url)}),
             "redis": settings.redis.model_copy(update={"url": urls.get(EmbeddedValkey, settings.redis.url)}),
             "auth": settings.auth.model_copy(update={"keys_file": keys_path(settings)}),

@@ -12,18 +12,24 @@ import structlog
 
 from service import failpoints
 from service.composition.auth import Auth, build_auth
-from service.composition.background import start_background
+from service.composition.background import start_background, start_metrics
 from service.composition.delivery import Delivery, build_delivery
+from service.composition.metrics import list_sources
 from service.composition.stores import Stores, open_stores, share_timelines
 from service.config import Settings
+from service.convert.pieces import encodings
 from service.delivery.fanout import REVOCATIONS_CHANNEL
 from service.delivery.receipts import WATCH_CHANNEL
 from service.health import Health
 from service.interceptors.limits import InFlight
+from service.interceptors.telemetry import CallCounts
 from service.listening import add_port, server_options, shows_reflection
+from service.metrics.catalogue import UNARY_METHODS
+from service.metrics.page import open_page
+from service.metrics.publisher import Publisher
 from service.reflection import reflection_handlers
 from service.rpc.accounts import AccountHandlers
-from service.rpc.chat import ChatHandlers
+from service.rpc.chat import ChatHandlers, FrameCounts
 from service.rpc.chat_frames import ChatParts
 from service.rpc.conversations import ConversationHandlers
 from service.rpc.dead_letters import DeadLetterHandlers
@@ -46,6 +52,7 @@ async def run_worker(
     *,
     index: int,
     listen: str,
+    page: int,
     beat: Callable[[], None],
     ready: Callable[[], None],
     stop: asyncio.Event,
@@ -56,6 +63,7 @@ async def run_worker(
         settings: with the URLs of both databases and the path of the keys filled in.
         index: which worker this is, from 0.
         listen: host:port; shared with the other workers by SO_REUSEPORT.
+        page: where the supervisor reads the metrics, a file descriptor; not used where they are off.
         beat: tells the supervisor that the event loop runs; its caller does so from then on.
         ready: tells the supervisor that this worker serves.
         stop: set when it is to end.
@@ -69,7 +77,8 @@ async def run_worker(
     failpoints.arm(_breakable(stores, delivery))
     auth = await build_auth(settings, stores, delivery)
     health = Health(lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive)
-    server = _build_server(settings, listen, stores, delivery, auth, health)
+    calls, frames = CallCounts(UNARY_METHODS), FrameCounts()
+    server = _build_server(settings, listen, stores, delivery, auth, health, calls, frames)
 
     await stores.devices.beat()
     await stores.feed.read()  # from here on, whatever the bus loses is found
@@ -77,6 +86,10 @@ async def run_worker(
     # Noted now, in force as soon as the bus is there.
     await delivery.bus.subscribe([REVOCATIONS_CHANNEL, WATCH_CHANNEL])
     background = start_background(stores, delivery, auth, health, stop)
+    publisher = None
+    if settings.metrics.listen:
+        publisher = Publisher(open_page(page), list_sources(stores, delivery, auth, calls, frames))
+        background += start_metrics(stores, publisher)
     await health.check()
     await server.start()
     gc.freeze()  # what is there now stays; the collector need not look at it again
@@ -84,6 +97,8 @@ async def run_worker(
     ready()
     await _wait_for_end(stop, background)
     await _stop(server, stores, delivery, auth, health, background)
+    if publisher is not None:
+        publisher.publish()
 
 
 def _breakable(stores: Stores, delivery: Delivery) -> failpoints.Parts:
@@ -100,7 +115,14 @@ def _breakable(stores: Stores, delivery: Delivery) -> failpoints.Parts:
 
 
 def _build_server(
-    settings: Settings, listen: str, stores: Stores, delivery: Delivery, auth: Auth, health: Health
+    settings: Settings,
+    listen: str,
+    stores: Stores,
+    delivery: Delivery,
+    auth: Auth,
+    health: Health,
+    calls: CallCounts,
+    frames: FrameCounts,
 ) -> grpc.aio.Server:
     epoch = stores.deployment.epoch
     parts = ChatParts(
@@ -128,15 +150,21 @@ def _build_server(
         ),
         accounts=AccountHandlers(auth.accounts),
         conversations=ConversationHandlers(delivery.conversations),
-        messages=MessageHandlers(delivery.writer, stores.messages, delivery.hasher),
+        messages=MessageHandlers(delivery.writer, stores.messages, delivery.hasher, calls.errors),
         chat=ChatHandlers(
-            parts, delivery.replayer, auth.streams, stores.positions, max_devices=settings.limits.max_devices
+            parts,
+            delivery.replayer,
+            auth.streams,
+            stores.positions,
+            max_devices=settings.limits.max_devices,
+            counts=frames,
+            errors=calls.errors,
         ),
         dead_letters=DeadLetterHandlers(stores.dead_letters, announce=delivery.manual.announce),
         presence=PresenceHandlers(delivery.presence),
     )
     server = grpc.aio.server(options=server_options(settings))
-    server.add_generic_rpc_handlers((to_generic_handler(to_methods(handlers), auth.authenticator, InFlight()),))
+    server.add_generic_rpc_handlers((to_generic_handler(to_methods(handlers), auth.authenticator, InFlight(), calls),))
     health.add_to(server)
     if shows_reflection(settings, listen):
         server.add_generic_rpc_handlers(tuple(reflection_handlers([SERVICE, "grpc.health.v1.Health"])))
@@ -184,4 +212,9 @@ async def _stop(
     await stores.pool.aclose()
     auth.passwords.close()
     await stores.database.close()
-    _log.info("stopped", encoded=delivery.fanout.encoded_count, gap_reads=delivery.hub.gap_read_count)
+    _log.info(
+        "stopped",
+        stored=delivery.writer.counts.accepted_count,
+        encoded=encodings.count,
+        gap_reads=delivery.hub.gap_read_count,
+    )

@@ -5,18 +5,20 @@
 
 import json
 import selectors
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from signal import SIGTERM
+from typing import TYPE_CHECKING
 
 import structlog
 from setproctitle import setproctitle
 
 from service import logs, preparation
-from service.address import AddressError, hold_address
-from service.config import Settings
+from service.address import AddressError, hold_address, open_listeners
+from service.config import Settings, is_loopback, split_listen
 from service.data_directory import DataDirectoryError, hold_data_directory
 from service.keeper import Keeper
 from service.loading import load, reveal
@@ -25,6 +27,9 @@ from service.signals import Signals, StopRequested
 from service.worker_process import WorkerProcess
 from storage.embedded import EmbeddedError
 from storage.embedded.process import EmbeddedServer
+
+if TYPE_CHECKING:
+    from service.metrics.endpoint import MetricsEndpoint
 
 _TICK_SECONDS = 0.5
 _STARTING_TICK_SECONDS = 0.02
@@ -58,12 +63,13 @@ def serve(flags: Mapping[str, object], config_file: Path | None, first: WorkerPr
         try:
             directory = stack.enter_context(hold_data_directory(settings.data_dir, signals.check))
             listen = stack.enter_context(hold_address(settings.listen))
+            listeners, metrics_listen = _open_metrics(settings, stack)
         except (AddressError, DataDirectoryError) as error:
             raise StartError(str(error)) from None
         directory.publish(listen)
         preparation.ensure_keys(settings)
         servers = preparation.start_embedded(settings, stack, signals.check)
-        settings = preparation.resolve(settings, listen=listen, servers=servers)
+        settings = preparation.resolve(settings, listen=listen, metrics_listen=metrics_listen, servers=servers)
         preparation.bring_up_to_date(settings, signals.check)
         signals.check()
         workers = [first, *(WorkerProcess(index) for index in range(1, settings.workers))]
@@ -76,7 +82,33 @@ def serve(flags: Mapping[str, object], config_file: Path | None, first: WorkerPr
             _log.info("ready", listen=listen, workers=len(workers), seconds=round(time.monotonic() - begin, 2))
             print_first_screen(settings)
 
-        _watch(workers, keepers, signals, announce)
+        selector = stack.enter_context(selectors.DefaultSelector())
+        endpoint = _serve_metrics(listeners, selector, workers, keepers)
+        _watch(workers, keepers, signals, selector, endpoint, announce)
+
+
+def _open_metrics(settings: Settings, stack: ExitStack) -> tuple[list[socket.socket], str]:
+    """Listens for scrapes, early, so that a port that is taken ends the start; gives nothing where metrics are off."""
+    if not settings.metrics.listen:
+        return [], ""
+    listeners, listen = stack.enter_context(open_listeners(settings.metrics.listen, "PARLEY_METRICS_LISTEN"))
+    if not is_loopback(split_listen(listen)[0]):
+        _log.warning("metrics can be read from other machines", listen=listen)
+    return listeners, listen
+
+
+def _serve_metrics(
+    listeners: Sequence[socket.socket],
+    selector: selectors.BaseSelector,
+    workers: Sequence[WorkerProcess],
+    keepers: Sequence[Keeper],
+) -> "MetricsEndpoint | None":
+    if not listeners:
+        return None
+    from service.metrics.endpoint import MetricsEndpoint
+    from service.metrics.exposition import Exposition
+
+    return MetricsEndpoint(listeners, selector, Exposition(workers, keepers))
 
 
 def _start_workers(workers: Sequence[WorkerProcess], settings: Settings) -> list[Keeper]:
@@ -110,30 +142,38 @@ def _keep_server(server: EmbeddedServer) -> Keeper:
 
 
 def _watch(
-    workers: Sequence[WorkerProcess], keepers: Sequence[Keeper], signals: Signals, announce: Callable[[], None]
+    workers: Sequence[WorkerProcess],
+    keepers: Sequence[Keeper],
+    signals: Signals,
+    selector: selectors.BaseSelector,
+    endpoint: "MetricsEndpoint | None",
+    announce: Callable[[], None],
 ) -> None:
     """Looks after all processes until a signal asks to stop."""
     is_announced = False
     last_look = time.monotonic()
-    with selectors.DefaultSelector() as selector:
-        selector.register(signals.wakeup, selectors.EVENT_READ)
-        while not signals.stop_count:
-            selector.select(_pause(keepers) if is_announced else _STARTING_TICK_SECONDS)
-            signals.drain()
-            now = time.monotonic()
-            if now - last_look > _SUSPENDED_SECONDS:
-                for worker in workers:
-                    worker.forgive()
-            last_look = now
-            for keeper in keepers:
-                keeper.tick(now)
-            if is_announced:
-                continue
-            if all(worker.is_ready for worker in workers):
-                is_announced = True
-                announce()
-            elif any(keeper.end_count >= _FUTILE_STARTS for keeper in keepers):
-                raise StartError("the workers don't come up; the log says why")
+    selector.register(signals.wakeup, selectors.EVENT_READ)
+    while not signals.stop_count:
+        for key, _ in selector.select(_pause(keepers) if is_announced else _STARTING_TICK_SECONDS):
+            if key.data is not None:
+                key.data()
+        if endpoint is not None:
+            endpoint.tick()
+        signals.drain()
+        now = time.monotonic()
+        if now - last_look > _SUSPENDED_SECONDS:
+            for worker in workers:
+                worker.forgive()
+        last_look = now
+        for keeper in keepers:
+            keeper.tick(now)
+        if is_announced:
+            continue
+        if all(worker.is_ready for worker in workers):
+            is_announced = True
+            announce()
+        elif any(keeper.end_count >= _FUTILE_STARTS for keeper in keepers):
+            raise StartError("the workers don't come up; the log says why")
 
 
 def _pause(keepers: Sequence[Keeper]) -> float:

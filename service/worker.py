@@ -21,11 +21,12 @@ if TYPE_CHECKING:
 _BEAT_SECONDS = 1.0
 
 
-def main(index: int, beats: int) -> int:
+def main(index: int, beats: int, page: int) -> int:
     """Runs until SIGTERM; returns the exit status.
 
     Args:
         beats: the file descriptor that heartbeats go to.
+        page: that of the metrics' page.
     """
     setproctitle(f"parley worker {index}")
     _load_early()
@@ -45,7 +46,7 @@ def main(index: int, beats: int) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(_serve(settings, index, beats))
+            runner.run(_serve(settings, index, beats, page))
         except Exception:  # noqa: BLE001 # the end of the process: say why, once
             structlog.get_logger(__name__).exception("worker failed")
             return 1
@@ -58,7 +59,7 @@ def _load_early() -> None:
         import_module(name)
 
 
-async def _serve(settings: "Settings", index: int, beats: int) -> None:
+async def _serve(settings: "Settings", index: int, beats: int, page: int) -> None:
     from service.server import run_worker
 
     loop = asyncio.get_running_loop()
@@ -92,7 +93,7 @@ async def _serve(settings: "Settings", index: int, beats: int) -> None:
     beating = asyncio.create_task(keep_beating())
     try:
         await run_worker(
-            settings, index=index, listen=settings.listen, beat=beat, ready=lambda: write(READY), stop=stop
+            settings, index=index, listen=settings.listen, page=page, beat=beat, ready=lambda: write(READY), stop=stop
         )
     finally:
         beating.cancel()

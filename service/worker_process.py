@@ -1,5 +1,7 @@
 """A worker as its supervisor sees it: a process started by exec, a pipe of heartbeats, settings handed over stdin.
 
+Its metrics are on a page of memory (`service/metrics/page.py`) that stays when the process ends.
+
 Secrets are in neither its environment nor its arguments. What the process does is in `worker.py`. Imports little: the
 first worker is started before the supervisor itself has loaded everything.
 """
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import time
 
+from service.metrics.page import make_page
 from storage.embedded.children import die_with_parent
 
 READY = b"R"
@@ -28,10 +31,16 @@ class WorkerProcess:
         self.index = index
         self.name = f"worker {index}"
         self.is_ready = False
+        self.page = make_page()
         self._process: subprocess.Popen[bytes] | None = None
         self._beats: int | None = None
         self._heard_time = 0.0
         self._killed_as_stalled = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process that was spawned last."""
+        return None if self._process is None else self._process.pid
 
     @property
     def is_spawned(self) -> bool:
@@ -46,9 +55,9 @@ class WorkerProcess:
         try:
             self._process = subprocess.Popen(  # noqa: S603 # our own command
                 # -P: a folder named "service" where the operator stands must not be taken for ours.
-                [sys.executable, "-P", "-m", "service", "worker", str(self.index), str(write_end)],
+                [sys.executable, "-P", "-m", "service", "worker", str(self.index), str(write_end), str(self.page)],
                 stdin=subprocess.PIPE,
-                pass_fds=(write_end,),
+                pass_fds=(write_end, self.page),
                 start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )

@@ -55,4 +55,4 @@ async def measure(senders: int = 64, each: int = 200, workers: int = 2) -> None:
     print(f"complete and in order on {sum(received == whole for _, received in found)} of {senders} streams")
     waits.sort()
     print(f"answer after: median {waits[len(waits) // 2]:.3f} s, p99 {waits[len(waits) * 99 // 100]:.3f} s")
-    print(f"stored by: {[one['encoded'] for one in counts]}; gap reads: {[one['gap_reads'] for one in counts]}")
+    print(f"stored by: {[one['stored'] for one in counts]}; gap reads: {[one['gap_reads'] for one in counts]}")

@@ -10,6 +10,7 @@ from service.composition.delivery import Delivery
 from service.composition.stores import Stores, share_timelines
 from service.delivery.manual import TICK_SECONDS
 from service.health import CHECK_SECONDS, Health
+from service.metrics.publisher import Publisher
 from service.upkeep import Job, run_job
 from storage.postgres.devices import BEAT_SECONDS
 
@@ -67,3 +68,12 @@ def start_background(
     }
     tasks = [asyncio.create_task(work, name=name) for name, work in loops.items()]
     return [*tasks, *(asyncio.create_task(run_job(job), name=job.name) for job in jobs)]
+
+
+def start_metrics(stores: Stores, publisher: Publisher) -> "list[asyncio.Task[None]]":
+    """Starts what is done for metrics alone."""
+    letters = Job("dead letters made", 15.0, stores.dead_letters.count_made)
+    return [
+        asyncio.create_task(publisher.run(), name="metrics"),
+        asyncio.create_task(run_job(letters), name=letters.name),
+    ]

@@ -5,6 +5,7 @@ this way; `tests/service/test_pieces.py` holds that the generated classes read e
 Bytes of a ChatResponse can be joined (docs/architecture.md), and the fields of a message may come in any order.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
@@ -27,6 +28,16 @@ _ACCEPTED_CONVERSATION_ID = b"\x0a"
 _ACCEPTED_SEQ = b"\x10"
 _ACCEPTED_CREATE_TIME = b"\x1a"
 _ACCEPTED_DEDUPLICATED = b"\x20\x01"
+
+
+@dataclass(slots=True)
+class Encodings:
+    """How often this process has made a message into bytes for streams."""
+
+    count: int = 0
+
+
+encodings = Encodings()
 
 _ONE_BYTE = [bytes((value,)) for value in range(0x80)]
 
@@ -79,6 +90,7 @@ def stored_message(message: bytes, seq: int, create_time: datetime) -> bytes:
     Args:
         message: without them.
     """
+    encodings.count += 1
     seq_bytes, time_bytes = varint(seq), _timestamp(create_time)
     size = len(message) + len(seq_bytes) + len(time_bytes) + 2
     return b"".join(
@@ -96,6 +108,7 @@ def stored_message(message: bytes, seq: int, create_time: datetime) -> bytes:
 
 def framed(message: bytes) -> bytes:
     """A ChatResponse of one Message that is complete."""
+    encodings.count += 1
     return b"".join((_RESPONSE_MESSAGES, varint(len(message)), message))
 
 

@@ -28,7 +28,6 @@ class Fanout:
         self._hub = hub
         self._attendants = attendants
         self._bus = bus
-        self.encoded_count = 0
 
     def publish_stored(self, stored: Sequence[tuple[Submission, Stored]]) -> None:
         """Publishes a committed batch; messages of one conversation are in the order of their seqs."""
@@ -42,7 +41,6 @@ class Fanout:
             if (items := by_conversation.get(conversation_id)) is None:
                 items = by_conversation[conversation_id] = []
             items.append(item)
-        self.encoded_count += len(stored)
         for conversation_id, items in by_conversation.items():
             self._publish(conversation_id, items)
 

@@ -49,6 +49,7 @@ class Hub:
         self.channels: dict[str, Channel] = {}
         self.users: dict[str, set[Session]] = {}
         self.gap_read_count = 0
+        self.gap_entry_count = 0  # what the bus had not brought by then
 
     def deliver(self, conversation_id: str, items: Iterable[Item]) -> None:
         """Takes entries of a conversation, in any order, new or not."""
@@ -228,5 +229,6 @@ class Hub:
             run = channel.take(map(encode.entry_item, entries))
             if not run:
                 break
+            self.gap_entry_count += len(run)
             self._hand_on(channel, run)
         return channel.position > before

@@ -12,6 +12,7 @@ It deals with what goes wrong like this:
 import asyncio
 import logging
 import secrets
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -115,12 +116,16 @@ class Lane:
                 continue
             size_bytes += submission.draft.size_bytes
             batch.append(submission)
+        if batch:
+            self._writer.counts.wait_seconds.observe(now - batch[0].submit_time)
         return batch
 
     async def _store_patiently(self, batch: list[Submission]) -> None:
         """Stores a batch; tries again while the fault is a passing one and the messages may wait."""
         attempt = 0 if self._failing_since is None else _LATER_ATTEMPT
+        counts = self._writer.counts
         while batch:
+            begin = time.monotonic()
             try:
                 answers = await self._connection.store([submission.draft for submission in batch])
             except storage_errors.BadData as error:
@@ -145,8 +150,11 @@ class Lane:
                 batch = self._give_up_old(batch)
             else:
                 self._failing_since = None
+                counts.commit_seconds.observe(time.monotonic() - begin)
+                counts.batch_messages.observe(len(batch))
                 await self._finish(batch, answers)
                 return
+            counts.failure_count += 1
             if batch:
                 await self._writer.pause(_BACKOFF_SECONDS[min(attempt, len(_BACKOFF_SECONDS) - 1)])
             attempt += 1
@@ -231,6 +239,12 @@ class Lane:
                     new.add(place)
                     stored.append((submission, outcome))
             settled.append((submission, outcome))
+        counts = self._writer.counts
+        counts.accepted_count += len(stored)
+        if len(settled) > len(stored):
+            counts.deduplicated_count += sum(
+                isinstance(outcome, Stored) and outcome.outcome is Outcome.DUPLICATE for _, outcome in settled
+            )
         if stored:
             self._writer.announce(stored)
         self._writer.settle_all(settled)

@@ -72,6 +72,7 @@ class ManualDelivery:
         self._announce = announce
         self._services: dict[tuple[str, str], _Service] = {}
         self._by_session: dict[Session, _Service] = {}
+        self.delivered_counts = {"first": 0, "again": 0}
 
     async def open(
         self, session: Session, *, window_messages: int, ack_deadline_seconds: float, starts_at_latest: bool
@@ -284,7 +285,8 @@ class ManualDelivery:
                 continue  # the stream ended meanwhile, and its release comes after this claim
             entry = delivery.entry
             consumer.hold(entry.conversation_id, entry.seq, now)
-            consumer.session.put(encode.delivery(entry, delivery.attempt))
+            consumer.session.put(encode.delivery(entry, delivery.attempt), 1)
+            self.delivered_counts["first" if delivery.attempt == 1 else "again"] += 1
 
     async def _write_acks(self, group: Group) -> None:
         while group.acks:
@@ -329,7 +331,7 @@ class ManualDelivery:
         if is_nack and pending.is_tried and isinstance(refusal, errors.DeliveryNotHeld):
             refusal = None  # its own earlier attempt may be why
         if refusal is not None:
-            session.put(encode.error(pending.correlation_id, refusal))
+            session.put_error(pending.correlation_id, refusal)
         elif not session.unanswered_count:
             session.wake()
 

@@ -48,6 +48,12 @@ class Replayer:
         self._slots = asyncio.Semaphore(_CONCURRENT_STEPS)
         self._tasks: dict[Session, asyncio.Task[None]] = {}
         self.step_count = 0
+        self.running_count = 0
+
+    @property
+    def waiting_count(self) -> int:
+        """How many sessions wait for their turn, or for a moment between their steps."""
+        return len(self._tasks) - self.running_count
 
     def nudge(self, session: Session) -> None:
         """Goes on with a session's replay, if it needs one and has room."""
@@ -83,7 +89,11 @@ class Replayer:
         while session.lags and session.has_room:
             try:
                 async with self._slots:
-                    has_progress = await self._step(session)
+                    self.running_count += 1
+                    try:
+                        has_progress = await self._step(session)
+                    finally:
+                        self.running_count -= 1
             except Unavailable as error:
                 _log.warning("replay waits", session=f"{session.session_id:x}", error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from service.delivery import encode
 from service.delivery.window import Window
 from service.delivery.wire import Item, message_bytes
 from service.errors import ParleyError
@@ -63,6 +64,8 @@ class Session:
         is_going_away: the server asked the client to leave.
         is_held: nothing is given out yet, since the welcome must come first.
         window: what the client lets be under way; None: no limit of its own.
+        taken_count: messages of the frame that was taken last.
+        on_error: told the reason of whatever is refused to the stream, to be counted.
         ending: why the stream is to end; None while it goes on.
     """
 
@@ -83,7 +86,10 @@ class Session:
     is_going_away: bool = False
     is_held: bool = False
     window: Window | None = None
+    taken_count: int = 0
+    on_error: Callable[[str], None] = lambda _: None
     _out: deque[bytes] = field(default_factory=deque)
+    _out_counts: deque[int] = field(default_factory=deque)  # messages in each of them
     _out_bytes: int = 0
     _alone_count: int = 0
     _ephemeral: dict[tuple[str, str], bytes] = field(default_factory=dict)
@@ -104,9 +110,11 @@ class Session:
         if self.window is not None:
             taken_count = self._fit(self.window, conversation_id, run)
         if taken_count < len(run) or (self.no_echo and any(item.origin == self.session_id for item in run)):
-            joined = b"".join([item.body for item in run[:taken_count] if not self._is_echo(item)])
-        if joined:
-            self.put(joined)
+            wanted = [item.body for item in run[:taken_count] if not self._is_echo(item)]
+            if wanted:
+                self.put(b"".join(wanted), len(wanted))
+        else:
+            self.put(joined, taken_count)
         return taken_count
 
     def _fit(self, window: Window, conversation_id: str, run: list[Item]) -> int:
@@ -123,15 +131,26 @@ class Session:
     def _is_echo(self, item: Item) -> bool:
         return self.no_echo and item.origin == self.session_id
 
-    def put(self, body: bytes) -> None:
-        """Adds what must be written whatever waits: results, errors, marks. Whoever calls it bounds it."""
+    def put(self, body: bytes, message_count: int = 0) -> None:
+        """Adds what must be written whatever waits: results, errors, marks. Whoever calls it bounds it.
+
+        Args:
+            message_count: how many messages are in it.
+        """
         self._out.append(body)
+        self._out_counts.append(message_count)
         self._out_bytes += len(body)
         self.wake()
+
+    def put_error(self, correlation_id: int, refusal: ParleyError) -> None:
+        """Adds word of what is refused, and has it counted."""
+        self.on_error(refusal.reason)
+        self.put(encode.error(correlation_id, refusal))
 
     def put_alone(self, body: bytes) -> None:
         """Adds what must be a frame of its own, before anything that comes later."""
         self._out.append(_Alone(body))
+        self._out_counts.append(0)
         self._out_bytes += len(body)
         self._alone_count += 1
         self.wake()
@@ -139,6 +158,7 @@ class Session:
     def put_first(self, body: bytes) -> None:
         """Adds what goes before everything that waits: the welcome."""
         self._out.appendleft(body)
+        self._out_counts.appendleft(0)
         self._out_bytes += len(body)
         self.wake()
 
@@ -155,7 +175,9 @@ class Session:
             return b""
         if self._out_bytes <= MAX_FRAME_BYTES and not self._ephemeral and not self._alone_count:
             frame = out[0] if len(out) == 1 else b"".join(out)
+            self.taken_count = sum(self._out_counts)
             out.clear()
+            self._out_counts.clear()
             self._out_bytes = 0
             return frame
         pieces: list[bytes] = []
@@ -166,6 +188,7 @@ class Session:
             pieces.append(out.popleft())
             size_bytes += len(pieces[-1])
         self._out_bytes -= size_bytes
+        self.taken_count = sum(self._out_counts.popleft() for _ in pieces)
         is_alone = bool(pieces) and type(pieces[-1]) is _Alone
         self._alone_count -= is_alone
         while self._ephemeral and not out and not is_alone and size_bytes < MAX_FRAME_BYTES // 2:

@@ -59,6 +59,7 @@ class Streams:
         self._streams: set[OpenStream] = set()
         self._per_user: dict[str, int] = {}
         self._is_closing = False
+        self.opened_count = 0
         self._changed = asyncio.Event()
 
     @contextmanager
@@ -78,6 +79,7 @@ class Streams:
         if self._per_user.get(username, 0) >= self._max_streams_per_user:
             raise errors.RateLimited("open streams of this user", 5.0)
         self._streams.add(stream)
+        self.opened_count += 1
         self._per_user[username] = self._per_user.get(username, 0) + 1
         try:
             yield

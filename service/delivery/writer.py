@@ -8,6 +8,7 @@ where nothing could be stored for a while.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from zlib import crc32
 
@@ -18,6 +19,7 @@ from service.checks import direct_members
 from service.delivery.budget import Budget
 from service.delivery.lane import Lane
 from service.delivery.submission import Submission
+from service.metrics.histogram import MESSAGES, SECONDS, Histogram
 from storage.postgres.lanes import LaneConnection
 from storage.records import Stored
 
@@ -33,6 +35,27 @@ _MAX_SIDINGS = 8
 Announce = Callable[[Sequence[tuple[Submission, Stored]]], None]
 # Makes a direct conversation; gives the name of a user who does not exist, or None when it is there.
 EnsureDirect = Callable[[str], Awaitable[str | None]]
+
+
+class WriterCounts:
+    """What became of messages and batches.
+
+    Attributes:
+        refused: messages by the reason.
+        batch_messages: messages of a batch.
+        commit_seconds: of the calls that succeeded.
+        wait_seconds: how long the oldest message of a batch had waited.
+        failure_count: calls that failed and were tried again.
+    """
+
+    def __init__(self) -> None:
+        self.accepted_count = 0
+        self.deduplicated_count = 0
+        self.refused: Counter[str] = Counter()
+        self.batch_messages = Histogram(MESSAGES)
+        self.commit_seconds = Histogram(SECONDS)
+        self.wait_seconds = Histogram(SECONDS)
+        self.failure_count = 0
 
 
 class Writer:
@@ -70,6 +93,12 @@ class Writer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._emptied = asyncio.Event()
+        self.counts = WriterCounts()
+
+    @property
+    def siding_count(self) -> int:
+        """How many conversations wait alone."""
+        return len(self._sidings)
 
     @property
     def queued_count(self) -> int:
@@ -105,6 +134,13 @@ class Writer:
             DatabaseUnavailable: nothing could be stored for a while, and what waits is enough; none is taken.
             ShuttingDown: the server is on its way out.
         """
+        try:
+            self._admit(submissions)
+        except errors.ParleyError as refusal:
+            self.counts.refused[refusal.reason] += len(submissions)
+            raise
+
+    def _admit(self, submissions: Sequence[Submission]) -> None:
         if self._is_closing:
             raise errors.ShuttingDown
         now = asyncio.get_running_loop().time()
@@ -135,6 +171,8 @@ class Writer:
             if not submission.is_settled:
                 submission.is_settled = True
                 told.append(submission)
+                if isinstance(outcome, errors.ParleyError):
+                    self.counts.refused[outcome.reason] += 1
                 submission.ticket.settle(submission.index, outcome)
         self._budget.give_back(told)
         if self._is_closing and not self.queued_count:

@@ -12,6 +12,7 @@ import structlog
 from google.rpc import status_pb2
 
 from service import errors
+from service.interceptors.telemetry import ErrorCounts
 from service.status import to_status
 from storage.errors import Unavailable
 
@@ -42,8 +43,12 @@ async def abort(context: "grpc.aio.ServicerContext[Any, Any]", refusal: errors.P
     raise AssertionError("abort raises")
 
 
-async def abort_with(context: "grpc.aio.ServicerContext[Any, Any]", error: BaseException) -> NoReturn:
+async def abort_with(
+    context: "grpc.aio.ServicerContext[Any, Any]", error: BaseException, method: str, counts: ErrorCounts
+) -> NoReturn:
     """Ends a call with what its caller may know of an exception; cancellations and aborts pass as they are."""
     if isinstance(error, (asyncio.CancelledError, grpc.aio.AbortError)):
         raise error
-    await abort(context, to_refusal(error))
+    refusal = to_refusal(error)
+    counts.note(method, refusal.reason)
+    await abort(context, refusal)

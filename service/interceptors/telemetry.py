@@ -1,12 +1,38 @@
-"""Names each call, so that every line of the log says which call it is about."""
+"""Names each call, so that every line of the log says which call it is about, and counts calls and refusals."""
 
 import secrets
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote
 
 import grpc
 
 from service.logs import current_call_id
+from service.metrics.histogram import SECONDS, Histogram
+
+
+class ErrorCounts:
+    """What was refused, by method and reason."""
+
+    def __init__(self) -> None:
+        self.by_method_and_reason: Counter[tuple[str, str]] = Counter()
+
+    def note(self, method: str, reason: str) -> None:
+        """Counts one."""
+        self.by_method_and_reason[method, reason] += 1
+
+
+class CallCounts:
+    """What becomes of the calls of a worker.
+
+    Attributes:
+        seconds: the times of each unary method.
+    """
+
+    def __init__(self, unary_methods: Iterable[str]) -> None:
+        self.seconds = {method: Histogram(SECONDS) for method in unary_methods}
+        self.errors = ErrorCounts()
 
 
 def begin_call() -> str:

@@ -20,6 +20,8 @@ from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from service.delivery.streams import OpenStream, Streams
 from service.interceptors.errors import to_refusal
+from service.interceptors.telemetry import ErrorCounts
+from service.metrics.histogram import MESSAGES, Histogram
 from service.rpc.chat_frames import MAX_POSITIONS, ChatParts, FrameHandlers
 from service.rpc.manual_frames import to_acks
 from service.rpc.registry import Context
@@ -32,12 +34,46 @@ HELLO_SECONDS = 30.0
 _BREAK_OFF_SECONDS = 0.05
 
 
+class FrameCounts:
+    """The frames that were written to all streams.
+
+    Attributes:
+        messages: how many a frame has, of those that have some.
+    """
+
+    def __init__(self) -> None:
+        self.frame_count = 0
+        self.frame_bytes = 0
+        self.messages = Histogram(MESSAGES)
+
+    def note(self, size_bytes: int, message_count: int) -> None:
+        """Notes a frame."""
+        self.frame_count += 1
+        self.frame_bytes += size_bytes
+        if message_count:
+            self.messages.observe(message_count)
+
+
 class ChatHandlers:
-    """The calls that open sessions, and Ack for those that can't send it on the stream."""
+    """The calls that open sessions, and Ack for those that can't send it on the stream.
+
+    Args:
+        errors: counts what is refused on streams.
+    """
 
     def __init__(
-        self, parts: ChatParts, replayer: Replayer, streams: Streams, positions: Positions, *, max_devices: int
+        self,
+        parts: ChatParts,
+        replayer: Replayer,
+        streams: Streams,
+        positions: Positions,
+        *,
+        max_devices: int,
+        counts: FrameCounts,
+        errors: ErrorCounts,
     ) -> None:
+        self._counts = counts
+        self._errors = errors
         self._parts = parts
         self._replayer = replayer
         self._streams = streams
@@ -46,15 +82,15 @@ class ChatHandlers:
 
     async def chat(self, _request: None, context: Context, call: Call) -> None:
         """Serves a session with frames from the client."""
-        await self._serve(_ChatStream(self._parts, self._replayer, context, call))
+        await self._serve(_ChatStream(self._parts, self._replayer, context, call, self._counts), "Chat")
 
     async def subscribe(self, request: chat_pb2.SubscribeRequest, context: Context, call: Call) -> None:
         """Serves a session that only receives."""
         for name in ("window_messages", "window_bytes"):
             if getattr(request.hello, name):
                 raise errors.InvalidRequest(f"hello.{name}", "needs the frames of Chat, by which a window opens again")
-        stream = _ChatStream(self._parts, self._replayer, context, call, hello=request.hello)
-        await self._serve(stream)
+        stream = _ChatStream(self._parts, self._replayer, context, call, self._counts, hello=request.hello)
+        await self._serve(stream, "Subscribe")
 
     async def ack(self, request: chat_pb2.AckRequest, call: Call) -> chat_pb2.AckResponse:
         """Stores what a device has; four statements at most."""
@@ -87,8 +123,9 @@ class ChatHandlers:
             self._parts.receipts.note(name, username)
         return chat_pb2.AckResponse()
 
-    async def _serve(self, stream: "_ChatStream") -> None:
+    async def _serve(self, stream: "_ChatStream", method: str) -> None:
         is_clean = False
+        stream.open_stream.session.on_error = lambda reason: self._errors.note(method, reason)
         with self._streams.register(stream.open_stream):
             try:
                 await stream.run()
@@ -120,9 +157,17 @@ class _ChatStream:
     """One stream: its loops and what they share."""
 
     def __init__(
-        self, parts: ChatParts, replayer: Replayer, context: Context, call: Call, *, hello: chat_pb2.Hello | None = None
+        self,
+        parts: ChatParts,
+        replayer: Replayer,
+        context: Context,
+        call: Call,
+        counts: FrameCounts,
+        *,
+        hello: chat_pb2.Hello | None = None,
     ) -> None:
         self._parts = parts
+        self._counts = counts
         self._replayer = replayer
         self._context = context
         self._hello = hello
@@ -204,9 +249,9 @@ class _ChatStream:
             await self._frames.handle(frame)
         except DecodeError:
             refusal: errors.ParleyError = errors.InvalidRequest("frame", "can't be decoded as parley.v1.ChatRequest")
-            self._session.put(encode.error(0, refusal))
+            self._session.put_error(0, refusal)
         except Exception as error:  # noqa: BLE001 # told to the client by to_refusal, and logged if unforeseen
-            self._session.put(encode.error(correlation_id, to_refusal(error)))
+            self._session.put_error(correlation_id, to_refusal(error))
 
     async def _write_all(self, reader: "asyncio.Task[None]") -> None:
         session = self._session
@@ -217,6 +262,7 @@ class _ChatStream:
             self._replayer.nudge(session)  # what was written, or dealt with by the client, makes room
             frame = session.take_frame()
             if frame:
+                self._counts.note(len(frame), session.taken_count)
                 await self._context.write(frame)
                 self._turned.set()
                 self._frames.go_on()

@@ -80,6 +80,8 @@ class FrameTicket:
         if not self._ready:
             asyncio.get_running_loop().call_soon(self._flush)
         self._ready.append((index, outcome))
+        if isinstance(outcome, errors.ParleyError):
+            self._session.on_error(outcome.reason)
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
@@ -175,7 +177,7 @@ class FrameHandlers:
             session.is_held = False
         session.put_first(self._welcome(correlation_id))
         for nth, refusal in enumerate(refusals, 1):
-            session.put(encode.error(correlation_id, refusal))
+            session.put_error(correlation_id, refusal)
             if nth % _REFUSALS_A_TURN == 0:
                 await asyncio.sleep(0)
         if hello.watch_receipts:
@@ -249,9 +251,9 @@ class FrameHandlers:
         for conversation_id, seq in _to_positions(frame.positions):
             delivered_seq = self._parts.hub.delivered_seq(conversation_id, session)
             if delivered_seq is None:
-                session.put(encode.error(correlation_id, errors.ConversationNotFound(conversation_id)))
+                session.put_error(correlation_id, errors.ConversationNotFound(conversation_id))
             elif seq > delivered_seq:
-                session.put(encode.error(correlation_id, errors.AckBeyondDelivered(conversation_id, delivered_seq)))
+                session.put_error(correlation_id, errors.AckBeyondDelivered(conversation_id, delivered_seq))
             else:
                 self._parts.acks.note(session.username, session.device_id, conversation_id, seq)
                 if session.window is not None:
@@ -279,7 +281,7 @@ class FrameHandlers:
             try:
                 await self._parts.conversations.mark_read(self._session.username, conversation_id, seq)
             except errors.ParleyError as refusal:
-                self._session.put(encode.error(correlation_id, refusal))
+                self._session.put_error(correlation_id, refusal)
 
     def _type(self, frame: chat_pb2.TypingFrame) -> None:
         conversation_id = checks.to_conversation_id(frame.conversation_id)

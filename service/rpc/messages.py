@@ -15,6 +15,7 @@ from service.delivery.submission import Submission
 from service.delivery.writer import Writer
 from service.errors import ConversationNotFound, CursorBeyondEnd, InvalidRequest, ParleyError
 from service.hashes import RequestHasher
+from service.interceptors.telemetry import ErrorCounts
 from storage.errors import Absent
 from storage.postgres.messages import Messages
 from storage.records import Outcome, Page, Stored
@@ -48,7 +49,8 @@ class CallTicket:
 class MessageHandlers:
     """The calls about messages."""
 
-    def __init__(self, writer: Writer, messages: Messages, hasher: RequestHasher) -> None:
+    def __init__(self, writer: Writer, messages: Messages, hasher: RequestHasher, errors: ErrorCounts) -> None:
+        self._errors = errors
         self._writer = writer
         self._messages = messages
         self._hasher = hasher
@@ -86,6 +88,9 @@ class MessageHandlers:
         if submissions:
             self._writer.submit(submissions)
         outcomes = await ticket.wait()
+        for outcome in outcomes:
+            if isinstance(outcome, ParleyError):
+                self._errors.note("BatchSend", outcome.reason)
         return message_pb2.BatchSendResponse(results=_to_results(request.requests, submissions, outcomes))
 
     async def pull(self, request: message_pb2.PullRequest, call: Call) -> message_pb2.PullResponse:

@@ -6,6 +6,7 @@ that are encoded once for all readers. Generic handlers are registered, not meth
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,7 @@ from service.errors import InvalidRequest
 from service.interceptors.authentication import Authenticator
 from service.interceptors.errors import abort_with
 from service.interceptors.limits import InFlight
-from service.interceptors.telemetry import begin_call, peer_address
+from service.interceptors.telemetry import CallCounts, ErrorCounts, begin_call, peer_address
 
 SERVICE: str = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 
@@ -64,44 +65,55 @@ def decode(request_type: type[Message], data: bytes, field: str = "request") -> 
 
 
 def to_generic_handler(
-    methods: dict[str, Unary | Stream], authenticator: Authenticator, in_flight: InFlight
+    methods: dict[str, Unary | Stream], authenticator: Authenticator, in_flight: InFlight, counts: CallCounts
 ) -> grpc.GenericRpcHandler:
     """Builds the service's handler from its methods, by name."""
     handlers: dict[str, Any] = {}
     for name, method in methods.items():
         if isinstance(method, Unary):
-            handlers[name] = grpc.unary_unary_rpc_method_handler(_to_unary(method, authenticator, in_flight))
+            handlers[name] = grpc.unary_unary_rpc_method_handler(
+                _to_unary(name, method, authenticator, in_flight, counts)
+            )
         elif method.request_type is not None:
-            handlers[name] = grpc.unary_stream_rpc_method_handler(_to_subscription(method, authenticator))
+            handlers[name] = grpc.unary_stream_rpc_method_handler(
+                _to_subscription(name, method, authenticator, counts.errors)
+            )
         else:
-            handlers[name] = grpc.stream_stream_rpc_method_handler(_to_stream(method, authenticator))
+            handlers[name] = grpc.stream_stream_rpc_method_handler(
+                _to_stream(name, method, authenticator, counts.errors)
+            )
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
-def _to_unary(method: Unary, authenticator: Authenticator, in_flight: InFlight) -> Any:
+def _to_unary(name: str, method: Unary, authenticator: Authenticator, in_flight: InFlight, counts: CallCounts) -> Any:
+    observe_seconds = counts.seconds[name].observe
+
     async def call_unary(data: bytes, context: Context) -> bytes:
+        begin = time.monotonic()
         try:
             call = _begin(context, authenticator, needs_token=method.needs_token)
             with in_flight.slot():
                 response = await method.handle(decode(method.request_type, data), call)
             return response.SerializeToString()
         except BaseException as error:  # noqa: BLE001 # abort_with lets cancellations and aborts pass
-            await abort_with(context, error)
+            await abort_with(context, error, name, counts.errors)
+        finally:
+            observe_seconds(time.monotonic() - begin)
 
     return call_unary
 
 
-def _to_stream(method: Stream, authenticator: Authenticator) -> Any:
+def _to_stream(name: str, method: Stream, authenticator: Authenticator, counts: ErrorCounts) -> Any:
     async def call_stream(_requests: object, context: Context) -> None:
         try:
             await method.handle(None, context, _begin(context, authenticator, needs_token=True))
         except BaseException as error:  # noqa: BLE001 # as above
-            await abort_with(context, error)
+            await abort_with(context, error, name, counts)
 
     return call_stream
 
 
-def _to_subscription(method: Stream, authenticator: Authenticator) -> Any:
+def _to_subscription(name: str, method: Stream, authenticator: Authenticator, counts: ErrorCounts) -> Any:
     assert method.request_type is not None
     request_type = method.request_type
 
@@ -110,7 +122,7 @@ def _to_subscription(method: Stream, authenticator: Authenticator) -> Any:
             call = _begin(context, authenticator, needs_token=True)
             await method.handle(decode(request_type, data), context, call)
         except BaseException as error:  # noqa: BLE001 # as above
-            await abort_with(context, error)
+            await abort_with(context, error, name, counts)
 
     return call_subscription
 

@@ -36,6 +36,7 @@ class Database:
     Attributes:
         watch: whether it is away; runs only where `watch.run()` does.
         primary: which server it is.
+        pool: what lends connections; None while the database is not open.
         generation: grows when all connections are to be made anew.
         statement_count: statements so far.
     """
@@ -46,7 +47,7 @@ class Database:
         self._schema = schema
         self._pool_size = pool_size
         self._timeout = command_timeout_seconds
-        self._pool: Pool | None = None
+        self.pool: Pool | None = None
         self.primary = Primary(url, on_newer=self.expire)
         self.watch = Watch(self._probe)
         self.generation = 0
@@ -61,13 +62,13 @@ class Database:
         pool = Pool(self.connect, size=self._pool_size, wait_seconds=self._timeout, on_lost=self.expire)
         pool.expire(self.generation)
         pool.give_back(await pool.take())
-        self._pool = pool
+        self.pool = pool
 
     async def close(self) -> None:
         """Waits up to 5 s for what runs, then closes."""
-        if self._pool is not None:
-            await self._pool.close(_CLOSE_SECONDS)
-            self._pool = None
+        if self.pool is not None:
+            await self.pool.close(_CLOSE_SECONDS)
+            self.pool = None
 
     async def connect(self) -> Connection:
         """Opens a connection outside the pool, for an owner that holds it.
@@ -87,8 +88,8 @@ class Database:
         """Has every connection made anew: those there are may lead to a server that is the primary no more."""
         self.generation += 1
         self.primary.doubt()
-        if self._pool is not None:
-            self._pool.expire(self.generation)
+        if self.pool is not None:
+            self.pool.expire(self.generation)
 
     def is_good(self, connection: Connection) -> bool:
         """Whether a held connection can be used on."""
@@ -120,9 +121,9 @@ class Database:
         Raises:
             Unavailable: none is free in time, or PostgreSQL does not answer.
         """
-        if self._pool is None:
+        if self.pool is None:
             raise errors.Unavailable("the database is not open")
-        pool = self._pool
+        pool = self.pool
         with translated():
             connection = await pool.take()
         try:

@@ -73,10 +73,15 @@ SELECT t.dead_letter_id, t.username, t.device_id FROM taken t ORDER BY t.dead_le
 
 
 class DeadLetters:
-    """What was given up."""
+    """What was given up.
+
+    Attributes:
+        made_count: how many there ever were, on all servers, when `count_made` looked last.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.made_count = 0
 
     async def list_page(
         self, username: str | None, *, conversation_id: str, device_id: str, after: int, limit: int
@@ -158,6 +163,15 @@ class DeadLetters:
             username,
         )
         return sorted(row["dead_letter_id"] for row in rows)
+
+    async def count_made(self) -> None:
+        """Counts all that were ever made; a failover may skip some dozens of ids, which then count too."""
+        self.made_count = int(
+            await self._database.fetchval(
+                "SELECT coalesce(pg_sequence_last_value("
+                "pg_get_serial_sequence('dead_letters', 'dead_letter_id')::regclass), 0)"
+            )
+        )
 
     async def purge(self) -> None:
         """Drops what is older than KEEP_DAYS, or of a conversation, user or device that is gone."""

@@ -22,12 +22,14 @@ class Feed:
         self._horizon: int | None = None
         self._generation = 0  # of the database's connections, at the last read
         self._seen: set[int] = set()
+        self.sweep_count = 0
 
     async def read(self) -> dict[str, int]:
         """Returns the last seq of each conversation that grew since the last read; one statement.
 
         The first read returns nothing and marks the place. What was told before can come again.
         """
+        self.sweep_count += 1
         generation = self._database.generation
         if self._horizon is None:
             self._horizon = int(await self._database.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text"))

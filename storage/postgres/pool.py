@@ -20,6 +20,11 @@ class Pool:
         connect: opens a connection.
         wait_seconds: how long one waits for a free one.
         on_lost: called when the server has closed one while it was not used; it calls `expire`.
+
+    Attributes:
+        lent_count: connections that are lent now.
+        wait_count: how often somebody had to wait for one.
+        waited_seconds: how long in all.
     """
 
     def __init__(
@@ -37,6 +42,9 @@ class Pool:
         self._slots = asyncio.Semaphore(size)
         self._idle: list[tuple[Connection, float]] = []  # with when it came back; the last one is lent first
         self._generation = 0
+        self.lent_count = 0
+        self.wait_count = 0
+        self.waited_seconds = 0.0
 
     async def take(self) -> Connection:
         """Lends a connection, a new one where none is idle.
@@ -44,8 +52,16 @@ class Pool:
         Raises:
             TimeoutError: none became free in time.
         """
-        async with asyncio.timeout(self._wait_seconds):
-            await self._slots.acquire()
+        if self._slots.locked():
+            self.wait_count += 1
+            begin = time.monotonic()
+            try:
+                await self._acquire()
+            finally:
+                self.waited_seconds += time.monotonic() - begin
+        else:
+            await self._acquire()
+        self.lent_count += 1
         try:
             while self._idle:
                 connection, since = self._idle.pop()
@@ -56,7 +72,7 @@ class Pool:
                 connection.terminate()  # of no effect on a closed one
             return await self._connect()
         except BaseException:
-            self._slots.release()
+            self._release()
             raise
 
     def give_back(self, connection: Connection) -> None:
@@ -65,7 +81,15 @@ class Pool:
             self._idle.append((connection, time.monotonic()))
         else:
             connection.terminate()
+        self._release()
+
+    async def _acquire(self) -> None:
+        async with asyncio.timeout(self._wait_seconds):
+            await self._slots.acquire()
+
+    def _release(self) -> None:
         self._slots.release()
+        self.lent_count -= 1
 
     def expire(self, generation: int) -> None:
         """Ends what is idle now, and what is lent of an earlier generation when it comes back."""

@@ -80,6 +80,14 @@ class Bus:
         self._last_beat = float("-inf")
         self.published_count = 0
         self.dropped_count = 0
+        self.received_count = 0
+        self.beat_count = 0
+        self.beat_lag_seconds = 0.0
+
+    @property
+    def queued_count(self) -> int:
+        """How many messages wait to be published."""
+        return len(self._queue)
 
     @property
     def is_alive(self) -> bool:
@@ -195,14 +203,17 @@ class Bus:
         channel = raw.decode()[len(self._prefix) :]
         kind = message["type"]
         if kind == "message":
+            payload = message["data"]
+            assert isinstance(payload, bytes)
             if channel == self._beat_channel:
                 self._last_beat = time.monotonic()
+                self.beat_count += 1
+                self.beat_lag_seconds = self._last_beat - float(payload)
                 if self._is_told_lost:
                     _log.warning("bus back")
                     self._is_told_lost = False
                 return
-            payload = message["data"]
-            assert isinstance(payload, bytes)
+            self.received_count += 1
             self._on_message(channel, payload)
         elif kind == "subscribe":
             if channel == self._beat_channel and channel in self._confirmed:
@@ -211,7 +222,7 @@ class Bus:
             self._confirmed.add(channel)
             if channel == self._beat_channel:
                 self._is_connected = True  # the server has answered; a hung one takes a subscription, too
-                self.publish_nowait(channel, b"beat")  # so that it is known to be alive at once
+                self._beat()  # so that it is known to be alive at once
             for confirmations in self._waiting.pop(channel, ()):
                 confirmations.take_one()
 
@@ -244,9 +255,12 @@ class Bus:
             self._is_told_dropped = True
             await asyncio.sleep(_RECONNECT_SECONDS)
 
+    def _beat(self) -> None:
+        self.publish_nowait(self._beat_channel, str(time.monotonic()).encode())  # this process alone reads it
+
     async def _beat_forever(self) -> None:
         while True:
-            self.publish_nowait(self._beat_channel, b"beat")
+            self._beat()
             await asyncio.sleep(_BEAT_SECONDS)
             # What was asked for while the connection was being made, or timed out; not what is on its way.
             await self.subscribe(self._channels - self._confirmed - self._waiting.keys())

@@ -47,7 +47,12 @@ def test_every_setting_has_a_variable() -> None:
     for variable, key in variables.items():
         if key in {"tls.certificate_file", "tls.key_file"}:
             continue  # they go together
-        urls = {"database.url": "postgres://h", "redis.url": "redis://h", "auth.keys_file": "/k"}
+        urls = {
+            "database.url": "postgres://h",
+            "redis.url": "redis://h",
+            "auth.keys_file": "/k",
+            "metrics.listen": "[::1]:1",
+        }
         text = urls.get(key) or str(value_of(Settings(), key))
         assert load(environment={variable: text}).origins == {key: f"variable {variable}"}
 

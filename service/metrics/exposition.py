@@ -1,0 +1,113 @@
+"""What a scrape gets: the pages of all workers added up, and what the supervisor itself knows, as Prometheus has it.
+
+The numbers of one scrape are of one moment up to a second ago; a histogram's count is always the sum of its buckets.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client import ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from service.keeper import Keeper
+from service.metrics.catalogue import SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
+from service.metrics.page import lay_out, open_page
+from service.worker_process import WorkerProcess
+
+_SUPERVISOR = {metric.name: metric for metric in SUPERVISOR_METRICS}
+
+
+class Exposition(Collector):
+    """Reads the pages when it is asked.
+
+    Args:
+        workers: all workers; the gauges of those that do not serve are left out.
+        keepers: of all processes.
+    """
+
+    def __init__(self, workers: Sequence[WorkerProcess], keepers: Sequence[Keeper]) -> None:
+        self._workers = workers
+        self._keepers = keepers
+        self._pages = [open_page(worker.page) for worker in workers]
+        self._places = lay_out(WORKER_METRICS)
+
+    def collect(self) -> Iterator[Family]:
+        """Gives every metric."""
+        for metric in WORKER_METRICS:
+            yield _FAMILIES[metric.kind](self, metric)
+        yield from self._of_supervisor()
+
+    def _counter(self, metric: Metric) -> Family:
+        return self._summed(metric, sum)
+
+    def _shared(self, metric: Metric) -> Family:
+        return self._summed(metric, max)
+
+    def _summed(self, metric: Metric, join: Callable[[list[float]], float]) -> Family:
+        family = CounterMetricFamily(metric.name, metric.meaning, labels=list(metric.labels))
+        for key, place in self._places[metric.name].items():
+            value = join([page[place.start] for page in self._pages])
+            if value or not metric.is_sparse:
+                family.add_metric(key, value)
+        return family
+
+    def _gauge(self, metric: Metric) -> Family:
+        family = GaugeMetricFamily(metric.name, metric.meaning, labels=["worker"])
+        (place,) = self._places[metric.name].values()
+        for worker, page in zip(self._workers, self._pages, strict=True):
+            if worker.is_ready:
+                family.add_metric([str(worker.index)], page[place.start])
+        return family
+
+    def _histogram(self, metric: Metric) -> Family:
+        family = HistogramMetricFamily(metric.name, metric.meaning, labels=list(metric.labels))
+        for key, place in self._places[metric.name].items():
+            *counts, total = (sum(numbers) for numbers in zip(*(page[place] for page in self._pages), strict=True))
+            family.add_metric(key, _to_buckets(metric, counts), total)
+        return family
+
+    def _of_supervisor(self) -> Iterator[Family]:
+        ready = _family("parley_workers_ready")
+        ready.add_metric([], sum(worker.is_ready for worker in self._workers))
+        yield ready
+        ends = _family("parley_process_ends_total", "process")
+        for keeper in self._keepers:
+            ends.add_metric([keeper.name], keeper.end_count)
+        yield ends
+        memory = _family("parley_process_resident_memory_bytes", "process")
+        cpu = _family("parley_process_cpu_seconds_total", "process")
+        for name, pid in [("serve", "self"), *((worker.name, str(worker.pid)) for worker in self._workers)]:
+            for found in _look_at(pid):
+                if found.name == "process_resident_memory_bytes":
+                    memory.add_metric([name], found.samples[0].value)
+                elif found.name == "process_cpu_seconds":
+                    cpu.add_metric([name], found.samples[0].value)
+        yield memory
+        yield cpu
+
+
+_FAMILIES: dict[Kind, Callable[[Exposition, Metric], Family]] = {
+    Kind.COUNTER: Exposition._counter,
+    Kind.SHARED: Exposition._shared,
+    Kind.GAUGE: Exposition._gauge,
+    Kind.HISTOGRAM: Exposition._histogram,
+}
+
+
+def _to_buckets(metric: Metric, counts: Sequence[float]) -> list[tuple[str, float]]:
+    bounds = [*map(floatToGoString, metric.bounds), "+Inf"]
+    return list(zip(bounds, accumulate(counts), strict=True))
+
+
+def _family(name: str, *labels: str) -> CounterMetricFamily | GaugeMetricFamily:
+    metric = _SUPERVISOR[name]
+    kind = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
+    return kind(name, metric.meaning, labels=labels)
+
+
+def _look_at(pid: str) -> list[Family]:
+    """What the system says of a process; nothing where there is no /proc, or when it has ended."""
+    return list(ProcessCollector(pid=lambda: pid, registry=None).collect())

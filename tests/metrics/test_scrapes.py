@@ -1,0 +1,284 @@
+"""Metrics of a real server with two workers: what was done is what they say, whatever becomes of the workers."""
+
+import asyncio
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from parley.v1 import chat_pb2, message_pb2
+
+from service.metrics.catalogue import SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
+from tests.support.people import Person, fresh_name, refusal, registered
+from tests.support.scrapes import ON, Metrics, url_of
+from tests.support.servers import RunningServer, running_server
+from tests.support.waiting import wait_for, wait_until
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+
+
+@pytest.fixture(scope="module")
+def measured() -> Iterator[RunningServer]:
+    """A server of two workers that shows metrics."""
+    with running_server(workers=2, settings=ON | {"PARLEY_RETRY_MAX_ATTEMPTS": "2"}) as server:
+        yield server
+
+
+async def until(server: RunningServer, condition: Callable[[Metrics], bool], what: str) -> Metrics:
+    """Scrapes until it holds; gives the scrape."""
+
+    async def look() -> Metrics | None:
+        metrics = await asyncio.to_thread(Metrics, server)
+        return metrics if condition(metrics) else None
+
+    found = await wait_for(look, what=what, limit_seconds=15)
+    assert found is not None
+    return found
+
+
+def worker_processes(server: RunningServer) -> list[psutil.Process]:
+    """The workers, by their place."""
+    children = psutil.Process(server.process.pid).children()
+    found = {" ".join(child.cmdline()): child for child in children}
+    return [found[name] for name in sorted(found) if name.startswith("parley worker")]
+
+
+def samples_of(metric: Metric) -> set[str]:
+    """The names of a metric's samples."""
+    if metric.kind is Kind.HISTOGRAM:
+        return {f"{metric.name}_{part}" for part in ("bucket", "count", "sum")}
+    return {metric.name}
+
+
+async def send_on_both(server: RunningServer, sender: Person, conversation_id: str, count: int) -> None:
+    """Sends over fresh connections until both workers have taken some; each gets some of what is sent."""
+    for nth in range(count):
+        async with sender.chat(hello=True, device_id=f"d{nth}", no_echo=True, start=chat_pb2.START_LATEST) as stream:
+            await stream.send(message_pb2.SendRequest(conversation_id=conversation_id, text=f"{nth}"))
+
+
+async def test_counts_are_what_was_done_over_both_workers(measured: RunningServer) -> None:
+    before = await asyncio.to_thread(Metrics, measured)
+    async with registered(measured.target) as alice, registered(measured.target) as bob:
+        pair = f"{alice.name}:{bob.name}"
+        await alice.send(pair, "first")
+        async with bob.chat() as reader, bob.chat(device_id="tablet") as other:
+            for _ in range(2):
+                await alice.send(pair, "again", request_id="same")
+            with_texts = [message_pb2.SendRequest(conversation_id=pair, text=f"{nth}") for nth in range(20)]
+            async with alice.chat(no_echo=True, device_id="sender", start=chat_pb2.START_LATEST) as stream:
+                await stream.send(*with_texts)
+                for one in (reader, other):
+                    await one.until(lambda one=one: len(one.seqs(pair)) == 22, "all")
+            async with refusal("CONVERSATION_NOT_FOUND"):
+                await alice.send("nobody", "hello")
+            async with refusal("REQUEST_ID_REUSED"):
+                await alice.send(pair, "another", request_id="same")
+
+    def grown(metrics: Metrics, name: str, **labels: str) -> float:
+        return metrics.value(name, **labels) - before.value(name, **labels)
+
+    after = await until(
+        measured, lambda m: grown(m, "sends_refused_total", reason="REQUEST_ID_REUSED") == 1, "the last refusal"
+    )
+    assert grown(after, "sends_total", result="accepted") == 22
+    assert grown(after, "sends_total", result="deduplicated") == 1
+    assert grown(after, "messages_encoded_total") == 22
+    assert grown(after, "deliveries_total") == 44
+    assert grown(after, "frame_messages_sum") == 44
+    assert 0 < grown(after, "frame_messages_count") <= 44
+    assert grown(after, "batch_messages_sum") >= 24, "the repeat and the refused went to the database, too"
+    assert grown(after, "commit_seconds_count") == grown(after, "batch_messages_count")
+    assert grown(after, "streams_opened_total") == 3
+    assert grown(after, "call_seconds_count", method="Send") == 5
+    assert grown(after, "errors_total", method="Send", reason="CONVERSATION_NOT_FOUND") == 1
+    assert grown(after, "errors_total", method="Send", reason="REQUEST_ID_REUSED") == 1
+    assert grown(after, "event_loop_lag_seconds_count") > 0
+    assert after.value("workers_ready") == 2
+    await until(measured, lambda m: sum(m.by_worker("streams")) == 0, "no stream left")
+
+
+async def test_errors_on_streams_and_of_single_messages_are_counted(measured: RunningServer) -> None:
+    async with registered(measured.target) as alice, alice.chat() as stream:
+        bad = message_pb2.SendRequest(conversation_id=f"{alice.name}:{alice.name}", text="x" * 20_000)
+        await stream.send(bad, bad)
+        await stream.write(ack=chat_pb2.AckFrame(positions=[chat_pb2.Position(conversation_id="not:mine", seq=1)]))
+        await stream.until(lambda: stream.errors, "the refused ack")
+        await alice.call("BatchSend", message_pb2.BatchSendRequest(requests=[bad]))
+    metrics = await until(
+        measured, lambda m: m.value("errors_total", method="BatchSend", reason="MESSAGE_TOO_LARGE") == 1, "the batch"
+    )
+    assert metrics.value("errors_total", method="Chat", reason="MESSAGE_TOO_LARGE") == 2
+    assert metrics.value("errors_total", method="Chat", reason="CONVERSATION_NOT_FOUND") == 1
+
+
+async def test_manual_attempts_and_dead_letters_are_counted(measured: RunningServer) -> None:
+    async with registered(measured.target) as alice, registered(measured.target) as bob:
+        pair = f"{alice.name}:{bob.name}"
+        await alice.send(pair, "bad")
+        async with bob.chat(ack_mode=chat_pb2.ACK_MODE_MANUAL, device_id="worker") as stream:
+            for nth in (1, 2):
+                await stream.until(lambda nth=nth: len(stream.messages) == nth, "the next attempt")
+                await stream.write(nack=chat_pb2.NackFrame(nacks=[chat_pb2.Nack(conversation_id=pair, seq=1)]))
+            metrics = await until(
+                measured, lambda m: m.value("manual_deliveries_total", attempt="again") == 1, "the second attempt"
+            )
+            assert metrics.value("manual_deliveries_total", attempt="first") == 1
+        await until(measured, lambda m: m.value("dead_letters_total") == 1, "the dead letter")
+
+
+async def test_users_and_conversations_add_no_series(measured: RunningServer) -> None:
+    async with registered(measured.target) as alice:
+        await alice.make_group(title="one")
+        async with alice.chat():
+            pass
+        shown = set((await until(measured, lambda m: m.value("sends_total", result="accepted") > 0, "any")).samples)
+        before = len(shown)
+        for _ in range(200):
+            await alice.send(alice.name + ":" + alice.name, "note to self", request_id=fresh_name())
+        for _ in range(50):
+            await alice.send(await alice.make_group(), "hello")
+        for nth in range(90):
+            async with alice.chat(device_id=f"device{nth}"):
+                pass
+        later = await until(measured, lambda m: m.value("call_seconds_count", method="Send") >= 250, "all sends")
+    assert set(later.samples) == shown
+    assert len(shown) < 1000, before
+
+
+async def test_counters_go_on_when_a_worker_is_killed(measured: RunningServer) -> None:
+    async with registered(measured.target) as alice:
+        await send_on_both(measured, alice, f"{alice.name}:{alice.name}", 6)
+        before = await until(measured, lambda m: m.value("sends_total", result="accepted") >= 6, "the sends")
+        ends = before.value("process_ends_total", process="worker 1")
+        worker_processes(measured)[1].kill()
+        lowest = dict(before.samples)
+
+        def never_falls(metrics: Metrics) -> bool:
+            for series, value in metrics.samples.items():
+                if series[0].endswith(("_total", "_bucket", "_count")) and "cpu_seconds" not in series[0]:
+                    assert value >= lowest.get(series, 0.0), series
+                    lowest[series] = value
+            return metrics.value("process_ends_total", process="worker 1") > ends
+
+        gone = await until(measured, never_falls, "the end of the worker")
+        assert gone.value("sends_total", result="accepted") >= before.value("sends_total", result="accepted")
+        back = await until(measured, lambda m: never_falls(m) and m.value("workers_ready") == 2, "the next worker")
+        begun = back.value("feed_sweeps_total")
+        await until(measured, lambda m: never_falls(m) and m.value("feed_sweeps_total") > begun + 4, "both count on")
+        assert len(back.by_worker("streams")) == 2
+
+
+async def test_stopped_worker_is_still_scraped(measured: RunningServer) -> None:
+    """Nothing is asked of a worker: one that hangs costs a scrape nothing."""
+    hung = worker_processes(measured)[0]
+    hung.suspend()
+    try:
+        assert len((await asyncio.to_thread(Metrics, measured)).by_worker("streams")) == 2
+    finally:
+        hung.resume()
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/", 404), ("GET", "/metricsx", 404), ("POST", "/metrics", 405)]
+)
+def test_only_get_metrics_is_answered(measured: RunningServer, method: str, path: str, status: int) -> None:
+    url = url_of(measured).removesuffix("/metrics") + path
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(urllib.request.Request(url, method=method, data=b"x" if method == "POST" else None))
+    assert caught.value.code == status
+    caught.value.close()
+
+
+def test_silent_and_broken_clients_hold_up_nobody(measured: RunningServer) -> None:
+    host, _, port = url_of(measured).removeprefix("http://").removesuffix("/metrics").partition(":")
+    silent = [socket.create_connection((host, int(port))) for _ in range(10)]
+    try:
+        for opened in silent[:5]:
+            opened.sendall(b"GET /metrics HT")
+        assert Metrics(measured).value("workers_ready") == 2
+        for garbage, answer in ((b"\x16\x03\x01\r\n\r\n", b"400"), (b"A" * 100_000, b"")):
+            with socket.create_connection((host, int(port)), timeout=10) as broken:
+                try:
+                    broken.sendall(garbage)
+                    assert answer in broken.recv(4096)
+                except ConnectionError:
+                    assert answer == b""
+        wait_until(lambda: not silent[0].recv(1), what="the end of one that says nothing")
+    finally:
+        for opened in silent:
+            opened.close()
+    assert Metrics(measured).value("workers_ready") == 2
+
+
+def test_page_says_what_the_server_shows(measured: RunningServer) -> None:
+    rows = [
+        line for line in PAGE.read_text().splitlines() if re.match(r"\| `parley_\w+` \| (counter|gauge|hist)", line)
+    ]
+    expected = [to_row(metric) for metric in (*WORKER_METRICS, *SUPERVISOR_METRICS)]
+    assert rows == expected, "the table should be:\n" + "\n".join(expected)
+    wanted = {name for metric in WORKER_METRICS + SUPERVISOR_METRICS for name in samples_of(metric)}
+    assert {name for name, _ in Metrics(measured).samples} == wanted
+
+
+def to_row(metric: Metric) -> str:
+    """The page's line for a metric."""
+    kind = "counter" if metric.kind is Kind.SHARED else str(metric.kind)
+    of_worker = ("worker",) if metric.kind is Kind.GAUGE and metric in WORKER_METRICS else ()
+    labels = ", ".join(f"`{label}`" for label in (*metric.labels, *of_worker))
+    return f"| `{metric.name}` | {kind} | {labels} | {metric.meaning} |"
+
+
+def test_off_by_default_and_no_port(server: RunningServer) -> None:
+    assert "Metrics:" not in server.text
+    supervisor = psutil.Process(server.process.pid)
+    assert not [each for each in supervisor.net_connections("inet") if each.status == psutil.CONN_LISTEN]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("9090", r"metrics\.listen \(variable PARLEY_METRICS_LISTEN\): '9090' is not allowed: it must be host:port"),
+        ("127.0.0.1:99999", r"'127\.0\.0\.1:99999' is not allowed: it must be host:port"),
+        ("203.0.113.7:9090", r"can't listen on 203\.0\.113\.7:9090: "),
+    ],
+)
+def test_bad_address_is_refused_in_one_line(tmp_path: Path, value: str, says: str) -> None:
+    output = start_and_fail(tmp_path, value)
+    assert re.search(says, output), output
+    assert len(output.splitlines()) == 1, output
+
+
+def test_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        output = start_and_fail(tmp_path, address)
+    assert (
+        f"the address {address} is in use by another program; choose another one with PARLEY_METRICS_LISTEN" in output
+    )
+
+
+def start_and_fail(directory: Path, listen: str) -> str:
+    """Starts a server that can't; gives what it says."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "service", "serve"],
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")},
+            "PARLEY_DATA_DIR": str(directory / "data"),
+            "PARLEY_LISTEN": "127.0.0.1:0",
+            "PARLEY_METRICS_LISTEN": listen,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert ended.returncode == 1, ended
+    return ended.stderr.strip()
