@@ -5,11 +5,12 @@ Databases are started in processes that have no threads, since Python runs betwe
 
 import multiprocessing
 import os
+import signal
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
 
 import asyncpg
 import grpc
@@ -23,6 +24,9 @@ from bench.limit.publish import measure_publish
 from storage.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey
 from storage.errors import StorageError
 from storage.postgres.migrate import migrate
+
+PipeEnd: TypeAlias = "Connection[Any, Any]"
+_Measure = Callable[[Path, float], dict[str, float]]
 
 _SCHEMA = "parley"
 _MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs"}
@@ -55,7 +59,7 @@ def measure_limits(
             for words, measure in _MEASURES.items():
                 tell(words)
                 found |= _apart(measure, Path(name), seconds)
-    except (EmbeddedError, StorageError, asyncpg.PostgresError, grpc.RpcError, OSError, BrokenProcessPool) as error:
+    except (EmbeddedError, StorageError, asyncpg.PostgresError, grpc.RpcError, OSError) as error:
         raise LimitError(f"the limits can't be measured: {error}") from error
     return found
 
@@ -68,10 +72,47 @@ def is_in_memory(directory: Path | None = None) -> bool:
     return innermost is not None and innermost.fstype in _MEMORY_FILE_SYSTEMS
 
 
-def _apart(measure: Callable[[Path, float], dict[str, float]], directory: Path, seconds: float) -> dict[str, float]:
-    """Runs it in a process of its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measure, directory, seconds).result()
+def _apart(measure: _Measure, directory: Path, seconds: float) -> dict[str, float]:
+    """Runs it in a process of its own, which has stopped what it started when this returns or is interrupted.
+
+    Raises:
+        LimitError: the process was killed.
+        Exception: what the measurement raised.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_measuring_process, args=(theirs, measure, directory, seconds))
+    process.start()
+    theirs.close()
+    try:
+        answer = ours.recv()
+    except EOFError:
+        process.join()
+        raise LimitError(f"the limits can't be measured: a process ended with status {process.exitcode}") from None
+    finally:
+        process.terminate()  # does nothing when it is done
+        process.join()
+        ours.close()
+    if isinstance(answer, Exception):
+        raise answer
+    return dict(answer)
+
+
+def _measuring_process(parent: PipeEnd, measure: _Measure, directory: Path, seconds: float) -> None:
+    # Ctrl-C comes to all processes of the terminal, perhaps twice; only the parent says when to stop, and once.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        answer: dict[str, float] | Exception = measure(directory, seconds)
+    except Exception as error:  # noqa: BLE001 # raised again on the other side
+        answer = error
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    parent.send(answer)
+
+
+def _exit(_number: int, _frame: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(1)
 
 
 def _measure_commit(directory: Path, seconds: float) -> dict[str, float]:

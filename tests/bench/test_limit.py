@@ -1,6 +1,10 @@
 """The machine's limits, measured for moments: every one is there, and what can't be measured is said in a line."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +20,7 @@ from bench.limit.disk import measure_disk
 from bench.limit.measure import is_in_memory
 from bench.report.words import describe_limits
 from bench.results import Report
+from tests.support.waiting import wait_until
 
 AGREED = {"group_commit_per_second", "stream_echo_per_second", "publish_per_second", "fsync_per_second"}
 
@@ -52,6 +57,37 @@ def test_command_measures_all_prints_them_and_leaves_nothing_behind(tmp_path: Pa
     assert not any(name in result.output for name in limits), "each has words"
     assert list(place.iterdir()) == []
     assert [child.name() for child in psutil.Process().children() if child.name().startswith("postgres")] == []
+
+
+def test_interrupt_stops_what_was_started_and_leaves_nothing_behind(place: Path) -> None:
+    """The signal goes to all processes of the group, as Ctrl-C does."""
+    code = f"""
+import signal
+from pathlib import Path
+from bench.limit import measure_limits
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    measure_limits(20.0, directory=Path({str(place)!r}))
+"""
+    command = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE, text=True)
+    try:
+        started = wait_until(lambda: list_postgres(command.pid), limit_seconds=40, what="PostgreSQL")
+        os.killpg(command.pid, signal.SIGINT)
+        _, errors = command.communicate(timeout=20)
+    finally:
+        command.kill()
+    assert command.returncode == -signal.SIGINT, errors
+    assert "KeyboardInterrupt" in errors
+    wait_until(lambda: not any(process.is_running() for process in started), what="the end of PostgreSQL")
+    assert list(place.iterdir()) == []
+
+
+def list_postgres(pid: int) -> list[psutil.Process]:
+    """The PostgreSQL processes below a process."""
+    try:
+        return [each for each in psutil.Process(pid).children(recursive=True) if each.name().startswith("postgres")]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def test_directory_that_is_not_there_is_said_so(tmp_path: Path) -> None:
