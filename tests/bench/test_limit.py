@@ -50,7 +50,7 @@ def test_command_measures_all_prints_them_and_leaves_nothing_behind(tmp_path: Pa
     assert set(limits) >= AGREED
     assert all(value > 0 for value in limits.values()), limits
     batches = [limits[f"group_commit_{batch}_per_second"] for batch in (20, 160, 1000)]
-    assert limits["group_commit_per_second"] <= max(batches)
+    assert limits["group_commit_per_second"] == max(batches)
     assert limits["group_commit_batch"] in (20, 160, 1000)
     assert limits["group_commit_connections"] in (1, 2, 4)
     assert all(words in result.output for words, _ in describe_limits(limits))
