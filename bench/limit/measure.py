@@ -12,8 +12,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-import asyncpg
-import grpc
 import psutil
 import uvloop
 
@@ -21,8 +19,7 @@ from bench.limit.commit import measure_commit
 from bench.limit.disk import measure_disk
 from bench.limit.echo import measure_echo
 from bench.limit.publish import measure_publish
-from storage.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey
-from storage.errors import StorageError
+from storage.embedded import EmbeddedPostgres, EmbeddedValkey
 from storage.postgres.migrate import migrate
 
 PipeEnd: TypeAlias = "Connection[Any, Any]"
@@ -58,8 +55,8 @@ def measure_limits(
                 Path(name).chmod(0o711)  # PostgreSQL runs as a user of its own then
             for words, measure in _MEASURES.items():
                 tell(words)
-                found |= _apart(measure, Path(name), seconds)
-    except (EmbeddedError, StorageError, asyncpg.PostgresError, grpc.RpcError, OSError) as error:
+                found |= _apart(words, measure, Path(name), seconds)
+    except OSError as error:
         raise LimitError(f"the limits can't be measured: {error}") from error
     return found
 
@@ -72,12 +69,11 @@ def is_in_memory(directory: Path | None = None) -> bool:
     return innermost is not None and innermost.fstype in _MEMORY_FILE_SYSTEMS
 
 
-def _apart(measure: _Measure, directory: Path, seconds: float) -> dict[str, float]:
+def _apart(words: str, measure: _Measure, directory: Path, seconds: float) -> dict[str, float]:
     """Runs it in a process of its own, which has stopped what it started when this returns or is interrupted.
 
     Raises:
-        LimitError: the process was killed.
-        Exception: what the measurement raised.
+        LimitError: it failed, or the process was killed.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -88,13 +84,13 @@ def _apart(measure: _Measure, directory: Path, seconds: float) -> dict[str, floa
         answer = ours.recv()
     except EOFError:
         process.join()
-        raise LimitError(f"the limits can't be measured: a process ended with status {process.exitcode}") from None
+        raise LimitError(f"{words} can't be measured: the process ended with status {process.exitcode}") from None
     finally:
         process.terminate()  # does nothing when it is done
         process.join()
         ours.close()
-    if isinstance(answer, Exception):
-        raise answer
+    if isinstance(answer, str):
+        raise LimitError(f"{words} can't be measured: {answer}")
     return dict(answer)
 
 
@@ -103,11 +99,18 @@ def _measuring_process(parent: PipeEnd, measure: _Measure, directory: Path, seco
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _exit)
     try:
-        answer: dict[str, float] | Exception = measure(directory, seconds)
-    except Exception as error:  # noqa: BLE001 # raised again on the other side
-        answer = error
+        answer: dict[str, float] | str = measure(directory, seconds)
+    except Exception as error:  # noqa: BLE001 # of any kind: the other side says it in a line
+        answer = _in_words(error)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     parent.send(answer)
+
+
+def _in_words(error: BaseException) -> str:
+    """What went wrong first, in a line."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _exit(_number: int, _frame: object) -> NoReturn:
@@ -140,8 +143,8 @@ def _measure_echo(_directory: Path, seconds: float) -> dict[str, float]:
 
 
 _MEASURES = {
-    "writes that the disk keeps": measure_disk,
     "group commit": _measure_commit,
+    "writes that the disk keeps": measure_disk,
     "Redis publish": _measure_publish,
     "stream echo": _measure_echo,
 }

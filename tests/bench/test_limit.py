@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -59,8 +60,9 @@ def test_command_measures_all_prints_them_and_leaves_nothing_behind(tmp_path: Pa
     assert [child.name() for child in psutil.Process().children() if child.name().startswith("postgres")] == []
 
 
-def test_interrupt_stops_what_was_started_and_leaves_nothing_behind(place: Path) -> None:
-    """The signal goes to all processes of the group, as Ctrl-C does."""
+@contextmanager
+def measuring(place: Path) -> Iterator["tuple[subprocess.Popen[str], list[psutil.Process]]"]:
+    """Measures for long in a process of its own; gives it, and the PostgreSQL that it started, which is busy."""
     code = f"""
 import signal
 from pathlib import Path
@@ -69,17 +71,43 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     measure_limits(20.0, directory=Path({str(place)!r}))
 """
-    command = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE, text=True)
-    try:
-        started = wait_until(lambda: list_postgres(command.pid), limit_seconds=40, what="PostgreSQL")
+    with subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as command:
+        try:
+            wait_until(lambda: is_at_work(command.pid), limit_seconds=40, what="PostgreSQL")
+            yield command, list_postgres(command.pid)
+        finally:
+            command.kill()
+
+
+def test_interrupt_stops_what_was_started_and_leaves_nothing_behind(place: Path) -> None:
+    """The signal goes to all processes of the group, as Ctrl-C does."""
+    with measuring(place) as (command, started):
         os.killpg(command.pid, signal.SIGINT)
         _, errors = command.communicate(timeout=20)
-    finally:
-        command.kill()
     assert command.returncode == -signal.SIGINT, errors
     assert "KeyboardInterrupt" in errors
     wait_until(lambda: not any(process.is_running() for process in started), what="the end of PostgreSQL")
     assert list(place.iterdir()) == []
+
+
+def test_database_that_dies_is_said_so_in_a_line(place: Path) -> None:
+    with measuring(place) as (command, started):
+        started[0].send_signal(signal.SIGQUIT)
+        _, errors = command.communicate(timeout=20)
+    assert re.fullmatch(
+        r"bench\.limit\.measure\.LimitError: group commit can't be measured: .+", errors.splitlines()[-1]
+    )
+    assert list(place.iterdir()) == []
+
+
+def is_at_work(pid: int) -> bool:
+    """Whether one of these processes serves a connection that inserts."""
+    try:
+        return any(each.cmdline()[0].endswith("[local] INSERT") for each in list_postgres(pid) if each.cmdline())
+    except (psutil.Error, IndexError):
+        return False
 
 
 def list_postgres(pid: int) -> list[psutil.Process]:
