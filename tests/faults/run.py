@@ -1,5 +1,6 @@
 """A run: traffic, a fault in the middle of it, a quiet period, and what the checker says."""
 
+import contextlib
 import random
 import statistics
 import tempfile
@@ -8,8 +9,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from tests.faults.checker import Violation, check, key_of
+from tests.faults.checker import RULES, Case, Violation, check, key_of, receipts_whole
+from tests.faults.consumer_rules import CONSUMER_RULES
 from tests.faults.final_log import pull_seqs, read_log
+from tests.faults.groups import end_groups, open_groups
 from tests.faults.history import Op
 from tests.faults.stage import Plan, Stage, open_stage
 from tests.support.waiting import wait_for
@@ -17,6 +20,8 @@ from tests.support.waiting import wait_for
 _RECOVERY_SECONDS = 60.0
 # Traffic before the first fault and after each recovery.
 _MESSAGES_BETWEEN = 200
+_RECEIPTS_SECONDS = 10.0
+_LOSSES = ("acknowledged_is_kept", "delivered_whole", "handed_whole", "settled_whole")
 
 # Does something to a stage; gives the moment from which recovery counts, or None for the moment of its return.
 Action = Callable[[Stage], Awaitable[float | None]]
@@ -64,9 +69,13 @@ HEADING = f"{'fault':24} {'acked':>8} {'lost':>5} {'doubled':>8} {'recovery':>9}
 reports: list[Report] = []
 
 
-async def run_under_load(name: str, plan: Plan, action: Action, *, seed: int, rounds: int = 1) -> Report:
+async def run_under_load(
+    name: str, plan: Plan, action: Action, *, seed: int, rounds: int = 1, settle_seconds: float = 20.0
+) -> Report:
     """Applies a fault in the middle of traffic, `rounds` times, and judges what came out."""
     async with open_stage(plan, random.Random(seed)) as stage:
+        if plan.has_consumers:
+            await open_groups(stage)
         stage.start_load()
         recoveries = []
         await _more(stage, _MESSAGES_BETWEEN)
@@ -75,7 +84,7 @@ async def run_under_load(name: str, plan: Plan, action: Action, *, seed: int, ro
             recoveries.append(await recover(stage, stage.now() if begin is None else begin))
             await _more(stage, _MESSAGES_BETWEEN)
         await stage.stop_load()
-        return await judge(name, stage, seed=seed, recovery_seconds=recoveries)
+        return await judge(name, stage, seed=seed, recovery_seconds=recoveries, settle_seconds=settle_seconds)
 
 
 async def run_script(
@@ -92,8 +101,13 @@ async def judge(
 ) -> Report:
     """Waits for quiet, reads the log and has it checked; a history with violations is written to a file."""
     await stage.settle(settle_seconds)
+    if stage.consumers:
+        await end_groups(stage, settle_seconds=settle_seconds)
     log = await read_log(stage.database_url)
-    violations = check(stage.scene, stage.history, log)
+    case = Case(stage.scene, stage.history, log)
+    with contextlib.suppress(AssertionError):  # they have no end that could be awaited; what is missing is found below
+        await wait_for(lambda: not any(receipts_whole(case)), limit_seconds=_RECEIPTS_SECONDS, what="receipts")
+    violations = check(stage.scene, stage.history, log, RULES | CONSUMER_RULES)
     for conversation_id, members in stage.members.items():
         person = next(person for person in stage.people if person.name in members)
         pulled = await pull_seqs(stage.find_target(), person, conversation_id)
@@ -111,7 +125,7 @@ async def judge(
         name=name,
         seed=seed,
         acknowledged=stage.history.acknowledged_count,
-        lost=rules.count("acknowledged_is_kept") + rules.count("delivered_whole"),
+        lost=sum(map(rules.count, _LOSSES)),
         doubled=rules.count("one_effect"),
         recovery_seconds=tuple(recovery_seconds or ()),
         silence_seconds=_longest_silence(stage),
@@ -138,17 +152,18 @@ def assert_held(report: Report) -> None:
 async def recover(stage: Stage, begin: float) -> float:
     """Waits until all is well again; gives how long that took after `begin`.
 
-    All is well when each user had an answer to, and each device received, something that was first sent after `begin`.
+    All is well when each user had an answer to, and each device received, something that was first sent after `begin`;
+    a consumer group counts as a device.
     """
     history = stage.history
-    event_at, delivery_at = 0, 0
+    event_at, delivery_at, handing_at = 0, 0, 0
     fresh: set[tuple[str, str, str]] = set()
     senders = {client.username for client in stage.clients}
-    devices = {client.device for client in stage.clients}
+    devices = {client.device for client in stage.clients} | set(stage.groups)
     last_time = begin
 
     def is_well() -> bool:
-        nonlocal event_at, delivery_at, last_time
+        nonlocal event_at, delivery_at, handing_at, last_time
         for event in history.events[event_at:]:
             if event.op is Op.INVOKE and event.time >= begin:
                 fresh.add(key_of(event))
@@ -156,12 +171,13 @@ async def recover(stage: Stage, begin: float) -> float:
                 senders.discard(event.sender)
                 last_time = max(last_time, event.time)
         event_at = len(history.events)
-        for delivery in history.deliveries[delivery_at:]:
-            key = (delivery.conversation_id, delivery.sender, delivery.request_id)
-            if delivery.device in devices and key in fresh:
-                devices.discard(delivery.device)
-                last_time = max(last_time, delivery.time)
-        delivery_at = len(history.deliveries)
+        arrived = [(delivery.device, delivery) for delivery in history.deliveries[delivery_at:]]
+        handed = [(handing.group, handing) for handing in history.handings[handing_at:]]
+        for device, step in (*arrived, *handed):
+            if device in devices and (step.conversation_id, step.sender, step.request_id) in fresh:
+                devices.discard(device)
+                last_time = max(last_time, step.time)
+        delivery_at, handing_at = len(history.deliveries), len(history.handings)
         return not senders and not devices
 
     await wait_for(is_well, limit_seconds=_RECOVERY_SECONDS, what=f"recovery of {senders or devices}")

@@ -2,14 +2,14 @@
 `test_selection.py`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pytest
 
 from tests.faults import actions, crowd, slow_reader
 from tests.faults.run import Action, assert_held, run_script, run_under_load
-from tests.faults.stage import Plan
+from tests.faults.stage import CONSUMERS, Plan
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(300)]
 
@@ -62,6 +62,12 @@ MATRIX = [
     Row("clients cut mid-frame", actions.cut_clients, _CLIENTS),
     Row("clients stalled 6 s", actions.stall_clients, _CLIENTS, rounds=1),
     Row("members come and go", actions.change_members),
+    Row("manual acks: worker kill -9", actions.kill_worker, CONSUMERS, rounds=2),
+    Row("manual acks: worker SIGSTOP", actions.freeze_worker, CONSUMERS, rounds=1),
+    Row("manual acks: redis kill -9", actions.kill_redis, CONSUMERS, rounds=2),
+    Row("manual acks: postgres kill -9", actions.kill_postgres, CONSUMERS, rounds=2),
+    Row("manual acks: failover", actions.fail_over, replace(CONSUMERS, has_standby=True), rounds=1),
+    Row("manual acks: clients cut", actions.cut_clients, replace(CONSUMERS, client_proxy=True), rounds=2),
 ]
 
 
