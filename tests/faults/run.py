@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+from tests.faults.bounds import Bound, Measured, first_answer, longest_way, wait_for_database
 from tests.faults.checker import RULES, Case, Violation, check, key_of, receipts_whole
 from tests.faults.consumer_rules import CONSUMER_RULES
 from tests.faults.final_log import pull_seqs, read_log
@@ -37,6 +39,7 @@ class Report:
         recovery_seconds: after each fault, until every user's sends were acknowledged and every device received again.
         silence_seconds: the longest time in which nobody had an answer.
         latest_seconds: the longest time from an answer until a device had the message.
+        measured: how long something took that has a limit.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Report:
     silence_seconds: float
     latest_seconds: float
     violations: tuple[Violation, ...]
+    measured: tuple[Measured, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
     history_file: str = ""
 
@@ -55,6 +59,24 @@ class Report:
     def broken_rules(self) -> set[str]:
         """The rules that were not held."""
         return {violation.rule for violation in self.violations}
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as data, for `table.py`."""
+        return {
+            "name": self.name,
+            "acked": self.acknowledged,
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "recovery": statistics.median(self.recovery_seconds) if self.recovery_seconds else None,
+            "silence": self.silence_seconds,
+            "latest": self.latest_seconds,
+            "broken": sorted(self.broken_rules),
+            "notes": self.notes,
+            "bounds": [
+                {"what": one.bound.value.what, "limit": one.bound.value.limit_seconds, "seen": one.seconds}
+                for one in self.measured
+            ],
+        }
 
     def __str__(self) -> str:
         recovery = f"{statistics.median(self.recovery_seconds):6.2f}" if self.recovery_seconds else "     -"
@@ -70,9 +92,16 @@ reports: list[Report] = []
 
 
 async def run_under_load(
-    name: str, plan: Plan, action: Action, *, seed: int, rounds: int = 1, settle_seconds: float = 20.0
+    name: str,
+    plan: Plan,
+    action: Action,
+    *,
+    seed: int,
+    rounds: int = 1,
+    bound: Bound | None = None,
+    settle_seconds: float = 20.0,
 ) -> Report:
-    """Applies a fault in the middle of traffic, `rounds` times, and judges what came out."""
+    """Applies a fault in the middle of traffic, `rounds` times, and judges what came out; measures one bound."""
     async with open_stage(plan, random.Random(seed)) as stage:
         if plan.has_consumers:
             await open_groups(stage)
@@ -80,8 +109,15 @@ async def run_under_load(
         recoveries = []
         await _more(stage, _MESSAGES_BETWEEN)
         for _ in range(rounds):
+            fault_time = stage.now()
             begin = await action(stage)
-            recoveries.append(await recover(stage, stage.now() if begin is None else begin))
+            begin = stage.now() if begin is None else begin
+            if bound in (Bound.ANSWERED, Bound.ANSWERED_HUNG):
+                await wait_for_database(stage.database_url)
+            return_time = stage.now()
+            recoveries.append(await recover(stage, begin))
+            if bound is not None:
+                stage.measured.append(_measure(stage, bound, fault_time, return_time))
             await _more(stage, _MESSAGES_BETWEEN)
         await stage.stop_load()
         return await judge(name, stage, seed=seed, recovery_seconds=recoveries, settle_seconds=settle_seconds)
@@ -129,8 +165,9 @@ async def judge(
         doubled=rules.count("one_effect"),
         recovery_seconds=tuple(recovery_seconds or ()),
         silence_seconds=_longest_silence(stage),
-        latest_seconds=_longest_way(stage),
+        latest_seconds=longest_way(stage.history),
         violations=tuple(violations),
+        measured=tuple(stage.measured),
         notes=dict(stage.notes),
         history_file=history_file,
     )
@@ -184,6 +221,12 @@ async def recover(stage: Stage, begin: float) -> float:
     return last_time - begin
 
 
+def _measure(stage: Stage, bound: Bound, fault_time: float, return_time: float) -> Measured:
+    if bound in (Bound.ANSWERED, Bound.ANSWERED_HUNG):
+        return Measured(bound, first_answer(stage.history, return_time))
+    return Measured(bound, longest_way(stage.history, begin=fault_time, end=stage.now()))
+
+
 async def _more(stage: Stage, count: int) -> None:
     goal = _answer_count(stage) + count
     await wait_for(lambda: _answer_count(stage) >= goal, limit_seconds=_RECOVERY_SECONDS, what="traffic")
@@ -196,18 +239,3 @@ def _answer_count(stage: Stage) -> int:
 def _longest_silence(stage: Stage) -> float:
     times = [event.time for event in stage.history.events if event.op is Op.OK]
     return max((after - before for before, after in pairwise(times)), default=0.0)
-
-
-def _longest_way(stage: Stage) -> float:
-    answered: dict[tuple[str, int], float] = {}
-    for event in stage.history.events:
-        if event.op is Op.OK:
-            answered.setdefault((event.conversation_id, event.seq), event.time)
-    arrived: set[tuple[str, str, int]] = set()
-    longest = 0.0
-    for delivery in stage.history.deliveries:
-        place = (delivery.device, delivery.conversation_id, delivery.seq)
-        if place not in arrived:
-            arrived.add(place)
-            longest = max(longest, delivery.time - answered.get(place[1:], delivery.time))
-    return longest

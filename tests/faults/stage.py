@@ -18,6 +18,7 @@ from parley.v1 import conversation_pb2
 from service import failpoints
 from service.auth.keys import ensure_keys_file
 from storage.embedded import EmbeddedPostgres, EmbeddedValkey
+from tests.faults.bounds import Measured
 from tests.faults.client import Client
 from tests.faults.consumers import Consumer
 from tests.faults.disks import small_disk
@@ -100,6 +101,7 @@ class Stage:
     members: dict[str, frozenset[str]] = field(default_factory=dict)
     history: History = field(default_factory=History)
     notes: dict[str, str] = field(default_factory=dict)
+    measured: list[Measured] = field(default_factory=list)
     present: dict[str, set[str]] = field(default_factory=dict)
     _load: list["asyncio.Task[None]"] = field(default_factory=list)
     _request_count: int = 0
