@@ -6,6 +6,7 @@ stays connected is in `connection.py`.
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from tests.support.people import reason_of
 
 _ACK_SECONDS = 0.1
 _RETRY_SECONDS = 0.3
+_READ_ID = -2
 # Of the acks, how many say that the user has read it, too.
 _READ_SHARE = 0.1
 _FRAMES_WAITING, _REQUESTS_A_FRAME = 4, 100
@@ -58,6 +60,8 @@ class Client(Connection):
         self._on_stream: dict[str, int] = {}
         self._acked: dict[str, int] = {}
         self._has_read: dict[str, int] = {}
+        # When word of what was read is said again: it may have been lost with a stream, or was refused for now.
+        self._next_read_time = math.inf
 
     @property
     def waiting_count(self) -> int:
@@ -66,8 +70,8 @@ class Client(Connection):
 
     @property
     def has_acked_all(self) -> bool:
-        """Whether it has said that it has everything that its stream brought."""
-        return self._acked == self._on_stream
+        """Whether it has said what it has and has read of all that its stream brought."""
+        return self._acked == self._on_stream and self._next_read_time == math.inf
 
     def submit(self, conversation_id: str, request_id: str, text: str) -> None:
         """Sends, behind all that was submitted before."""
@@ -121,6 +125,10 @@ class Client(Connection):
             )
         for result in frame.results:
             self._take_result(result)
+        for error in frame.errors:
+            if error.correlation_id == _READ_ID and reason_of(error.error) in _LEAVES_OPEN | _PASSES:
+                self._next_read_time = now + _RETRY_SECONDS
+                self._wake.set()
 
     def _take_result(self, result: message_pb2.SendResult) -> None:
         frame = self._sent.get(result.correlation_id, {})
@@ -144,8 +152,8 @@ class Client(Connection):
 
     async def _write_all(self, stub: Any, call: Any) -> None:
         next_ack = self._now()
-        if self._has_read:  # word of it may have been lost with the last stream
-            await call.write(self._to_read_frame(self._has_read))
+        if self._has_read:
+            self._next_read_time = next_ack
         while True:
             has_more = bool(self._unsent) or not self.has_acked_all
             with contextlib.suppress(TimeoutError):
@@ -157,6 +165,9 @@ class Client(Connection):
                 if frame is None:
                     break
                 await call.write(frame)
+            if self._now() >= self._next_read_time:
+                self._next_read_time = math.inf
+                await call.write(self._to_read_frame(self._has_read))
             if self._now() >= next_ack:
                 next_ack = self._now() + _ACK_SECONDS
                 positions = {name: seq for name, seq in self._on_stream.items() if self._acked.get(name, 0) < seq}
@@ -177,7 +188,9 @@ class Client(Connection):
 
     def _to_read_frame(self, positions: dict[str, int]) -> chat_pb2.ChatRequest:
         self._note_positions(positions, is_read=True)
-        return chat_pb2.ChatRequest(read=chat_pb2.ReadFrame(positions=_to_positions(positions)))
+        return chat_pb2.ChatRequest(
+            correlation_id=_READ_ID, read=chat_pb2.ReadFrame(positions=_to_positions(positions))
+        )
 
     def _note_positions(self, positions: dict[str, int], *, is_read: bool) -> None:
         now = self._now()

@@ -106,7 +106,7 @@ async def run_under_load(
         if plan.has_consumers:
             await open_groups(stage)
         stage.start_load()
-        recoveries = []
+        recoveries, moments = [], []
         await _more(stage, _MESSAGES_BETWEEN)
         for _ in range(rounds):
             fault_time = stage.now()
@@ -116,10 +116,12 @@ async def run_under_load(
                 await wait_for_database(stage.database_url)
             return_time = stage.now()
             recoveries.append(await recover(stage, begin))
-            if bound is not None:
-                stage.measured.append(_measure(stage, bound, fault_time, return_time))
+            moments.append((fault_time, return_time, stage.now()))
             await _more(stage, _MESSAGES_BETWEEN)
         await stage.stop_load()
+        await stage.settle(settle_seconds)
+        if bound is not None:
+            stage.measured += [_measure(stage, bound, *times) for times in moments]
         return await judge(name, stage, seed=seed, recovery_seconds=recoveries, settle_seconds=settle_seconds)
 
 
@@ -221,10 +223,10 @@ async def recover(stage: Stage, begin: float) -> float:
     return last_time - begin
 
 
-def _measure(stage: Stage, bound: Bound, fault_time: float, return_time: float) -> Measured:
+def _measure(stage: Stage, bound: Bound, fault_time: float, return_time: float, end_time: float) -> Measured:
     if bound in (Bound.ANSWERED, Bound.ANSWERED_HUNG):
         return Measured(bound, first_answer(stage.history, return_time))
-    return Measured(bound, longest_way(stage.history, begin=fault_time, end=stage.now()))
+    return Measured(bound, longest_way(stage.history, begin=fault_time, end=end_time))
 
 
 async def _more(stage: Stage, count: int) -> None:
