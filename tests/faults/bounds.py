@@ -36,6 +36,7 @@ class Bound(Enum):
     ANSWERED_HUNG = Limit(_ANSWERED, 8.0)  # the primary hung
     PRESENCE_UNKNOWN = Limit("presence is unknown while Redis is away", 5.0)
     PRESENCE = Limit("presence is right after Redis came back", 15.0)
+    PRESENCE_EMPTY = Limit("presence is right after Redis came back empty", 15.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import Counter
 
 from parley.v1 import dead_letter_pb2
 
@@ -53,6 +54,8 @@ async def end_groups(stage: Stage, *, settle_seconds: float) -> None:
     handed = {(handing.group, handing.conversation_id, handing.seq) for handing in history.handings}
     stage.notes["handed"] = f"{len(handed)}, again {len(history.handings) - len(handed)}"
     stage.notes["dead"] = str(len(history.letters))
+    refused = Counter(reason for consumer in stage.consumers for reason in consumer.errors)
+    stage.notes |= {f"refused {reason}": str(count) for reason, count in sorted(refused.items())}
 
 
 async def _list_letters(person: Person) -> list[Letter]:

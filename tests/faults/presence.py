@@ -33,7 +33,7 @@ async def lose_redis(stage: Stage) -> None:
     stage.valkey.start()
     begin = stage.now()
     wrong_seconds = await _until(stage, right)
-    stage.measured.append(Measured(Bound.PRESENCE, stage.now() - begin))
+    stage.measured.append(Measured(Bound.PRESENCE_EMPTY, stage.now() - begin))
     stage.notes["offline was said of who is online, s"] = f"{wrong_seconds:.1f}"
 
 
