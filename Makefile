@@ -36,7 +36,11 @@ test: $(VENV)/.dev ## Run all tests, against a real PostgreSQL and Valkey that t
 
 .PHONY: faults
 faults: $(VENV)/.dev ## Break everything in the middle of traffic and check what clients saw: make faults [SEED=1]
-	FAULTS_SEED=$(SEED) $(BIN)/pytest -q -m "matrix or not matrix" tests/faults
+	FAULTS_SEED=$(SEED) FAULTS_RESULTS=build/faults $(BIN)/pytest -q -m "matrix or not matrix" tests/faults
+
+.PHONY: faults-table
+faults-table: $(VENV)/.dev ## Print the tables of docs/reliability.md from all runs of make faults that are in build/faults
+	$(BIN)/python -m tests.faults.table build/faults/*.json
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Run the linters, the type checker and the layer check

@@ -27,6 +27,7 @@ from service.delivery.wire import Item
 from service.delivery.writer import Writer
 from storage.errors import StorageError
 from storage.postgres.database import Database, translated
+from storage.postgres.deliveries import Claim, Deliveries, Place, Settlement
 from storage.postgres.feed import Feed
 from storage.postgres.lanes import LaneConnection
 from storage.records import Draft, Entry, EntryKind, Outcome, Stored
@@ -61,6 +62,7 @@ class Parts:
     fanout: Fanout
     writer: Writer
     acks: AckWriter
+    deliveries: Deliveries
 
 
 def arm(parts: Parts, environment: Mapping[str, str] = os.environ) -> None:
@@ -215,6 +217,47 @@ def lanes_off(parts: Parts) -> None:
     _put(parts.writer, "_lane_of", lambda conversation_id: random.choice(lanes))  # noqa: S311
 
 
+def deadlines_off(parts: Parts) -> None:
+    """What a stream with manual acks holds stays its own for an hour."""
+    claim = parts.deliveries.claim
+
+    async def claim_for_long(username: str, device_id: str, places: Sequence[Place], names: Sequence[str]) -> Claim:
+        return await claim(username, device_id, [replace(place, deadline_seconds=3600) for place in places], names)
+
+    _put(parts.deliveries, "claim", claim_for_long)
+
+
+def attempts_forgotten(parts: Parts) -> None:
+    """What failed is given out as if for the first time."""
+    claim = parts.deliveries.claim
+
+    async def claim_anew(username: str, device_id: str, places: Sequence[Place], names: Sequence[str]) -> Claim:
+        await parts.database.execute(
+            "UPDATE deliveries SET attempts = 0 WHERE username = $1 AND device_id = $2 AND owner = 0",
+            username,
+            device_id,
+        )
+        return await claim(username, device_id, places, names)
+
+    _put(parts.deliveries, "claim", claim_anew)
+
+
+def manual_acks_unwritten(parts: Parts) -> None:
+    """The first manual ack of one message of 25 is answered, and settles nothing."""
+    ack = parts.deliveries.ack
+    forgotten: set[tuple[str, str, str, int]] = set()
+
+    async def ack_most(username: str, device_id: str, positions: Sequence[tuple[str, int]]) -> list[Settlement]:
+        places = [(username, device_id, *position) for position in positions]
+        lost = {place for place in places if place[3] % 25 == 0} - forgotten
+        forgotten.update(lost)
+        kept = [position for place, position in zip(places, positions, strict=True) if place not in lost]
+        answers = iter(await ack(username, device_id, kept))
+        return [Settlement(True, False, True, place[3]) if place in lost else next(answers) for place in places]
+
+    _put(parts.deliveries, "ack", ack_most)
+
+
 def die_before_publish(parts: Parts) -> None:
     """No fault, but a moment: the worker dies between the commit of certain words and their publication."""
     announce = parts.writer.announce
@@ -242,6 +285,9 @@ FAILPOINTS: dict[str, Callable[[Parts], None]] = {
         no_resubscribe_check,
         window_ignored,
         lanes_off,
+        deadlines_off,
+        attempts_forgotten,
+        manual_acks_unwritten,
         die_before_publish,
     )
 }

@@ -111,6 +111,7 @@ def _breakable(stores: Stores, delivery: Delivery) -> failpoints.Parts:
         fanout=delivery.fanout,
         writer=delivery.writer,
         acks=delivery.acks,
+        deliveries=stores.deliveries,
     )
 
 

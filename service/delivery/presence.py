@@ -1,7 +1,7 @@
 """Presence on this worker: tells watchers about others, and keeps its own sessions online (`presence_writer.py`).
 
 Changes are announced over the bus and, since that may lie, compared every REFRESH_SECONDS for everybody who is watched.
-While Redis is away everybody who is watched is UNKNOWN.
+While Redis is away everybody who is watched is UNKNOWN; so is, for a moment after it came back, who is not online.
 """
 
 import asyncio
@@ -95,13 +95,13 @@ class PresenceTracker:
     async def run(self) -> None:
         """Refreshes and compares until it is cancelled."""
         while True:
-            await asyncio.sleep(REFRESH_SECONDS)
             try:
                 await self._refresh()
             except Unavailable as error:
                 _log.warning("presence unknown", error=str(error))
                 for username in list(self._watchers):
                     self._tell(username, None)
+            await asyncio.sleep(REFRESH_SECONDS)
 
     async def _refresh(self) -> None:
         await self.writer.refresh()

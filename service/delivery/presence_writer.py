@@ -82,20 +82,20 @@ class PresenceWriter:
                         written.set_result(None)
 
     async def refresh(self) -> None:
-        """Pushes on the expiry of all sessions.
+        """Pushes on the expiry of all sessions, then says so.
 
         Raises:
             Unavailable: Redis is.
         """
         usernames = list(self._sessions)
-        for first in range(0, len(usernames), MAX_BATCH):
+        for first in range(0, max(1, len(usernames)), MAX_BATCH):
             async with self._lock:
                 alive = {
                     name: [_entry_name(session) for session in self._sessions[name]]
                     for name in usernames[first : first + MAX_BATCH]
                     if name in self._sessions
                 }
-                await self._write(alive, {})
+                await self._write(alive, {}, is_round=first + MAX_BATCH >= len(usernames))
 
     async def _wait_written(self, session: Session) -> None:
         written = self._waiting.get(session)
@@ -114,8 +114,8 @@ class PresenceWriter:
             (alive if is_open else gone).setdefault(session.username, []).append(_entry_name(session))
         await self._write(alive, gone)
 
-    async def _write(self, alive: dict[str, list[str]], gone: dict[str, list[str]]) -> None:
-        for username, record in (await self._store.write(alive, gone)).items():
+    async def _write(self, alive: dict[str, list[str]], gone: dict[str, list[str]], *, is_round: bool = False) -> None:
+        for username, record in (await self._store.write(alive, gone, is_round=is_round)).items():
             self._announce(username, record)
 
 

@@ -19,7 +19,7 @@ from parley.v1 import account_pb2, chat_service_pb2_grpc, message_pb2
 from pexpect import fdpexpect
 
 from tests.clients.conftest import EXAMPLES
-from tests.clients.relay import open_relay
+from tests.support.proxy import open_proxy
 
 PASSWORD = "a long enough password"
 LIMIT_SECONDS = 15
@@ -262,18 +262,18 @@ async def test_received_text_cannot_steer_the_terminal(server: Any) -> None:
 
 
 async def test_message_typed_without_a_server_arrives_once(server: Any) -> None:
-    async with open_relay(server.target) as relay, grpc.aio.insecure_channel(server.target) as channel:
+    async with open_proxy(server.target) as proxy, grpc.aio.insecure_channel(server.target) as channel:
         name = fresh_name("ada")
-        ada = await asyncio.to_thread(Person, relay.target, name, "--conversation", f"{name}:{name}")
+        ada = await asyncio.to_thread(Person, proxy.target, name, "--conversation", f"{name}:{name}")
         with at_terminals(ada):
             await drive(lambda: ada.sees("--- notes to self ---"))
             await drive(lambda: ada.types("one\r"))
             await drive(lambda: ada.sees(f"{name}: one"))
-            relay.cut()
+            proxy.cut()
             await drive(lambda: ada.sees("connection lost"))
             await drive(lambda: ada.types("two\r"))
             await drive(lambda: ada.sees("it will be sent when the server is back"))
-            relay.restore()
+            proxy.restore()
             await drive(lambda: ada.sees("connected again"))
             await drive(lambda: ada.sees(f"{name}: two"))
             await drive(lambda: ada.types("/quit\r"))

@@ -16,8 +16,8 @@ import pytest
 from parley.v1 import conversation_pb2
 
 from storage.embedded import EmbeddedPostgres
-from tests.clients.relay import open_relay
 from tests.clients.seats import Seat, seated
+from tests.support.proxy import open_proxy
 from tests.support.servers import RunningServer, running_server
 from tests.support.waiting import wait_for
 
@@ -125,12 +125,12 @@ async def set_back(server: RunningServer, conversation_id: str, seq: int) -> Non
 
 
 async def test_after_a_restore_what_is_void_is_said_and_the_new_history_is_shown(hurt_server: RunningServer) -> None:
-    async with open_relay(hurt_server.target) as relay, two_people(hurt_server.target, relay.target) as people:
+    async with open_proxy(hurt_server.target) as proxy, two_people(hurt_server.target, proxy.target) as people:
         ada, bob, conversation_id = people
         for line in ("kept", "lost one", "lost two"):
             ada.types(line)
             await bob.sees(f"{ada.name}: {line}")
-        relay.cut()  # bob hears of nothing, and comes back with positions of before
+        proxy.cut()  # bob hears of nothing, and comes back with positions of before
         await bob.sees("connection lost")
         await set_back(hurt_server, conversation_id, 2)
         await ada.sees("the last 2 entries are void")
@@ -138,7 +138,7 @@ async def test_after_a_restore_what_is_void_is_said_and_the_new_history_is_shown
             ada.types(line)
             await ada.sees(f"{ada.name}: {line}")
         bob.types("said while away")
-        relay.restore()
+        proxy.restore()
         await bob.sees("the last 2 entries are void")
         await bob.sees(f"{ada.name}: new three")
         await ada.sees(f"{bob.name}: said while away")
@@ -149,17 +149,17 @@ async def test_after_a_restore_what_is_void_is_said_and_the_new_history_is_shown
 
 
 async def test_what_was_acknowledged_before_a_restore_skips_nothing_after_it(hurt_server: RunningServer) -> None:
-    async with open_relay(hurt_server.target) as relay, two_people(hurt_server.target, relay.target) as people:
+    async with open_proxy(hurt_server.target) as proxy, two_people(hurt_server.target, proxy.target) as people:
         ada, bob, conversation_id = people
         for line in ("kept", "lost one", "lost two"):
             ada.types(line)
             await bob.sees(f"{ada.name}: {line}")
-        relay.cut()
+        proxy.cut()
         await set_back(hurt_server, conversation_id, 2)
         for line in ("new one", "new two", "new three"):
             ada.types(line)
             await ada.sees(f"{ada.name}: {line}")
-        relay.restore()
+        proxy.restore()
         await bob.sees(f"{ada.name}: new three")
         acked = await wait_for_cursor(hurt_server, conversation_id, bob.name, 5)
         assert acked == 5
@@ -182,12 +182,12 @@ async def wait_for_cursor(server: RunningServer, conversation_id: str, name: str
 
 
 async def test_call_that_met_a_broken_connection_is_made_again_and_has_one_effect(hurt_server: RunningServer) -> None:
-    async with open_relay(hurt_server.target) as relay, two_people(hurt_server.target, relay.target) as people:
+    async with open_proxy(hurt_server.target) as proxy, two_people(hurt_server.target, proxy.target) as people:
         _, bob, _ = people
-        relay.cut()
+        proxy.cut()
         bob.types("/new garden")
         await bob.sees("connection lost")
-        relay.restore()
+        proxy.restore()
         await bob.sees("--- garden ---")
         request = conversation_pb2.ListConversationsRequest()
         page = await bob.stub.ListConversations(request, metadata=bob.login.metadata, timeout=20)
@@ -227,15 +227,15 @@ async def test_token_that_ends_on_the_stream_is_replaced_and_nothing_is_lost(bri
 
 @pytest.mark.timeout(120)
 async def test_login_is_kept_over_an_absence_longer_than_its_token(brief_server: RunningServer) -> None:
-    async with open_relay(brief_server.target) as relay, two_people(brief_server.target, relay.target) as people:
+    async with open_proxy(brief_server.target) as proxy, two_people(brief_server.target, proxy.target) as people:
         ada, bob, _ = people
-        relay.cut()
+        proxy.cut()
         await bob.sees("connection lost")
         token, expire_time = bob.login.access_token, time.time() + 6
         bob.types("said without a token")
         await wait_for(lambda: time.time() > expire_time, limit_seconds=20, what="the token's end")
         assert bob.login.access_token == token
-        relay.restore()
+        proxy.restore()
         await ada.sees(f"{bob.name}: said without a token", limit_seconds=60)  # the pauses have grown meanwhile
         bob.types("/list")
         await bob.sees("* your conversations:")

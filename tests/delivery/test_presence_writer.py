@@ -22,7 +22,9 @@ MANY = 2000
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[Gated]:
     pool = make_pool(redis_url)
-    yield Gated(Redis(connection_pool=pool), prefix=secrets.token_hex(6))
+    gated = Gated(Redis(connection_pool=pool), prefix=secrets.token_hex(6))
+    await gated.settle()
+    yield gated
     await pool.aclose()
 
 
@@ -54,7 +56,7 @@ async def under_way(store: Gated, call: Callable[[Session], object], session: Se
 
 
 async def online(store: PresenceStore, *usernames: str) -> list[str]:
-    return [name for name, record in (await store.read(usernames)).items() if record.is_online]
+    return [name for name, record in (await store.read(usernames)).items() if record and record.is_online]
 
 
 async def test_thousands_come_and_go_at_once_in_few_pipelines(writer, store, told):

@@ -6,7 +6,7 @@ that a broken build is told by its own rule. `test_checker.py` shows each of the
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -43,7 +43,7 @@ class Case:
         for event in history.events:
             if event.op is Op.INVOKE:
                 self.texts[key_of(event)] = event.text
-        self.visible = _list_visible(scene, self.log)
+        self.visible, self.present = _list_visible(scene, self.log)
         self.streams: dict[tuple[str, int, str], list[Delivery]] = defaultdict(list)
         for delivery in history.deliveries:
             self.streams[delivery.device, delivery.stream, delivery.conversation_id].append(delivery)
@@ -52,6 +52,26 @@ class Case:
         """Where a request stands in the log."""
         rows = self.rows.get(key)
         return rows[0].seq if rows else None
+
+    def user_of(self, device: str) -> str:
+        """Whose a device is; a consumer group is one."""
+        return self.scene.devices.get(device) or self.scene.groups[device].username
+
+    def said_by_joining(self) -> dict[tuple[str, str, bool], int]:
+        """(conversation, user, whether read) -> seq: what was there before a user joined counts as read."""
+        said: dict[tuple[str, str, bool], int] = defaultdict(int)
+        for entry in self.log:
+            for username in entry.added:
+                said[entry.conversation_id, username, False] = said[entry.conversation_id, username, True] = (
+                    entry.seq - 1
+                )
+        return said
+
+    def said_by_devices(self) -> Iterator[Ack]:
+        """All acks. What a consumer group was given may be settled, and so may be all before it."""
+        yield from self.history.acks
+        for step in self.history.handings:
+            yield Ack(step.time, step.group, step.stream, step.conversation_id, step.seq)
 
     def acknowledged(self) -> Iterator[Event]:
         """All answers that said yes."""
@@ -231,14 +251,11 @@ def window_is_kept(case: Case) -> Iterator[str]:
 
 def receipts_in_bounds(case: Case) -> Iterator[str]:
     """A receipt says no more than what a device of its user had said before: 0 <= read <= delivered <= last seq."""
-    said: dict[tuple[str, str, bool], int] = defaultdict(int)
-    for entry in case.log:  # what was there before a user joined counts as read
-        for username in entry.added:
-            said[entry.conversation_id, username, False] = said[entry.conversation_id, username, True] = entry.seq - 1
-    steps = sorted((*case.history.acks, *case.history.receipts), key=lambda step: step.time)
+    said = case.said_by_joining()
+    steps = sorted((*case.said_by_devices(), *case.history.receipts), key=lambda step: step.time)
     for step in steps:
         if isinstance(step, Ack):
-            place = (step.conversation_id, case.scene.devices[step.device], step.is_read)
+            place = (step.conversation_id, case.user_of(step.device), step.is_read)
             said[place] = max(said[place], step.seq)
             continue
         has, has_read = (said[step.conversation_id, step.username, is_read] for is_read in (False, True))
@@ -247,6 +264,25 @@ def receipts_in_bounds(case: Case) -> Iterator[str]:
             0 <= step.read_seq <= step.delivered_seq <= max(has, has_read) and step.read_seq <= has_read and is_in_log
         ):
             yield f"{step.username} has {has} and read {has_read}; {step.device} heard {step}"
+
+
+def receipts_whole(case: Case) -> Iterator[str]:
+    """Who watches receipts heard in the end how far each member had said to have, and to have read, everything."""
+    said = case.said_by_joining()
+    for step in case.said_by_devices():
+        place = (step.conversation_id, case.user_of(step.device), step.is_read)
+        said[place] = max(said[place], step.seq)
+    heard = {
+        (receipt.device, receipt.conversation_id, receipt.username): (receipt.delivered_seq, receipt.read_seq)
+        for receipt in case.history.receipts
+    }
+    for watcher in case.scene.watchers:
+        for conversation_id, present in case.present.items():
+            for username in present if case.user_of(watcher) in present else ():
+                has, has_read = (said[conversation_id, username, is_read] for is_read in (False, True))
+                last = heard.get((watcher, conversation_id, username), (0, 0))
+                if last != (max(has, has_read), has_read):
+                    yield f"{username} has {has} and read {has_read} of {conversation_id}; {watcher} heard {last}"
 
 
 Rule = Callable[[Case], Iterator[str]]
@@ -267,22 +303,26 @@ RULES: dict[str, Rule] = {
         members_only,
         window_is_kept,
         receipts_in_bounds,
+        receipts_whole,
     )
 }
 
 
-def check(scene: Scene, history: History, log: Iterable[Entry]) -> list[Violation]:
+def check(scene: Scene, history: History, log: Iterable[Entry], rules: Mapping[str, Rule] = RULES) -> list[Violation]:
     """Applies every rule; an empty list means that all was held."""
     case = Case(scene, history, log)
-    return [Violation(name, what) for name, rule in RULES.items() for what in rule(case)]
+    return [Violation(name, what) for name, rule in rules.items() for what in rule(case)]
 
 
 def _show(entry: Entry | None) -> str:
     return "nothing" if entry is None else f"{entry.sender}'s {entry.request_id or 'entry'}"
 
 
-def _list_visible(scene: Scene, log: list[Entry]) -> dict[tuple[str, str], list[int]]:
-    """(conversation, user) -> the seqs that the user must get, rising: from joining up to the removal's own entry."""
+def _list_visible(scene: Scene, log: list[Entry]) -> tuple[dict[tuple[str, str], list[int]], dict[str, set[str]]]:
+    """What the users must get, and who is there in the end.
+
+    The first is (conversation, user) -> seqs, rising: from joining up to the removal's own entry.
+    """
     inside = {conversation_id: set(members) for conversation_id, members in scene.members.items()}
     visible: dict[tuple[str, str], list[int]] = defaultdict(list)
     for conversation_id, members in scene.members.items():
@@ -294,4 +334,4 @@ def _list_visible(scene: Scene, log: list[Entry]) -> dict[tuple[str, str], list[
         for username in present:
             visible[entry.conversation_id, username].append(entry.seq)
         present -= entry.removed
-    return visible
+    return visible, inside

@@ -1,6 +1,7 @@
 """What the log has in the end: from PostgreSQL itself, and as a user pulls it."""
 
 import json
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,7 @@ import asyncpg
 import grpc
 from parley.v1 import message_pb2
 
-from tests.faults.history import Entry
+from tests.faults.history import Entry, Unsettled
 from tests.support.people import Person, connected
 from tests.support.waiting import wait_for
 
@@ -36,6 +37,29 @@ async def read_log(url: str) -> list[Entry]:
     finally:
         await connection.close()
     return [_to_entry(row) for row in rows]
+
+
+async def read_unsettled(url: str, groups: Collection[str]) -> list[Unsettled]:
+    """What these consumer groups (user/device) did not settle, and where they were not given everything."""
+    connection = await asyncpg.connect(url, timeout=5)
+    try:
+        rows = await connection.fetch(
+            """SELECT g.name, d.conversation_id, d.seq
+               FROM unnest($1::text[]) AS g(name)
+               JOIN parley.deliveries d ON d.username || '/' || d.device_id = g.name
+               UNION
+               SELECT g.name, m.conversation_id, coalesce(k.acked_seq, m.start_seq) + 1
+               FROM unnest($1::text[]) AS g(name)
+               JOIN parley.members m ON m.username = split_part(g.name, '/', 1) AND m.role > 0
+               JOIN parley.conversations c ON c.conversation_id = m.conversation_id
+               LEFT JOIN parley.cursors k ON k.username || '/' || k.device_id = g.name
+                                         AND k.conversation_id = m.conversation_id
+               WHERE coalesce(k.acked_seq, m.start_seq) < c.last_seq""",
+            list(groups),
+        )
+    finally:
+        await connection.close()
+    return [Unsettled(*row) for row in rows]
 
 
 async def pull_seqs(target: str, person: Person, conversation_id: str) -> list[int]:

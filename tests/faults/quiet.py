@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from service.failpoints import LAST_WORDS
 from tests.faults.actions import is_publisher
+from tests.faults.bounds import Bound, Measured
 from tests.faults.client import Client
 from tests.faults.final_log import read_last_seqs
 from tests.faults.stage import Plan, Stage
@@ -49,6 +50,20 @@ async def die_with_last_words(stage: Stage) -> None:
     """A worker dies between the commit of the last message and its publication (`die_before_publish`)."""
     client, conversation_id = await _begin(stage)
     await stage.say(client, conversation_id, LAST_WORDS)
+
+
+async def time_last_words(stage: Stage) -> None:
+    """As `die_with_last_words`; measures when those on the other node have them."""
+    await die_with_last_words(stage)
+    await stage.settle()
+    others = {client.device for client in stage.clients[1::2]}
+    arrivals = [
+        delivery.time
+        for delivery in stage.history.deliveries
+        if delivery.device in others and delivery.text.startswith(LAST_WORDS)
+    ]
+    invoked = next(event.time for event in stage.history.events if event.text.startswith(LAST_WORDS))
+    stage.measured.append(Measured(Bound.LAST_WORDS, max(arrivals) - invoked))
 
 
 async def add_user_unheard(stage: Stage) -> None:

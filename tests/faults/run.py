@@ -1,5 +1,6 @@
 """A run: traffic, a fault in the middle of it, a quiet period, and what the checker says."""
 
+import contextlib
 import random
 import statistics
 import tempfile
@@ -7,9 +8,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
-from tests.faults.checker import Violation, check, key_of
+from tests.faults.bounds import Bound, Measured, first_answer, longest_way, wait_for_database
+from tests.faults.checker import RULES, Case, Violation, check, key_of, receipts_whole
+from tests.faults.consumer_rules import CONSUMER_RULES
 from tests.faults.final_log import pull_seqs, read_log
+from tests.faults.groups import end_groups, open_groups
 from tests.faults.history import Op
 from tests.faults.stage import Plan, Stage, open_stage
 from tests.support.waiting import wait_for
@@ -17,6 +22,8 @@ from tests.support.waiting import wait_for
 _RECOVERY_SECONDS = 60.0
 # Traffic before the first fault and after each recovery.
 _MESSAGES_BETWEEN = 200
+_RECEIPTS_SECONDS = 10.0
+_LOSSES = ("acknowledged_is_kept", "delivered_whole", "handed_whole", "settled_whole")
 
 # Does something to a stage; gives the moment from which recovery counts, or None for the moment of its return.
 Action = Callable[[Stage], Awaitable[float | None]]
@@ -32,6 +39,7 @@ class Report:
         recovery_seconds: after each fault, until every user's sends were acknowledged and every device received again.
         silence_seconds: the longest time in which nobody had an answer.
         latest_seconds: the longest time from an answer until a device had the message.
+        measured: how long something took that has a limit.
     """
 
     name: str
@@ -43,6 +51,7 @@ class Report:
     silence_seconds: float
     latest_seconds: float
     violations: tuple[Violation, ...]
+    measured: tuple[Measured, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)
     history_file: str = ""
 
@@ -50,6 +59,24 @@ class Report:
     def broken_rules(self) -> set[str]:
         """The rules that were not held."""
         return {violation.rule for violation in self.violations}
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as data, for `table.py`."""
+        return {
+            "name": self.name,
+            "acked": self.acknowledged,
+            "lost": self.lost,
+            "doubled": self.doubled,
+            "recovery": statistics.median(self.recovery_seconds) if self.recovery_seconds else None,
+            "silence": self.silence_seconds,
+            "latest": self.latest_seconds,
+            "broken": sorted(self.broken_rules),
+            "notes": self.notes,
+            "bounds": [
+                {"what": one.bound.value.what, "limit": one.bound.value.limit_seconds, "seen": one.seconds}
+                for one in self.measured
+            ],
+        }
 
     def __str__(self) -> str:
         recovery = f"{statistics.median(self.recovery_seconds):6.2f}" if self.recovery_seconds else "     -"
@@ -64,18 +91,38 @@ HEADING = f"{'fault':24} {'acked':>8} {'lost':>5} {'doubled':>8} {'recovery':>9}
 reports: list[Report] = []
 
 
-async def run_under_load(name: str, plan: Plan, action: Action, *, seed: int, rounds: int = 1) -> Report:
-    """Applies a fault in the middle of traffic, `rounds` times, and judges what came out."""
+async def run_under_load(
+    name: str,
+    plan: Plan,
+    action: Action,
+    *,
+    seed: int,
+    rounds: int = 1,
+    bound: Bound | None = None,
+    settle_seconds: float = 20.0,
+) -> Report:
+    """Applies a fault in the middle of traffic, `rounds` times, and judges what came out; measures one bound."""
     async with open_stage(plan, random.Random(seed)) as stage:
+        if plan.has_consumers:
+            await open_groups(stage)
         stage.start_load()
-        recoveries = []
+        recoveries, moments = [], []
         await _more(stage, _MESSAGES_BETWEEN)
         for _ in range(rounds):
+            fault_time = stage.now()
             begin = await action(stage)
-            recoveries.append(await recover(stage, stage.now() if begin is None else begin))
+            begin = stage.now() if begin is None else begin
+            if bound in (Bound.ANSWERED, Bound.ANSWERED_HUNG):
+                await wait_for_database(stage.database_url)
+            return_time = stage.now()
+            recoveries.append(await recover(stage, begin))
+            moments.append((fault_time, return_time, stage.now()))
             await _more(stage, _MESSAGES_BETWEEN)
         await stage.stop_load()
-        return await judge(name, stage, seed=seed, recovery_seconds=recoveries)
+        await stage.settle(settle_seconds)
+        if bound is not None:
+            stage.measured += [_measure(stage, bound, *times) for times in moments]
+        return await judge(name, stage, seed=seed, recovery_seconds=recoveries, settle_seconds=settle_seconds)
 
 
 async def run_script(
@@ -92,8 +139,13 @@ async def judge(
 ) -> Report:
     """Waits for quiet, reads the log and has it checked; a history with violations is written to a file."""
     await stage.settle(settle_seconds)
+    if stage.consumers:
+        await end_groups(stage, settle_seconds=settle_seconds)
     log = await read_log(stage.database_url)
-    violations = check(stage.scene, stage.history, log)
+    case = Case(stage.scene, stage.history, log)
+    with contextlib.suppress(AssertionError):  # they have no end that could be awaited; what is missing is found below
+        await wait_for(lambda: not any(receipts_whole(case)), limit_seconds=_RECEIPTS_SECONDS, what="receipts")
+    violations = check(stage.scene, stage.history, log, RULES | CONSUMER_RULES)
     for conversation_id, members in stage.members.items():
         person = next(person for person in stage.people if person.name in members)
         pulled = await pull_seqs(stage.find_target(), person, conversation_id)
@@ -111,12 +163,13 @@ async def judge(
         name=name,
         seed=seed,
         acknowledged=stage.history.acknowledged_count,
-        lost=rules.count("acknowledged_is_kept") + rules.count("delivered_whole"),
+        lost=sum(map(rules.count, _LOSSES)),
         doubled=rules.count("one_effect"),
         recovery_seconds=tuple(recovery_seconds or ()),
         silence_seconds=_longest_silence(stage),
-        latest_seconds=_longest_way(stage),
+        latest_seconds=longest_way(stage.history),
         violations=tuple(violations),
+        measured=tuple(stage.measured),
         notes=dict(stage.notes),
         history_file=history_file,
     )
@@ -138,17 +191,18 @@ def assert_held(report: Report) -> None:
 async def recover(stage: Stage, begin: float) -> float:
     """Waits until all is well again; gives how long that took after `begin`.
 
-    All is well when each user had an answer to, and each device received, something that was first sent after `begin`.
+    All is well when each user had an answer to, and each device received, something that was first sent after `begin`;
+    a consumer group counts as a device.
     """
     history = stage.history
-    event_at, delivery_at = 0, 0
+    event_at, delivery_at, handing_at = 0, 0, 0
     fresh: set[tuple[str, str, str]] = set()
     senders = {client.username for client in stage.clients}
-    devices = {client.device for client in stage.clients}
+    devices = {client.device for client in stage.clients} | set(stage.groups)
     last_time = begin
 
     def is_well() -> bool:
-        nonlocal event_at, delivery_at, last_time
+        nonlocal event_at, delivery_at, handing_at, last_time
         for event in history.events[event_at:]:
             if event.op is Op.INVOKE and event.time >= begin:
                 fresh.add(key_of(event))
@@ -156,16 +210,23 @@ async def recover(stage: Stage, begin: float) -> float:
                 senders.discard(event.sender)
                 last_time = max(last_time, event.time)
         event_at = len(history.events)
-        for delivery in history.deliveries[delivery_at:]:
-            key = (delivery.conversation_id, delivery.sender, delivery.request_id)
-            if delivery.device in devices and key in fresh:
-                devices.discard(delivery.device)
-                last_time = max(last_time, delivery.time)
-        delivery_at = len(history.deliveries)
+        arrived = [(delivery.device, delivery) for delivery in history.deliveries[delivery_at:]]
+        handed = [(handing.group, handing) for handing in history.handings[handing_at:]]
+        for device, step in (*arrived, *handed):
+            if device in devices and (step.conversation_id, step.sender, step.request_id) in fresh:
+                devices.discard(device)
+                last_time = max(last_time, step.time)
+        delivery_at, handing_at = len(history.deliveries), len(history.handings)
         return not senders and not devices
 
     await wait_for(is_well, limit_seconds=_RECOVERY_SECONDS, what=f"recovery of {senders or devices}")
     return last_time - begin
+
+
+def _measure(stage: Stage, bound: Bound, fault_time: float, return_time: float, end_time: float) -> Measured:
+    if bound in (Bound.ANSWERED, Bound.ANSWERED_HUNG):
+        return Measured(bound, first_answer(stage.history, return_time))
+    return Measured(bound, longest_way(stage.history, begin=fault_time, end=end_time))
 
 
 async def _more(stage: Stage, count: int) -> None:
@@ -180,18 +241,3 @@ def _answer_count(stage: Stage) -> int:
 def _longest_silence(stage: Stage) -> float:
     times = [event.time for event in stage.history.events if event.op is Op.OK]
     return max((after - before for before, after in pairwise(times)), default=0.0)
-
-
-def _longest_way(stage: Stage) -> float:
-    answered: dict[tuple[str, int], float] = {}
-    for event in stage.history.events:
-        if event.op is Op.OK:
-            answered.setdefault((event.conversation_id, event.seq), event.time)
-    arrived: set[tuple[str, str, int]] = set()
-    longest = 0.0
-    for delivery in stage.history.deliveries:
-        place = (delivery.device, delivery.conversation_id, delivery.seq)
-        if place not in arrived:
-            arrived.add(place)
-            longest = max(longest, delivery.time - answered.get(place[1:], delivery.time))
-    return longest

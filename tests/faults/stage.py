@@ -18,10 +18,12 @@ from parley.v1 import conversation_pb2
 from service import failpoints
 from service.auth.keys import ensure_keys_file
 from storage.embedded import EmbeddedPostgres, EmbeddedValkey
+from tests.faults.bounds import Measured
 from tests.faults.client import Client
+from tests.faults.consumers import Consumer
 from tests.faults.disks import small_disk
-from tests.faults.final_log import read_last_seqs
-from tests.faults.history import History, Scene
+from tests.faults.final_log import read_last_seqs, read_unsettled
+from tests.faults.history import History, Scene, Terms
 from tests.support.cluster import Cluster, running_cluster
 from tests.support.people import Person, registered
 from tests.support.proxy import Proxy, open_proxy
@@ -51,6 +53,7 @@ class Plan:
         disk_bytes: the data directory is a file system of this size; 0: it is the machine's.
         text_bytes: the length of a message's text, about.
         prefers_first_node: all are on the first node while it is there.
+        has_consumers: a further user has consumer groups (`groups.py`), in all conversations.
         is_pinned: the nth client stays on the nth node, in turn, so that it is known who is where.
     """
 
@@ -70,6 +73,11 @@ class Plan:
     text_bytes: int = 150
     is_pinned: bool = False
     prefers_first_node: bool = False
+    has_consumers: bool = False
+
+
+# Each claim and each batch of acks is a commit, and an ordered group takes one message of a conversation at a time.
+CONSUMERS = Plan(users=2, devices=1, rate=60.0, has_consumers=True)
 
 
 @dataclass(slots=True)
@@ -86,11 +94,14 @@ class Stage:
     redis_proxy: Proxy | None = None
     postgres_proxy: Proxy | None = None
     client_proxy: Proxy | None = None
-    people: list[Person] = field(default_factory=list)
+    people: list[Person] = field(default_factory=list)  # behind those of the plan, the one who has consumers
     clients: list[Client] = field(default_factory=list)
+    consumers: list[Consumer] = field(default_factory=list)
+    groups: dict[str, Terms] = field(default_factory=dict)
     members: dict[str, frozenset[str]] = field(default_factory=dict)
     history: History = field(default_factory=History)
     notes: dict[str, str] = field(default_factory=dict)
+    measured: list[Measured] = field(default_factory=list)
     present: dict[str, set[str]] = field(default_factory=dict)
     _load: list["asyncio.Task[None]"] = field(default_factory=list)
     _request_count: int = 0
@@ -101,7 +112,8 @@ class Stage:
         """Who was where, for the checker."""
         devices = {client.device: client.username for client in self.clients}
         windows = {client.device: client.window_messages for client in self.clients if client.window_messages}
-        return Scene(self.members, devices, windows)
+        watchers = frozenset(client.device for client in self.clients if client.watches_receipts)
+        return Scene(self.members, devices, windows, self.groups, watchers)
 
     @staticmethod
     def now() -> float:
@@ -179,7 +191,7 @@ class Stage:
     async def connect_all(self) -> None:
         """Connects every client that is not yet."""
         for client in self.clients:
-            if client._task is None:
+            if not client.is_started:
                 client.start()
         await wait_for(lambda: all(client.is_open for client in self.clients), limit_seconds=40, what="all streams")
 
@@ -211,7 +223,7 @@ class Stage:
         self._load = []
 
     async def settle(self, limit_seconds: float = _SETTLE_SECONDS) -> None:
-        """Waits until nothing is unanswered and every device has the end of every log; gives up after the limit.
+        """Waits until nothing is unanswered and every device and consumer has the end of every log, or the limit ends.
 
         What is missing then is for the checker to say.
         """
@@ -229,9 +241,11 @@ class Stage:
                 self.send(client, client._rng.choice(mine))
 
     async def _is_settled(self) -> bool:
-        if any(client.waiting_count for client in self.clients):
+        if any(client.waiting_count or not client.has_acked_all for client in self.clients):
             return False
         last_seqs = await read_last_seqs(self.database_url)
+        if self.groups and await read_unsettled(self.database_url, list(self.groups)):
+            return False
         return all(
             client.last_seqs.get(conversation_id, 0) >= last_seqs[conversation_id]
             for conversation_id, present in self.present.items()
@@ -327,11 +341,13 @@ async def _people(stage: Stage, stack: contextlib.AsyncExitStack) -> None:
     plan = stage.plan
     target = stage.servers[0].target
     stage.people = list(
-        await asyncio.gather(*(stack.enter_async_context(registered(target)) for _ in range(plan.users)))
+        await asyncio.gather(
+            *(stack.enter_async_context(registered(target)) for _ in range(plan.users + plan.has_consumers))
+        )
     )
     for _ in range(plan.conversations):
         await stage.add_conversation(*stage.people)
-    for person in stage.people:
+    for person in stage.people[: plan.users]:
         for number in range(plan.devices):
             # The first device of all also watches receipts; second devices give a window.
             is_first = not stage.clients
@@ -345,7 +361,7 @@ async def _people(stage: Stage, stack: contextlib.AsyncExitStack) -> None:
 
 
 async def _close_clients(stage: Stage) -> None:
-    await asyncio.gather(*(client.close() for client in stage.clients))
+    await asyncio.gather(*(client.close() for client in (*stage.clients, *stage.consumers)))
 
 
 def is_running(process: psutil.Process, name: str) -> bool:

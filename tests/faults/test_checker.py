@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from tests.faults.checker import RULES, check
 from tests.faults.history import Ack, Delivery, Entry, Event, History, Op, Receipt, Scene
 
-SCENE = Scene({"c": frozenset({"ann", "bob"})}, {"ann/a": "ann", "bob/b": "bob"}, {"ann/a": 2})
+SCENE = Scene(
+    {"c": frozenset({"ann", "bob"})}, {"ann/a": "ann", "bob/b": "bob"}, {"ann/a": 2}, {}, frozenset({"ann/a"})
+)
 
 
 def event(time: float, op: Op, request_id: str, *, seq: int = 0, stream: int = 1, **fields: object) -> Event:
@@ -39,7 +41,10 @@ def good(count: int = 3) -> tuple[History, list[Entry]]:
     # Ann's device lets two entries be under way; bob's acknowledges once, reads a part, and ann's hears of it.
     acks = [Ack(9.05 + seq / 10, "ann/a", 1, "c", seq) for seq in range(1, count)]
     acks += [Ack(9.4, "bob/b", 2, "c", 2), Ack(9.4, "bob/b", 2, "c", 1, is_read=True)]
-    receipts = [Receipt(9.5, "ann/a", "c", "bob", delivered_seq=2, read_seq=1)]
+    receipts = [
+        Receipt(9.5, "ann/a", "c", "bob", delivered_seq=2, read_seq=1),
+        Receipt(20, "ann/a", "c", "ann", delivered_seq=count - 1, read_seq=0),
+    ]
     return History(events, deliveries, acks, receipts), [entry(seq, name) for seq, name in enumerate(names, 1)]
 
 
@@ -107,6 +112,14 @@ def fill_the_window(history: History, log: list[Entry]) -> None:
     del history.acks[:2]
 
 
+def keep_the_last_receipt_back(history: History, log: list[Entry]) -> None:
+    history.acks.append(Ack(9.7, "bob/b", 2, "c", 3))
+
+
+def never_tell_what_is_read(history: History, log: list[Entry]) -> None:
+    history.acks.append(Ack(9.7, "bob/b", 2, "c", 2, is_read=True))
+
+
 def claim_to_have_more(history: History, log: list[Entry]) -> None:
     history.receipts.append(Receipt(9.6, "ann/a", "c", "bob", delivered_seq=3, read_seq=2))
 
@@ -129,6 +142,8 @@ def claim_to_have_more(history: History, log: list[Entry]) -> None:
         (give_after_the_removal, "members_only"),
         (fill_the_window, "window_is_kept"),
         (claim_to_have_more, "receipts_in_bounds"),
+        (keep_the_last_receipt_back, "receipts_whole"),
+        (never_tell_what_is_read, "receipts_whole"),
     ],
 )
 def test_each_rule_finds_what_it_is_there_for(how: Break, rule: str) -> None:
@@ -174,6 +189,7 @@ def test_who_is_removed_and_comes_back_gets_both_parts() -> None:
     history, log = good(5)
     log[1] = replace(log[1], removed=frozenset({"bob"}))
     log[3] = replace(log[3], added=frozenset({"bob"}))
+    history.receipts.append(Receipt(20, "ann/a", "c", "bob", delivered_seq=3, read_seq=3))
     assert broken(history, log) == set()
     history.deliveries[:] = [item for item in history.deliveries if item.device != "bob/b" or item.seq != 3]
     assert broken(history, log) == set(), "what stood between is not bob's"

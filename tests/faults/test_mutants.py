@@ -13,7 +13,7 @@ import pytest
 from service.failpoints import FAILPOINTS
 from tests.faults import actions, quiet
 from tests.faults.run import Action, Report, assert_held, run_script, run_under_load
-from tests.faults.stage import Plan, Stage
+from tests.faults.stage import CONSUMERS, Plan, Stage
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(180)]
 
@@ -40,6 +40,12 @@ UNDER_LOAD = [
     ("no_gap_repair", actions.kill_redis, 1, "delivered_whole"),
     ("lanes_off", actions.do_nothing, 1, "order_of_streams"),
     ("window_ignored", actions.stop_reading_for_a_moment, 1, "window_is_kept"),
+]
+# With consumer groups. The places of what is held in vain are all taken at last: it is not waited for.
+MANUAL = [
+    ("deadlines_off", actions.kill_worker, "settled_whole"),
+    ("attempts_forgotten", actions.do_nothing, "attempts_are_kept"),
+    ("manual_acks_unwritten", actions.do_nothing, "acked_is_over"),
 ]
 QUIET = [
     Row("no_sweep", quiet.lose_publication, replace(quiet.TWO_NODES, redis_proxy=True), "delivered_whole"),
@@ -88,6 +94,15 @@ async def test_fault_that_is_built_in_is_found_under_load(
     assert_found(report, rule)
 
 
+@pytest.mark.parametrize(("failpoint", "action", "rule"), MANUAL, ids=[row[0] for row in MANUAL])
+async def test_fault_that_is_built_in_is_found_by_consumer_groups(
+    failpoint: str, action: Action, rule: str, seed: int
+) -> None:
+    plan = replace(CONSUMERS, failpoints=(failpoint,))
+    report = await run_under_load(f"! {failpoint}", plan, action, seed=seed, settle_seconds=4.0)
+    assert_found(report, rule)
+
+
 @pytest.mark.parametrize("row", QUIET, ids=[row.failpoints for row in QUIET])
 async def test_fault_that_is_built_in_is_found_where_one_message_is_all(row: Row, seed: int) -> None:
     broken = replace(row.plan, failpoints=_split(row.failpoints))
@@ -107,5 +122,5 @@ def assert_found(report: Report, rule: str) -> None:
 
 
 def test_every_failpoint_has_a_row() -> None:
-    named = {row[0] for row in UNDER_LOAD} | {name for row in QUIET for name in row.failpoints.split(",")}
+    named = {row[0] for row in (*UNDER_LOAD, *MANUAL)} | {name for row in QUIET for name in row.failpoints.split(",")}
     assert named == set(FAILPOINTS)

@@ -1,11 +1,20 @@
-"""pytest-grpc's fixtures, pointed at the real server: `grpc_channel` and `grpc_stub` for unary calls."""
+"""pytest-grpc's fixtures, pointed at the real server: `grpc_channel` and `grpc_stub` for unary calls; other servers."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from parley.v1 import chat_service_pb2_grpc
 
+from tests.support.manual import quick_server
 from tests.support.servers import RunningServer
+
+
+@pytest.fixture(scope="module")
+def quick() -> Iterator[RunningServer]:
+    """A server that is quick to give up what is not acked."""
+    with quick_server() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

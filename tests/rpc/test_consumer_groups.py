@@ -1,21 +1,13 @@
 """Streams of one device share its messages, whichever of the two workers they are on; and what `ordered` keeps."""
 
 import asyncio
-from collections.abc import Iterator
 
-import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from tests.support.manual import ack, attempts, group_of, half_close, manual, nack, quick_server, send_many, until_dead
+from tests.support.manual import ack, attempts, group_of, half_close, manual, nack, send_many, until_dead
 from tests.support.people import Stream, registered
 from tests.support.servers import RunningServer
 from tests.support.waiting import wait_for
-
-
-@pytest.fixture(scope="module")
-def quick() -> Iterator[RunningServer]:
-    with quick_server() as running:
-        yield running
 
 
 def all_seqs(streams: list[Stream], group: str) -> list[int]:

@@ -3,7 +3,7 @@
 import dataclasses
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
@@ -15,22 +15,15 @@ from tests.support.manual import (
     ack,
     attempts,
     dead_letters,
+    fed,
     half_close,
     manual,
     nack,
-    quick_server,
-    send_many,
     until_dead,
 )
 from tests.support.people import Person, Stream, refusal, registered
 from tests.support.servers import RunningServer
 from tests.support.waiting import wait_for
-
-
-@pytest.fixture(scope="module")
-def quick() -> Iterator[RunningServer]:
-    with quick_server() as running:
-        yield running
 
 
 async def redrive(person: Person, *ids: str, all_users: bool = False) -> list[str]:
@@ -56,12 +49,9 @@ async def with_dead_letters(
     server: RunningServer, count: int = 1
 ) -> AsyncIterator[tuple[Person, Person, str, Stream, list[dead_letter_pb2.DeadLetter]]]:
     """A sender, a user with dead letters, their conversation, and the user's open stream."""
-    async with registered(server.target) as alice, registered(server.target) as bob:
-        group = await alice.make_group(bob)
-        await send_many(alice, group, count)
-        async with bob.chat(**manual()) as stream:
-            await bury(stream, group, *range(1, count + 1))
-            yield alice, bob, group, stream, await until_dead(bob, count)
+    async with fed(server, count) as (alice, bob, group, stream):
+        await bury(stream, group, *range(1, count + 1))
+        yield alice, bob, group, stream, await until_dead(bob, count)
 
 
 def operator(server: RunningServer, person: Person) -> Person:

@@ -1,7 +1,6 @@
 """Manual acks on a real server with two workers: each message is acked, nacked, or comes again after its deadline."""
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,22 +10,16 @@ from parley.v1 import chat_pb2, conversation_pb2
 from tests.support.manual import (
     ack,
     attempts,
+    fed,
     half_close,
     manual,
     nack,
-    quick_server,
     send_many,
     until_dead,
 )
 from tests.support.people import Person, Stream, reason_of, refusal, registered
 from tests.support.servers import RunningServer
 from tests.support.waiting import wait_for
-
-
-@pytest.fixture(scope="module")
-def quick() -> Iterator[RunningServer]:
-    with quick_server() as running:
-        yield running
 
 
 async def count(stream: Stream, group: str, wanted: int) -> list[tuple[int, int]]:
@@ -58,32 +51,26 @@ async def test_each_ack_settles_one_message_and_the_rest_comes_to_the_next_strea
 
 
 async def test_message_that_is_nacked_to_the_end_is_a_dead_letter_and_the_others_go_on(quick: RunningServer) -> None:
-    async with registered(quick.target) as alice, registered(quick.target) as bob:
-        group = await alice.make_group(bob)
-        await send_many(alice, group, 2)
-        async with bob.chat(**manual()) as stream:
-            await count(stream, group, 2)
-            for attempt in (1, 2, 3):
-                await stream.until(lambda a=attempt: (1, a) in attempts(stream, group), f"attempt {attempt}")
-                await nack(stream, group, 1, reason=f"failure {attempt}")
-            (letter,) = await until_dead(bob)
-            assert (letter.message.seq, letter.attempts, letter.last_reason) == (1, 3, "failure 3")
-            assert attempts(stream, group) == [(1, 1), (2, 1), (1, 2), (1, 3)]
-            assert not stream.errors
-            number = await ack(stream, group, 1)
-            assert await stream.refused(number) == "DELIVERY_NOT_HELD"
+    async with fed(quick, 2) as (_, bob, group, stream):
+        await count(stream, group, 2)
+        for attempt in (1, 2, 3):
+            await stream.until(lambda a=attempt: (1, a) in attempts(stream, group), f"attempt {attempt}")
+            await nack(stream, group, 1, reason=f"failure {attempt}")
+        (letter,) = await until_dead(bob)
+        assert (letter.message.seq, letter.attempts, letter.last_reason) == (1, 3, "failure 3")
+        assert attempts(stream, group) == [(1, 1), (2, 1), (1, 2), (1, 3)]
+        assert not stream.errors
+        number = await ack(stream, group, 1)
+        assert await stream.refused(number) == "DELIVERY_NOT_HELD"
 
 
 async def test_what_is_not_acked_by_its_deadline_comes_again_and_is_a_dead_letter_at_last(quick: RunningServer) -> None:
-    async with registered(quick.target) as alice, registered(quick.target) as bob:
-        group = await alice.make_group(bob)
-        await send_many(alice, group, 2)
-        async with bob.chat(**manual(ack_deadline=None)) as stream:
-            await count(stream, group, 2)
-            await ack(stream, group, 2)
-            (letter,) = await until_dead(bob)
-            assert attempts(stream, group) == [(1, 1), (2, 1), (1, 2), (1, 3)]
-            assert (letter.attempts, letter.last_reason) == (3, "The ack deadline passed.")
+    async with fed(quick, 2, ack_deadline=None) as (_, bob, group, stream):
+        await count(stream, group, 2)
+        await ack(stream, group, 2)
+        (letter,) = await until_dead(bob)
+        assert attempts(stream, group) == [(1, 1), (2, 1), (1, 2), (1, 3)]
+        assert (letter.attempts, letter.last_reason) == (3, "The ack deadline passed.")
 
 
 async def test_late_ack_counts_while_the_message_is_unsettled(quick: RunningServer) -> None:
@@ -105,16 +92,13 @@ async def test_late_ack_counts_while_the_message_is_unsettled(quick: RunningServ
 
 
 async def test_nack_can_say_when_the_message_comes_again(quick: RunningServer) -> None:
-    async with registered(quick.target) as alice, registered(quick.target) as bob:
-        group = await alice.make_group(bob)
-        await send_many(alice, group, 3)
-        async with bob.chat(**manual()) as stream:
-            await count(stream, group, 3)
-            await nack(stream, group, 1, retry_delay=Duration(seconds=3600))
-            await nack(stream, group, 2)
-            await nack(stream, group, 3, retry_delay=Duration())
-            await count(stream, group, 5)
-            assert attempts(stream, group)[3:] == [(3, 2), (2, 2)]
+    async with fed(quick, 3) as (_, _, group, stream):
+        await count(stream, group, 3)
+        await nack(stream, group, 1, retry_delay=Duration(seconds=3600))
+        await nack(stream, group, 2)
+        await nack(stream, group, 3, retry_delay=Duration())
+        await count(stream, group, 5)
+        assert attempts(stream, group)[3:] == [(3, 2), (2, 2)]
 
 
 async def test_attempt_of_a_stream_that_breaks_off_counts_and_its_messages_come_at_once(quick: RunningServer) -> None:
@@ -343,17 +327,14 @@ async def test_bad_acks_and_nacks_are_refused_and_change_nothing(
 async def test_nack_of_what_the_stream_does_not_hold_is_refused_and_the_others_of_its_frame_count(
     quick: RunningServer,
 ) -> None:
-    async with registered(quick.target) as alice, registered(quick.target) as bob:
-        group = await alice.make_group(bob)
-        await send_many(alice, group, 2)
-        async with bob.chat(**manual()) as stream:
-            await count(stream, group, 2)
-            await ack(stream, group, 1)
-            number = await nack(stream, group, 1, 2)
-            assert await stream.refused(number) == "DELIVERY_NOT_HELD"
-            await stream.until(lambda: (2, 2) in attempts(stream, group), "the second attempt")
-            (error,) = stream.errors
-            assert reason_of(error.error) == "DELIVERY_NOT_HELD"
+    async with fed(quick, 2) as (_, _, group, stream):
+        await count(stream, group, 2)
+        await ack(stream, group, 1)
+        number = await nack(stream, group, 1, 2)
+        assert await stream.refused(number) == "DELIVERY_NOT_HELD"
+        await stream.until(lambda: (2, 2) in attempts(stream, group), "the second attempt")
+        (error,) = stream.errors
+        assert reason_of(error.error) == "DELIVERY_NOT_HELD"
 
 
 async def test_many_acks_at_once_settle_all(quick: RunningServer) -> None:

@@ -31,6 +31,13 @@ async def becomes(person: Person, username: str, state: int) -> presence_pb2.Pre
     return found
 
 
+@pytest.fixture(scope="module", autouse=True)
+async def settled(server: RunningServer) -> None:
+    """Who is not online is unknown while the server has just started."""
+    async with registered(server.target) as somebody:
+        await becomes(somebody, somebody.name, OFFLINE)
+
+
 def told(stream: Stream) -> list[tuple[str, int, int]]:
     return [(event.presence.username, event.presence.state, event.correlation_id) for event in stream.presence]
 

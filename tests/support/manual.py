@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 from parley.v1 import chat_pb2, chat_service_pb2_grpc, dead_letter_pb2, message_pb2
 
-from tests.support.people import Person, Stream
+from tests.support.people import Person, Stream, registered
 from tests.support.servers import RunningServer, running_server
 from tests.support.waiting import wait_for
 
@@ -31,6 +31,16 @@ def quick_server() -> Iterator[RunningServer]:
         running.stop()
     unforeseen = [line for line in running.output if '"level": "error"' in line]
     assert not unforeseen, "\n".join(unforeseen)
+
+
+@asynccontextmanager
+async def fed(server: RunningServer, count: int, **fields: Any) -> AsyncIterator[tuple[Person, Person, str, Stream]]:
+    """A sender, a user with an open stream with manual acks, and their conversation, which has so many messages."""
+    async with registered(server.target) as alice, registered(server.target) as bob:
+        group = await alice.make_group(bob)
+        await send_many(alice, group, count)
+        async with bob.chat(**manual(**fields)) as stream:
+            yield alice, bob, group, stream
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ class Gated(PresenceStore):
         self.fault_count = 0
 
     async def write(
-        self, alive: Mapping[str, Sequence[str]], gone: Mapping[str, Sequence[str]]
+        self, alive: Mapping[str, Sequence[str]], gone: Mapping[str, Sequence[str]], *, is_round: bool = False
     ) -> dict[str, PresenceRecord]:
         gate = self.gate
         self.waiting_count += 1
@@ -30,7 +30,11 @@ class Gated(PresenceStore):
         if self.is_away:
             self.fault_count += 1
             raise Unavailable("redis: away")
-        return await super().write(alive, gone)
+        return await super().write(alive, gone, is_round=is_round)
+
+    async def settle(self) -> None:
+        """Makes it as if all workers had written their sessions long ago."""
+        await self._redis.set(f"{self._prefix}:presence", 0)
 
     def hold(self) -> asyncio.Event:
         """Holds up what comes until the event is set."""

@@ -80,7 +80,9 @@ class PresenceState(betterproto.Enum):
     """Never sent."""
 
     UNKNOWN = 1
-    """The server can't tell now (Redis is away)."""
+    """
+    The server can't tell now: Redis is away, or came back less than 10 s ago and the user is not known to be online.
+    """
 
     OFFLINE = 2
     """No device has a stream open."""
