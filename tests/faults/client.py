@@ -1,7 +1,8 @@
 """A device that does what a client has to do, and writes down what it saw.
 
 Connects again with jitter, resumes from its acks, sends unanswered requests again with the same request id and before
-anything newer, obeys go_away, and takes a stream without heartbeats for dead.
+anything newer, acknowledges at the latest when half of its window is used, obeys go_away, and takes a stream without
+heartbeats for dead.
 """
 
 import asyncio
@@ -108,6 +109,7 @@ class Client:
         self._sent: dict[int, dict[int, Pending]] = {}
         self._stream = 0
         self._on_stream: dict[str, int] = {}
+        self._unacked_count = 0
         self._reads = asyncio.Event()
         self._reads.set()
         self._wake = asyncio.Event()
@@ -118,6 +120,11 @@ class Client:
     def waiting_count(self) -> int:
         """Requests without an answer."""
         return len(self._unsent) + sum(len(frame) for frame in self._sent.values())
+
+    @property
+    def _is_half_of_window_used(self) -> bool:
+        """Whether acks must go now, so that the window never fills while the client keeps up."""
+        return bool(self.window_messages) and self._unacked_count >= self.window_messages / 2
 
     def start(self) -> None:
         """Connects, and stays connected until `close`."""
@@ -148,6 +155,7 @@ class Client:
         while True:
             self._leave_seconds = None
             self._on_stream = {}
+            self._unacked_count = 0
             with contextlib.suppress(aio.AioRpcError, TimeoutError, asyncio.InvalidStateError, OSError):
                 await self._run_stream()
             was_open, self.is_open = self.is_open, False
@@ -208,6 +216,7 @@ class Client:
                 )
             )
             self._on_stream[message.conversation_id] = message.seq
+            self._unacked_count += 1
             if message.seq > self.last_seqs.get(message.conversation_id, 0):
                 self.last_seqs[message.conversation_id] = message.seq
         if frame.messages:
@@ -266,10 +275,11 @@ class Client:
                     if frame is None:
                         break
                     await call.write(frame)
-                if self._now() >= next_ack:
+                if self._now() >= next_ack or self._is_half_of_window_used:
                     next_ack = self._now() + _ACK_SECONDS
                     positions = {name: seq for name, seq in self._on_stream.items() if acked.get(name, 0) < seq}
                     acked |= positions
+                    self._unacked_count = 0
                     for frame in self._ack_frames(positions):
                         await call.write(frame)
         except (aio.AioRpcError, asyncio.InvalidStateError):

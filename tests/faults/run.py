@@ -17,6 +17,8 @@ from tests.support.waiting import wait_for
 _RECOVERY_SECONDS = 60.0
 # Traffic before the first fault and after each recovery.
 _MESSAGES_BETWEEN = 200
+# What is under way at any time: about as much as a client sends in half a second.
+_CALM_MESSAGES = 30
 
 # Does something to a stage; gives the moment from which recovery counts, or None for the moment of its return.
 Action = Callable[[Stage], Awaitable[float | None]]
@@ -29,7 +31,8 @@ class Report:
     Attributes:
         lost: entries that were acknowledged and are not kept, and entries that a device never got.
         doubled: requests that took effect twice.
-        recovery_seconds: after each fault, until every user's sends were acknowledged and every device received again.
+        recovery_seconds: after each fault, until every user's sends were acknowledged and every device received again
+            in all of its conversations.
         silence_seconds: the longest time in which nobody had an answer.
         latest_seconds: the longest time from an answer until a device had the message.
     """
@@ -138,13 +141,19 @@ def assert_held(report: Report) -> None:
 async def recover(stage: Stage, begin: float) -> float:
     """Waits until all is well again; gives how long that took after `begin`.
 
-    All is well when each user had an answer to, and each device received, something that was first sent after `begin`.
+    All is well when each user had an answer to, and each device received in each of its conversations, something that
+    was first sent after `begin`; whoever has that has everything before it.
     """
     history = stage.history
     event_at, delivery_at = 0, 0
     fresh: set[tuple[str, str, str]] = set()
     senders = {client.username for client in stage.clients}
-    devices = {client.device for client in stage.clients}
+    places = {
+        (client.device, conversation_id)
+        for conversation_id, present in stage.present.items()
+        for client in stage.clients
+        if client.username in present
+    }
     last_time = begin
 
     def is_well() -> bool:
@@ -158,19 +167,35 @@ async def recover(stage: Stage, begin: float) -> float:
         event_at = len(history.events)
         for delivery in history.deliveries[delivery_at:]:
             key = (delivery.conversation_id, delivery.sender, delivery.request_id)
-            if delivery.device in devices and key in fresh:
-                devices.discard(delivery.device)
+            if key in fresh and (delivery.device, delivery.conversation_id) in places:
+                places.discard((delivery.device, delivery.conversation_id))
                 last_time = max(last_time, delivery.time)
         delivery_at = len(history.deliveries)
-        return not senders and not devices
+        return not senders and not places
 
-    await wait_for(is_well, limit_seconds=_RECOVERY_SECONDS, what=f"recovery of {senders or devices}")
+    await wait_for(is_well, limit_seconds=_RECOVERY_SECONDS, what=f"recovery of {senders or places}")
     return last_time - begin
 
 
 async def _more(stage: Stage, count: int) -> None:
+    """Waits until nobody is behind with anything, and then for so many answers."""
+    await wait_for(lambda: _is_calm(stage), limit_seconds=_RECOVERY_SECONDS, what="calm")
     goal = _answer_count(stage) + count
     await wait_for(lambda: _answer_count(stage) >= goal, limit_seconds=_RECOVERY_SECONDS, what="traffic")
+
+
+def _is_calm(stage: Stage) -> bool:
+    """Whether no client has much to send, and every device has about all that any has: the load is never behind it."""
+    ends: dict[str, int] = {}
+    for client in stage.clients:
+        for conversation_id, seq in client.last_seqs.items():
+            ends[conversation_id] = max(seq, ends.get(conversation_id, 0))
+    return all(client.waiting_count <= _CALM_MESSAGES for client in stage.clients) and all(
+        client.last_seqs.get(conversation_id, 0) >= ends.get(conversation_id, 0) - _CALM_MESSAGES
+        for conversation_id, present in stage.present.items()
+        for client in stage.clients
+        if client.username in present
+    )
 
 
 def _answer_count(stage: Stage) -> int:
