@@ -121,9 +121,7 @@ class Replayer:
                 else:
                     moved |= self._take_part(session, position, items)
         if own:
-            backlog = await self._messages.read_backlog(
-                session.username, own, limit_each=min(ENTRIES_EACH, room_count)
-            )
+            backlog = await self._messages.read_backlog(session.username, own, limit_each=min(ENTRIES_EACH, room_count))
             for position in own:
                 moved |= self._take_page(session, position, backlog.get(position.conversation_id))
         return moved
