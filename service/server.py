@@ -130,7 +130,12 @@ def _build_server(
         conversations=ConversationHandlers(delivery.conversations),
         messages=MessageHandlers(delivery.writer, stores.messages, delivery.hasher),
         chat=ChatHandlers(
-            parts, delivery.replayer, auth.streams, stores.positions, max_devices=settings.limits.max_devices
+            parts,
+            delivery.replayer,
+            auth.streams,
+            stores.positions,
+            stores.restores,
+            max_devices=settings.limits.max_devices,
         ),
         dead_letters=DeadLetterHandlers(stores.dead_letters, announce=delivery.manual.announce),
         presence=PresenceHandlers(delivery.presence),

@@ -151,11 +151,15 @@ class Positions:
         )
         return {row["conversation_id"]: row["last_seq"] for row in rows}
 
-    async def store_acks(self, acks: Sequence[Ack], *, epoch: int | None = None) -> set[tuple[str, str]]:
+    async def store_acks(
+        self, acks: Sequence[Ack], *, epoch: int | None = None, known_epoch: int | None = None
+    ) -> set[tuple[str, str]]:
         """Stores acks, none of which goes back, also not before where a device without cursor begins; one statement.
 
         Args:
             epoch: what they are of; nothing is stored when the database has gone on to another one. None: the present.
+            known_epoch: the last one that their devices know of, where that is an earlier one: they are still to be
+                told of the other. None: the present.
 
         Returns:
             (conversation, user) of the acks that moved a cursor.
@@ -167,14 +171,16 @@ class Positions:
         ordered = sorted(highest.items())
         rows = await self._database.fetch(
             """INSERT INTO cursors AS k (username, device_id, conversation_id, acked_seq, epoch)
-               SELECT a.username, a.device_id, a.conversation_id, greatest(a.seq, m.start_seq), d.epoch
+               SELECT a.username, a.device_id, a.conversation_id, greatest(a.seq, m.start_seq),
+                      coalesce($6, d.epoch)
                FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
                     WITH ORDINALITY AS a(username, device_id, conversation_id, seq, ord)
                JOIN members m ON m.conversation_id = a.conversation_id AND m.username = a.username
                JOIN deployment d ON $5::bigint IS NULL OR d.epoch = $5
                ORDER BY a.ord
                ON CONFLICT (username, device_id, conversation_id)
-               DO UPDATE SET acked_seq = greatest(k.acked_seq, excluded.acked_seq), epoch = excluded.epoch
+               DO UPDATE SET acked_seq = greatest(k.acked_seq, excluded.acked_seq),
+                             epoch = greatest(k.epoch, excluded.epoch)
                WHERE k.acked_seq < excluded.acked_seq OR k.epoch < excluded.epoch
                RETURNING k.conversation_id, k.username""",
             [key[0] for key, _ in ordered],
@@ -182,6 +188,7 @@ class Positions:
             [key[2] for key, _ in ordered],
             [seq for _, seq in ordered],
             epoch,
+            known_epoch,
         )
         return {(row["conversation_id"], row["username"]) for row in rows}
 
