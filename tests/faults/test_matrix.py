@@ -20,6 +20,7 @@ _REDIS = Plan(redis_proxy=True)
 _POSTGRES = Plan(postgres_proxy=True)
 _CLIENTS = Plan(client_proxy=True)
 _STANDBY = Plan(has_standby=True)
+_SMALL_DISK = Plan(disk_bytes=400 * 1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ MATRIX = [
     Row("postgres answers lost", actions.swallow_answers, _POSTGRES),
     Row("postgres connections gone", actions.use_up_connections),
     Row("postgres table locked 5 s", actions.lock_table),
-    Row("postgres disk full 4 s", actions.fill_disk, Plan(disk_bytes=400 * 1024 * 1024), rounds=1),
+    Row("postgres disk full 4 s", actions.fill_disk, _SMALL_DISK, rounds=1),
+    Row("postgres WAL full 4 s", actions.fill_wal, _SMALL_DISK, rounds=1),
     Row("postgres failover", actions.fail_over, _STANDBY, rounds=1),
     Row("failover, old one back", actions.fail_over_with_return, _STANDBY, rounds=1),
     Row("all three kill -9", actions.kill_several),
