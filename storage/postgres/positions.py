@@ -30,7 +30,7 @@ FROM members m
 JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
 LEFT JOIN cursors k ON k.username = m.username AND k.device_id = $2 AND k.conversation_id = m.conversation_id
 WHERE m.username = $1 AND ($3::text[] IS NULL OR m.conversation_id IN (SELECT unnest($3)))
-  AND (m.role > 0 OR m.conversation_id IN (SELECT unnest($4::text[]))
+  AND (m.role > 0 OR $5 OR m.conversation_id IN (SELECT unnest($4::text[]))
        OR coalesce(k.acked_seq, m.start_seq) < upper(m.visible) - 1)"""
 
 
@@ -103,7 +103,13 @@ class Positions:
         return True
 
     async def list_attendances(
-        self, username: str, device_id: str, *, only: Sequence[str] | None = None, also_former: Sequence[str] = ()
+        self,
+        username: str,
+        device_id: str,
+        *,
+        only: Sequence[str] | None = None,
+        also_former: Sequence[str] = (),
+        has_all_former: bool = False,
     ) -> list[Attendance]:
         """Lists the user's conversations with where they end and where this device begins; one statement.
 
@@ -113,6 +119,7 @@ class Positions:
         Args:
             only: these alone; None: all.
             also_former: former memberships that are listed also when the device lacks nothing.
+            has_all_former: all of them are.
         """
         rows = await self._database.fetch(
             _ATTEND,
@@ -120,6 +127,7 @@ class Positions:
             device_id,
             None if only is None else list(only),
             list(also_former),
+            has_all_former,
         )
         return [
             Attendance(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import asyncpg
 
 from storage.postgres.database import Database
-from storage.records import Outcome
+from storage.postgres.members import Members
+from storage.records import Entry, MembershipAction, MembershipChange, Outcome, Role
 
 _STORE = "SELECT * FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
@@ -57,3 +58,18 @@ async def send(
     )
     assert row is not None
     return Sent(Outcome(row["outcome"]), row["seq"])
+
+
+async def change_members(database: Database, conversation_id: str, action: MembershipAction, *usernames: str) -> Entry:
+    """Adds or removes users in ann's name; gives the entry that says so."""
+    change = MembershipChange(action, usernames, Role.GONE if action == MembershipAction.REMOVED else Role.MEMBER)
+    last_seq = await database.fetchval("SELECT last_seq FROM conversations WHERE conversation_id = $1", conversation_id)
+    result = await Members(database).change(
+        conversation_id,
+        "ann",
+        request_id=str(last_seq),
+        request_hash=b"",
+        usernames=usernames,
+        decide=lambda standing: [change],
+    )
+    return result.entries[0]
