@@ -1,5 +1,6 @@
 """A run: traffic, a fault in the middle of it, a quiet period, and what the checker says."""
 
+import contextlib
 import random
 import statistics
 import tempfile
@@ -15,6 +16,7 @@ from tests.faults.stage import Plan, Stage, open_stage
 from tests.support.waiting import wait_for
 
 _RECOVERY_SECONDS = 60.0
+_BROKEN_SECONDS = 15.0
 # Traffic before the first fault and after each recovery.
 _MESSAGES_BETWEEN = 200
 # What is under way at any time: about as much as a client sends in half a second.
@@ -67,16 +69,25 @@ HEADING = f"{'fault':24} {'acked':>8} {'lost':>5} {'doubled':>8} {'recovery':>9}
 reports: list[Report] = []
 
 
-async def run_under_load(name: str, plan: Plan, action: Action, *, seed: int, rounds: int = 1) -> Report:
-    """Applies a fault in the middle of traffic, `rounds` times, and judges what came out."""
+async def run_under_load(
+    name: str, plan: Plan, action: Action, *, seed: int, rounds: int = 1, may_stay_broken: bool = False
+) -> Report:
+    """Applies a fault in the middle of traffic, `rounds` times, and judges what came out.
+
+    Args:
+        may_stay_broken: that all is never well again ends the rounds, and it is for the checker to say why: for faults
+            that are built in.
+    """
+    limit_seconds = _BROKEN_SECONDS if may_stay_broken else _RECOVERY_SECONDS
     async with open_stage(plan, random.Random(seed)) as stage:
         stage.start_load()
         recoveries = []
-        await _more(stage, _MESSAGES_BETWEEN)
-        for _ in range(rounds):
-            begin = await action(stage)
-            recoveries.append(await recover(stage, stage.now() if begin is None else begin))
-            await _more(stage, _MESSAGES_BETWEEN)
+        await _more(stage, _MESSAGES_BETWEEN, limit_seconds)
+        with contextlib.suppress(*[AssertionError] * may_stay_broken):
+            for _ in range(rounds):
+                begin = await action(stage)
+                recoveries.append(await recover(stage, stage.now() if begin is None else begin, limit_seconds))
+                await _more(stage, _MESSAGES_BETWEEN, limit_seconds)
         await stage.stop_load()
         return await judge(name, stage, seed=seed, recovery_seconds=recoveries)
 
@@ -138,7 +149,7 @@ def assert_held(report: Report) -> None:
     assert report.acknowledged
 
 
-async def recover(stage: Stage, begin: float) -> float:
+async def recover(stage: Stage, begin: float, limit_seconds: float) -> float:
     """Waits until all is well again; gives how long that took after `begin`.
 
     All is well when each user had an answer to, and each device received in each of its conversations, something that
@@ -173,15 +184,15 @@ async def recover(stage: Stage, begin: float) -> float:
         delivery_at = len(history.deliveries)
         return not senders and not places
 
-    await wait_for(is_well, limit_seconds=_RECOVERY_SECONDS, what=f"recovery of {senders or places}")
+    await wait_for(is_well, limit_seconds=limit_seconds, what=f"recovery of {senders or places}")
     return last_time - begin
 
 
-async def _more(stage: Stage, count: int) -> None:
+async def _more(stage: Stage, count: int, limit_seconds: float) -> None:
     """Waits until nobody is behind with anything, and then for so many answers."""
-    await wait_for(lambda: _is_calm(stage), limit_seconds=_RECOVERY_SECONDS, what="calm")
+    await wait_for(lambda: _is_calm(stage), limit_seconds=limit_seconds, what="calm")
     goal = _answer_count(stage) + count
-    await wait_for(lambda: _answer_count(stage) >= goal, limit_seconds=_RECOVERY_SECONDS, what="traffic")
+    await wait_for(lambda: _answer_count(stage) >= goal, limit_seconds=limit_seconds, what="traffic")
 
 
 def _is_calm(stage: Stage) -> bool:
