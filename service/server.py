@@ -157,6 +157,7 @@ def _build_server(
             delivery.replayer,
             auth.streams,
             stores.positions,
+            stores.restores,
             max_devices=settings.limits.max_devices,
             counts=frames,
             errors=calls.errors,

@@ -142,7 +142,13 @@ class Attendants:
         # Not raised for another stream of the user that is here already: what that one has not seen must still differ.
         self._versions.setdefault(username, versions.get(username, 0))
         await self._open_channels(await self._positions.list_conversation_ids(username))
-        attendances = await self._positions.list_attendances(username, session.device_id, also_former=list(explicit))
+        attendances = await self._positions.list_attendances(
+            username,
+            session.device_id,
+            also_former=list(explicit),
+            # What it has of them may be void, and nobody would say so when the user is added again.
+            has_all_former=not starts_at_latest and epoch not in (0, self._epoch),
+        )
         await self._open_channels(item.conversation_id for item in attendances if item.is_member)
         starts = {item.conversation_id: item.last_seq if starts_at_latest else item.start_seq for item in attendances}
         refusals: list[errors.ParleyError] = [errors.ConversationNotFound(name) for name in explicit.keys() - starts]

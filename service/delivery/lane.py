@@ -36,8 +36,9 @@ MAX_BATCH_BYTES = 4 * 1024 * 1024
 GIVE_UP_SECONDS = 10.0
 # A lane that has stored nothing for this long takes no more than it tries.
 REFUSE_SECONDS = 5.0
-# Upper bounds: when the database was away, its return ends the wait.
-_BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+# Upper bounds: when the database was away, its return ends the wait. A full disk or a lock that goes announces nothing,
+# so that the last one is how long messages then wait for nothing.
+_BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _LATER_ATTEMPT = 4  # where a batch begins that follows one that could not be stored
 
 

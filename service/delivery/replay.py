@@ -27,7 +27,8 @@ from storage.records import Backlog, EntryKind, Position
 _log = structlog.get_logger(__name__)
 
 _CONVERSATIONS_A_STEP = 32
-_ENTRIES_EACH = 100
+# A page of one conversation.
+ENTRIES_EACH = 100
 _CONCURRENT_STEPS = 4
 _RETRY_SECONDS = 0.25
 _PART_BYTES = 128 * 1024
@@ -107,7 +108,7 @@ class Replayer:
         moved = False
         shared: list[Position] = []
         own: list[Position] = []
-        room_count = session.room_count or _CONVERSATIONS_A_STEP * _ENTRIES_EACH
+        room_count = session.room_count or _CONVERSATIONS_A_STEP * ENTRIES_EACH
         for conversation_id, lag in session.next_lags(min(_CONVERSATIONS_A_STEP, room_count)):
             position = Position(conversation_id, lag.position)
             if not lag.is_member or lag.floor_seq > lag.position + 1:
@@ -122,7 +123,7 @@ class Replayer:
             else:
                 moved |= self._push(session, conversation_id, lag, items)
         if shared:
-            history = await self.history.read_after(shared, limit_each=_ENTRIES_EACH)
+            history = await self.history.read_after(shared, limit_each=ENTRIES_EACH)
             for position in shared:
                 items = history[position.conversation_id]
                 if _removes(items, session.username):
@@ -130,9 +131,7 @@ class Replayer:
                 else:
                     moved |= self._take_part(session, position, items)
         if own:
-            backlog = await self._messages.read_backlog(
-                session.username, own, limit_each=min(_ENTRIES_EACH, room_count)
-            )
+            backlog = await self._messages.read_backlog(session.username, own, limit_each=min(ENTRIES_EACH, room_count))
             for position in own:
                 moved |= self._take_page(session, position, backlog.get(position.conversation_id))
         return moved
@@ -176,26 +175,29 @@ class Replayer:
             end_seq: where the log ended for the user when `items` was read; None when there is more behind them.
         """
         before = lag.position
+        is_all_taken = True
         for part in _parts(items):
             taken_count = session.offer(conversation_id, part, b"".join([item.body for item in part]))
             if taken_count:
                 lag.position = part[taken_count - 1].seq
             if taken_count < len(part):
-                if lag.position == before:
-                    return False
-                session.note_served(conversation_id)
-                return True
-        if end_seq is not None:
+                is_all_taken = False
+                break
+        if is_all_taken and end_seq is not None:
             lag.position = max(lag.position, end_seq)
         channel = self._hub.channels.get(conversation_id)
         if not lag.is_member:
-            if end_seq is not None:
+            if is_all_taken and end_seq is not None:
                 self._finish(session, conversation_id, lag.position)
-            return True
         # One who came back is put into the conversation by the attendants first.
-        if channel is not None and conversation_id in session.conversation_ids:
+        elif is_all_taken and channel is not None and conversation_id in session.conversation_ids:
             self._join_if_level(session, channel, lag)
-        return lag.position != before or conversation_id not in session.lags
+        has_moved = lag.position != before
+        is_behind = conversation_id in session.lags
+        # Also one that was taken whole: a page that just fills the window would otherwise come first for ever.
+        if has_moved and is_behind:
+            session.note_served(conversation_id)
+        return has_moved or not is_behind
 
     def _join_if_level(self, session: Session, channel: Channel, lag: Lag) -> None:
         if lag.position > channel.position:

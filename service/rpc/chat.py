@@ -6,7 +6,7 @@ loop is its task; it stops reading while too much is unanswered. `chat_frames.py
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -26,6 +26,7 @@ from service.rpc.chat_frames import MAX_POSITIONS, ChatParts, FrameHandlers
 from service.rpc.manual_frames import to_acks
 from service.rpc.registry import Context
 from storage.postgres.positions import Ack, Positions
+from storage.postgres.restores import Restores
 from storage.records import AckMode
 
 # A stream that says nothing for this long after it was opened is ended.
@@ -67,6 +68,7 @@ class ChatHandlers:
         replayer: Replayer,
         streams: Streams,
         positions: Positions,
+        restores: Restores,
         *,
         max_devices: int,
         counts: FrameCounts,
@@ -78,6 +80,7 @@ class ChatHandlers:
         self._replayer = replayer
         self._streams = streams
         self._positions = positions
+        self._restores = restores
         self._max_devices = max_devices
 
     async def chat(self, _request: None, context: Context, call: Call) -> None:
@@ -93,35 +96,57 @@ class ChatHandlers:
         await self._serve(stream, "Subscribe")
 
     async def ack(self, request: chat_pb2.AckRequest, call: Call) -> chat_pb2.AckResponse:
-        """Stores what a device has; four statements at most."""
+        """Stores what a device has; six statements at most."""
         caller = call.caller
-        if not 1 <= len(request.positions) <= MAX_POSITIONS:
-            raise errors.InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements")
+        wanted = _to_wanted(request)
         device_id = checks.to_device_id(request.device_id) or caller.device_id or "default"
-        wanted: dict[str, int] = {}
-        for position in request.positions:
-            if position.seq < 0:
-                raise errors.InvalidRequest("positions.seq", "must not be negative")
-            conversation_id = checks.to_conversation_id(position.conversation_id)
-            wanted[conversation_id] = max(position.seq, wanted.get(conversation_id, 0))
-        if await self._parts.modes.is_manual(caller.username, device_id):
+        epoch, common_seqs = await self._look_at_epoch(request.epoch, wanted)
+        is_manual = await self._parts.modes.is_manual(caller.username, device_id)
+        if common_seqs is not None or not is_manual:
+            await self._check_ends(wanted, caller.username, device_id, common_seqs)
+        if is_manual:
             for refusal in await self._parts.manual.ack_now(caller.username, device_id, to_acks(request.positions)):
                 raise refusal
             return chat_pb2.AckResponse()
+        if not await self._positions.enroll_device(caller.username, device_id, max_devices=self._max_devices):
+            raise errors.TooManyDevices(self._max_devices)
+        acks = [Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()]
+        known_epoch = min(request.epoch or epoch, epoch)  # one that never was may be any number
+        for name, username in await self._positions.store_acks(acks, epoch=epoch, known_epoch=known_epoch):
+            self._parts.receipts.note(name, username)
+        return chat_pb2.AckResponse()
+
+    async def _look_at_epoch(self, claimed: int, wanted: Iterable[str]) -> tuple[int, dict[str, int] | None]:
+        """Gives the present epoch and, for positions of another one, up to where that one's logs are still this one's.
+
+        Args:
+            claimed: what the client said; 0: nothing.
+            wanted: conversations.
+        """
+        present = self._parts.epoch
+        if claimed in (0, present):
+            return present, None
+        # It may be this worker that does not know of the restore yet.
+        present = await self._restores.get_epoch()
+        if claimed == present:
+            return present, None
+        return present, await self._restores.common_seqs(dict.fromkeys(wanted, claimed))
+
+    async def _check_ends(
+        self, wanted: Mapping[str, int], username: str, device_id: str, common_seqs: Mapping[str, int] | None
+    ) -> None:
+        """Refuses seqs above what the log has, or has in common with another epoch's, and others' conversations."""
         names = list(wanted)
-        found = await self._positions.list_attendances(caller.username, device_id, only=names, also_former=names)
+        found = await self._positions.list_attendances(username, device_id, only=names, also_former=names)
         last_seqs = {item.conversation_id: item.last_seq for item in found}
         for conversation_id, seq in wanted.items():
             if conversation_id not in last_seqs:
                 raise errors.ConversationNotFound(conversation_id)
-            if seq > last_seqs[conversation_id]:
-                raise errors.AckBeyondDelivered(conversation_id, last_seqs[conversation_id])
-        if not await self._positions.enroll_device(caller.username, device_id, max_devices=self._max_devices):
-            raise errors.TooManyDevices(self._max_devices)
-        acks = [Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()]
-        for name, username in await self._positions.store_acks(acks, epoch=self._parts.epoch):
-            self._parts.receipts.note(name, username)
-        return chat_pb2.AckResponse()
+            end_seq = last_seqs[conversation_id]
+            if common_seqs is not None:
+                end_seq = min(end_seq, common_seqs[conversation_id])
+            if seq > end_seq:
+                raise errors.AckBeyondDelivered(conversation_id, end_seq)
 
     async def _serve(self, stream: "_ChatStream", method: str) -> None:
         is_clean = False
@@ -287,3 +312,18 @@ class _ChatStream:
             raise errors.OutOfOrder(f"No `hello` came within {HELLO_SECONDS:.0f} s.")
         if error is not None:
             raise error
+
+
+def _to_wanted(request: chat_pb2.AckRequest) -> dict[str, int]:
+    """Gives the highest seq of each conversation."""
+    if not 1 <= len(request.positions) <= MAX_POSITIONS:
+        raise errors.InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements")
+    if request.epoch < 0:
+        raise errors.InvalidRequest("epoch", "must not be negative")
+    wanted: dict[str, int] = {}
+    for position in request.positions:
+        if position.seq < 0:
+            raise errors.InvalidRequest("positions.seq", "must not be negative")
+        conversation_id = checks.to_conversation_id(position.conversation_id)
+        wanted[conversation_id] = max(position.seq, wanted.get(conversation_id, 0))
+    return wanted

@@ -30,7 +30,7 @@ FROM members m
 JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
 LEFT JOIN cursors k ON k.username = m.username AND k.device_id = $2 AND k.conversation_id = m.conversation_id
 WHERE m.username = $1 AND ($3::text[] IS NULL OR m.conversation_id IN (SELECT unnest($3)))
-  AND (m.role > 0 OR m.conversation_id IN (SELECT unnest($4::text[]))
+  AND (m.role > 0 OR $5 OR m.conversation_id IN (SELECT unnest($4::text[]))
        OR coalesce(k.acked_seq, m.start_seq) < upper(m.visible) - 1)"""
 
 
@@ -103,7 +103,13 @@ class Positions:
         return True
 
     async def list_attendances(
-        self, username: str, device_id: str, *, only: Sequence[str] | None = None, also_former: Sequence[str] = ()
+        self,
+        username: str,
+        device_id: str,
+        *,
+        only: Sequence[str] | None = None,
+        also_former: Sequence[str] = (),
+        has_all_former: bool = False,
     ) -> list[Attendance]:
         """Lists the user's conversations with where they end and where this device begins; one statement.
 
@@ -113,6 +119,7 @@ class Positions:
         Args:
             only: these alone; None: all.
             also_former: former memberships that are listed also when the device lacks nothing.
+            has_all_former: all of them are.
         """
         rows = await self._database.fetch(
             _ATTEND,
@@ -120,6 +127,7 @@ class Positions:
             device_id,
             None if only is None else list(only),
             list(also_former),
+            has_all_former,
         )
         return [
             Attendance(
@@ -151,11 +159,15 @@ class Positions:
         )
         return {row["conversation_id"]: row["last_seq"] for row in rows}
 
-    async def store_acks(self, acks: Sequence[Ack], *, epoch: int | None = None) -> set[tuple[str, str]]:
+    async def store_acks(
+        self, acks: Sequence[Ack], *, epoch: int | None = None, known_epoch: int | None = None
+    ) -> set[tuple[str, str]]:
         """Stores acks, none of which goes back, also not before where a device without cursor begins; one statement.
 
         Args:
             epoch: what they are of; nothing is stored when the database has gone on to another one. None: the present.
+            known_epoch: the last one that their devices know of, where that is an earlier one: they are still to be
+                told of the other. None: the present.
 
         Returns:
             (conversation, user) of the acks that moved a cursor.
@@ -167,14 +179,16 @@ class Positions:
         ordered = sorted(highest.items())
         rows = await self._database.fetch(
             """INSERT INTO cursors AS k (username, device_id, conversation_id, acked_seq, epoch)
-               SELECT a.username, a.device_id, a.conversation_id, greatest(a.seq, m.start_seq), d.epoch
+               SELECT a.username, a.device_id, a.conversation_id, greatest(a.seq, m.start_seq),
+                      coalesce($6, d.epoch)
                FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])
                     WITH ORDINALITY AS a(username, device_id, conversation_id, seq, ord)
                JOIN members m ON m.conversation_id = a.conversation_id AND m.username = a.username
                JOIN deployment d ON $5::bigint IS NULL OR d.epoch = $5
                ORDER BY a.ord
                ON CONFLICT (username, device_id, conversation_id)
-               DO UPDATE SET acked_seq = greatest(k.acked_seq, excluded.acked_seq), epoch = excluded.epoch
+               DO UPDATE SET acked_seq = greatest(k.acked_seq, excluded.acked_seq),
+                             epoch = greatest(k.epoch, excluded.epoch)
                WHERE k.acked_seq < excluded.acked_seq OR k.epoch < excluded.epoch
                RETURNING k.conversation_id, k.username""",
             [key[0] for key, _ in ordered],
@@ -182,6 +196,7 @@ class Positions:
             [key[2] for key, _ in ordered],
             [seq for _, seq in ordered],
             epoch,
+            known_epoch,
         )
         return {(row["conversation_id"], row["username"]) for row in rows}
 

@@ -3,8 +3,9 @@
 After a failover the old primary may come back, as if nothing had happened, on the timeline of before; what it would
 store is lost. So a server counts only when its timeline is not below the highest that was seen of that cluster: by this
 worker, and by the others as far as they could tell (`storage/redis/timelines.py`). And after each loss, as at the
-start, all hosts are asked at the same time, each for about a second, and the primary on the highest timeline is taken;
-until the next loss it is asked first, and the others only when it does not answer.
+start, all hosts are asked at the same time, each for about a second, and the primary on the highest timeline is taken,
+of several the one that was used last, else the first of the URL; until the next loss it is asked first, and the others
+only when it does not answer.
 """
 
 import asyncio
@@ -83,11 +84,13 @@ class Primary:
         else:
             found = await self._ask_all(options, failures)
             if found:
-                *others, (_, connection, host) = sorted(found, key=lambda one: one[0])
-                for _, other, _ in others:
-                    other.terminate()
+                # Of equals the first, which is the one that was used last.
+                chosen = max(found, key=lambda one: one[0])
+                for other in found:
+                    if other is not chosen:
+                        other[1].terminate()
                 self._is_sure = True
-                return self._choose(host, connection)
+                return self._choose(chosen[2], chosen[1])
         if len(failures) == 1:
             raise failures[0][1]
         told = "; ".join(f"{host} {type(error).__name__}: {error}" for host, error in failures)

@@ -65,6 +65,8 @@ class Watch:
                 if not self.is_away:
                     _log.warning("database away", error=str(error))
                 self.is_away = True
+                # Set by the last answer where suspicion came while that was awaited; nobody may go on now.
+                self._settled.clear()
             else:
                 if self.is_away:
                     _log.warning("database back", away_seconds=round(clock() - begin, 1))

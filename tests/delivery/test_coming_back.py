@@ -1,17 +1,17 @@
 """Who was removed and comes back, or is put somewhere while saying hello: nothing leaks, is lost or comes twice."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from service.delivery import encode
 from storage.postgres.database import Database
-from storage.postgres.members import Members
 from storage.postgres.messages import Messages
 from storage.postgres.positions import Ack, Positions
-from storage.records import Attendance, Backlog, Entry, MembershipAction, MembershipChange, Position, Role, Span
+from storage.records import Attendance, Backlog, Entry, MembershipAction, Position, Span
 from tests.support.lanes import add_group
-from tests.support.logs import add_users, send
+from tests.support.logs import add_users, change_members, send
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker, running_worker
 
@@ -50,10 +50,8 @@ class Slow(Positions):
 
     after = None
 
-    async def list_attendances(
-        self, username: str, device_id: str, *, only: Sequence[str] | None = None, also_former: Sequence[str] = ()
-    ) -> list[Attendance]:
-        found = await super().list_attendances(username, device_id, only=only, also_former=also_former)
+    async def list_attendances(self, username: str, device_id: str, **options: Any) -> list[Attendance]:
+        found = await super().list_attendances(username, device_id, **options)
         action, self.after = self.after, None
         if action is not None:
             await action()
@@ -70,20 +68,11 @@ async def db(database: Database) -> Database:
     return database
 
 
-async def change(db: Database, action: MembershipAction) -> Entry:
-    made = MembershipChange(action, ("bob",), Role.GONE if action == MembershipAction.REMOVED else Role.MEMBER)
-    number = str(await db.fetchval("SELECT last_seq FROM conversations WHERE conversation_id = 'g'"))
-    result = await Members(db).change(
-        "g", "ann", request_id=number, request_hash=b"", usernames=["bob"], decide=lambda standing: [made]
-    )
-    return result.entries[0]
-
-
 def come_back(db: Database, worker: Worker):
     """Adds bob again, and waits until the worker has taken note."""
 
     async def act() -> None:
-        entry = await change(db, MembershipAction.ADDED)
+        entry = await change_members(db, "g", MembershipAction.ADDED, "bob")
         worker.hub.deliver("g", [encode.entry_item(entry)])
         worker.attendants.refresh("bob")
         await wait_for(lambda: not worker.attendants._refreshing, what="the refresh")
@@ -94,7 +83,7 @@ def come_back(db: Database, worker: Worker):
 @pytest.mark.parametrize("nth_read", [1, 2, 3])
 @pytest.mark.parametrize("acked_seq", [0, 5])
 async def test_one_who_comes_back_during_the_replay_gets_all_of_it_in_order(db, redis_url, nth_read, acked_seq):
-    await change(db, MembershipAction.REMOVED)
+    await change_members(db, "g", MembershipAction.REMOVED, "bob")
     if acked_seq:
         await Positions(db).enroll_device("bob", "phone", max_devices=9)
         await Positions(db).store_acks([Ack("bob", "phone", "g", acked_seq)])
@@ -113,7 +102,7 @@ async def test_one_who_comes_back_during_the_replay_gets_all_of_it_in_order(db, 
 
 async def test_hidden_part_is_not_shown_from_memory_to_one_who_comes_back(db, redis_url):
     await db.execute("UPDATE conversations SET history_visible = false")
-    removed = (await change(db, MembershipAction.REMOVED)).seq
+    removed = (await change_members(db, "g", MembershipAction.REMOVED, "bob")).seq
     messages = Interrupted(db)
     async with running_worker(db, redis_url, has_bus=False, messages=messages) as worker:
         witness = await worker.attach("ann", g=removed)
@@ -123,7 +112,7 @@ async def test_hidden_part_is_not_shown_from_memory_to_one_who_comes_back(db, re
         await witness.until("g", *range(removed + 1, removed + 6))
 
         async def come_back_unheard() -> None:
-            await change(db, MembershipAction.ADDED)
+            await change_members(db, "g", MembershipAction.ADDED, "bob")
 
         messages.before = {messages.read_count + 1: come_back_unheard}
         reader = await worker.attach("bob", g=removed - 100)  # a page ends with the removal
@@ -157,7 +146,7 @@ async def test_one_who_is_removed_during_the_replay_gets_nothing_above_from_the_
     async with running_worker(db, redis_url, has_bus=False, messages=messages) as worker:
 
         async def remove_bob_unheard() -> None:
-            await change(db, MembershipAction.REMOVED)
+            await change_members(db, "g", MembershipAction.REMOVED, "bob")
             await send(db, "g", "ann", "not for bob")
 
         messages.before_span_read = {2: remove_bob_unheard}

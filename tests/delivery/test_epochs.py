@@ -7,8 +7,9 @@ from service.delivery.acks import AckWriter
 from storage.postgres.database import Database
 from storage.postgres.positions import Ack, Positions
 from storage.postgres.restores import Restores
+from storage.records import MembershipAction
 from tests.support.lanes import add_group
-from tests.support.logs import add_users, send
+from tests.support.logs import add_users, change_members, send
 from tests.support.worker import Reader, running_worker
 
 
@@ -90,6 +91,21 @@ async def test_conversation_that_the_restored_state_did_not_have_starts_from_not
     await send(db, "younger", "bob")
     async with running_worker(db, redis_url, has_bus=False) as worker:
         assert resets(await worker.attach("bob", "tablet", epoch=1, younger=1))["younger"] == 0
+
+
+async def test_one_who_was_removed_in_the_state_that_came_back_is_told_too(db, redis_url):
+    """Added again, the device would take new entries for those of the epoch before, with the same seqs."""
+    await change_members(db, "g", MembershipAction.REMOVED, "bob")
+    await Positions(db).store_acks([Ack("bob", "phone", "g", 7)])
+    await Restores(db).begin_epoch()
+    await send(db, "g", "ann", "new history")
+    async with running_worker(db, redis_url, has_bus=False) as worker:
+        reader = await worker.attach("bob", "phone", epoch=1)
+        assert resets(reader) == {"g": 7, "h": 0}
+        assert resets(await worker.attach("bob", "phone")) == {}, "who says no epoch has nothing above the end"
+        await change_members(db, "g", MembershipAction.ADDED, "bob")
+        worker.attendants.refresh("bob")
+        await reader.until("g", 8, 9)
 
 
 @pytest.mark.parametrize("epoch", [2, 2**62])

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from service.delivery import replay
 from service.delivery.session import Session
 from service.delivery.window import Window
 from storage.postgres.database import Database
@@ -56,11 +57,15 @@ async def worker(db: Database, redis_url: str, messages: Counted) -> AsyncIterat
         yield running
 
 
-async def read_all(worker: Worker, window: Window, total: int) -> list[str]:
-    """Reads `total` entries as a client does that deals with each as it comes; gives their conversations in order."""
+async def read_all(worker: Worker, window: Window, total: int, *, step: int = 1) -> list[str]:
+    """Reads `total` entries as a client does that deals with them; gives their conversations in order.
+
+    Args:
+        step: with how many at a time; divides the total.
+    """
     reader = Reader(Session(7, "bob", "phone", window=window))
     await worker.attendants.attach(reader.session, {}, starts_at_latest=False)
-    for count in range(1, total + 1):
+    for count in range(step, total + 1, step):
         await wait_for(lambda count=count: len(reader.read().messages) >= count, what=f"{count} entries")
         assert window.flow(count)
         worker.replayer.nudge(reader.session)
@@ -72,6 +77,18 @@ async def test_large_backlog_does_not_hold_back_small_ones(worker, window):
     came = await read_all(worker, window, LENGTH + 6)
     assert sorted(set(came)) == ["large", "s0", "s1", "s2"]
     assert came[-10:] == ["large"] * 10
+
+
+async def test_conversation_whose_pages_fill_the_window_does_not_hold_back_others(worker, db):
+    """It took the whole window, which opened as a whole, and was the first again each time."""
+    page = replay.ENTRIES_EACH
+    for _ in range(3 * page - LENGTH):
+        await send(db, "large", "ann")
+    for nth in range(3):
+        for _ in range(page - 2):
+            await send(db, f"s{nth}", "ann")
+    came = await read_all(worker, Window(page, 0), 6 * page, step=page)
+    assert set(came[: 4 * page]) == {"large", "s0", "s1", "s2"}
 
 
 async def test_what_one_user_alone_may_see_is_read_as_far_as_there_is_room(worker, db, messages):

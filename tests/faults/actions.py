@@ -6,6 +6,7 @@ Times are how long a fault lasts, never how long something is hoped to take.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import psutil
@@ -196,15 +197,46 @@ async def lock_table(stage: Stage) -> None:
 
 async def fill_disk(stage: Stage) -> None:
     """The file system of the data directory is full for 4 s."""
-    filler = stage.servers[0].data_dir / "filler"
-    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(1024 * 1024))
-    with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
-        while True:
-            file.write(bytes(1024))
+    filler = _fill(stage)
     await asyncio.sleep(4)
     filler.unlink()
+
+
+async def fill_wal(stage: Stage) -> float:
+    """PostgreSQL has no room for its next WAL segment: it panics, and recovers after 4 s, when there is room again."""
+    connection = await asyncpg.connect(stage.database_url)
+    filler = _fill(stage)
+    try:
+        with contextlib.suppress(asyncpg.PostgresConnectionError, asyncpg.InternalClientError, OSError):
+            # Segments that are there already are used first, and then there must be a new one.
+            for _ in range(100):
+                await connection.execute("SELECT pg_logical_emit_message(false, 'parley', ''), pg_switch_wal()")
+            raise AssertionError("PostgreSQL goes on writing to a full disk")
+        await asyncio.sleep(4)
+    finally:
+        connection.terminate()
+        filler.unlink()
+    await wait_for(lambda: _answers(stage), limit_seconds=60, what="PostgreSQL")
+    return stage.now()
+
+
+def _fill(stage: Stage) -> Path:
+    """Fills the file system of the data directory to the last block; gives the file that does."""
+    filler = stage.servers[0].data_dir / "filler"
+    for size_bytes in (1024 * 1024, 1024):
+        with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
+            while True:
+                file.write(bytes(size_bytes))
+    return filler
+
+
+async def _answers(stage: Stage) -> bool:
+    try:
+        connection = await asyncpg.connect(stage.database_url, timeout=1)
+    except (asyncpg.PostgresError, OSError):
+        return False
+    connection.terminate()
+    return True
 
 
 async def fail_over(stage: Stage) -> None:

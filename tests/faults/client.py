@@ -1,7 +1,7 @@
 """A device that does what a client has to do, and writes down what it saw.
 
-Resumes from its acks, and sends unanswered requests again with the same request id and before anything newer; how it
-stays connected is in `connection.py`.
+Resumes from its acks, sends unanswered requests again with the same request id and before anything newer, and
+acknowledges at the latest when half of its window is used; how it stays connected is in `connection.py`.
 """
 
 import asyncio
@@ -58,6 +58,7 @@ class Client(Connection):
         self._unsent: deque[Pending] = deque()
         self._sent: dict[int, dict[int, Pending]] = {}
         self._on_stream: dict[str, int] = {}
+        self._unacked_count = 0
         self._acked: dict[str, int] = {}
         self._has_read: dict[str, int] = {}
         # When word of what was read is said again: it may have been lost with a stream, or was refused for now.
@@ -72,6 +73,11 @@ class Client(Connection):
     def has_acked_all(self) -> bool:
         """Whether it has said what it has and has read of all that its stream brought."""
         return self._acked == self._on_stream and self._next_read_time == math.inf
+
+    @property
+    def _is_half_of_window_used(self) -> bool:
+        """Whether acks must go now, so that the window never fills while the client keeps up."""
+        return bool(self.window_messages) and self._unacked_count >= self.window_messages / 2
 
     def submit(self, conversation_id: str, request_id: str, text: str) -> None:
         """Sends, behind all that was submitted before."""
@@ -108,6 +114,7 @@ class Client(Connection):
                 )
             )
             self._on_stream[message.conversation_id] = message.seq
+            self._unacked_count += 1
             if message.seq > self.last_seqs.get(message.conversation_id, 0):
                 self.last_seqs[message.conversation_id] = message.seq
         if frame.messages:
@@ -168,10 +175,11 @@ class Client(Connection):
             if self._now() >= self._next_read_time:
                 self._next_read_time = math.inf
                 await call.write(self._to_read_frame(self._has_read))
-            if self._now() >= next_ack:
+            if self._now() >= next_ack or self._is_half_of_window_used:
                 next_ack = self._now() + _ACK_SECONDS
                 positions = {name: seq for name, seq in self._on_stream.items() if self._acked.get(name, 0) < seq}
                 self._acked |= positions
+                self._unacked_count = 0
                 for frame in self._ack_frames(positions):
                     await call.write(frame)
 
@@ -224,6 +232,7 @@ class Client(Connection):
     def _note_end(self, error: Exception | None) -> None:
         """What was not answered goes first on the next stream, in the order in which it was sent."""
         self._on_stream, self._acked = {}, {}
+        self._unacked_count = 0
         unanswered = [pending for frame in self._sent.values() for pending in frame.values()]
         self._sent.clear()
         for pending in unanswered:

@@ -20,10 +20,13 @@ from tests.faults.stage import Plan, Stage, open_stage
 from tests.support.waiting import wait_for
 
 _RECOVERY_SECONDS = 60.0
+_BROKEN_SECONDS = 15.0
 # Traffic before the first fault and after each recovery.
 _MESSAGES_BETWEEN = 200
 _RECEIPTS_SECONDS = 10.0
 _LOSSES = ("acknowledged_is_kept", "delivered_whole", "handed_whole", "settled_whole")
+# What is under way at any time: about as much as a client sends in half a second.
+_CALM_MESSAGES = 30
 
 # Does something to a stage; gives the moment from which recovery counts, or None for the moment of its return.
 Action = Callable[[Stage], Awaitable[float | None]]
@@ -36,7 +39,8 @@ class Report:
     Attributes:
         lost: entries that were acknowledged and are not kept, and entries that a device never got.
         doubled: requests that took effect twice.
-        recovery_seconds: after each fault, until every user's sends were acknowledged and every device received again.
+        recovery_seconds: after each fault, until every user's sends were acknowledged and every device received again
+            in all of its conversations.
         silence_seconds: the longest time in which nobody had an answer.
         latest_seconds: the longest time from an answer until a device had the message.
         measured: how long something took that has a limit.
@@ -100,24 +104,32 @@ async def run_under_load(
     rounds: int = 1,
     bound: Bound | None = None,
     settle_seconds: float = 20.0,
+    may_stay_broken: bool = False,
 ) -> Report:
-    """Applies a fault in the middle of traffic, `rounds` times, and judges what came out; measures one bound."""
+    """Applies a fault in the middle of traffic, `rounds` times, and judges what came out; measures one bound.
+
+    Args:
+        may_stay_broken: that all is never well again ends the rounds, and it is for the checker to say why: for faults
+            that are built in.
+    """
+    limit_seconds = _BROKEN_SECONDS if may_stay_broken else _RECOVERY_SECONDS
     async with open_stage(plan, random.Random(seed)) as stage:
         if plan.has_consumers:
             await open_groups(stage)
         stage.start_load()
         recoveries, moments = [], []
-        await _more(stage, _MESSAGES_BETWEEN)
-        for _ in range(rounds):
-            fault_time = stage.now()
-            begin = await action(stage)
-            begin = stage.now() if begin is None else begin
-            if bound in (Bound.ANSWERED, Bound.ANSWERED_HUNG):
-                await wait_for_database(stage.database_url)
-            return_time = stage.now()
-            recoveries.append(await recover(stage, begin))
-            moments.append((fault_time, return_time, stage.now()))
-            await _more(stage, _MESSAGES_BETWEEN)
+        await _more(stage, _MESSAGES_BETWEEN, limit_seconds)
+        with contextlib.suppress(*[AssertionError] * may_stay_broken):
+            for _ in range(rounds):
+                fault_time = stage.now()
+                begin = await action(stage)
+                begin = stage.now() if begin is None else begin
+                if bound in (Bound.ANSWERED, Bound.ANSWERED_HUNG):
+                    await wait_for_database(stage.database_url)
+                return_time = stage.now()
+                recoveries.append(await recover(stage, begin, limit_seconds))
+                moments.append((fault_time, return_time, stage.now()))
+                await _more(stage, _MESSAGES_BETWEEN, limit_seconds)
         await stage.stop_load()
         await stage.settle(settle_seconds)
         if bound is not None:
@@ -188,17 +200,24 @@ def assert_held(report: Report) -> None:
     assert report.acknowledged
 
 
-async def recover(stage: Stage, begin: float) -> float:
+async def recover(stage: Stage, begin: float, limit_seconds: float) -> float:
     """Waits until all is well again; gives how long that took after `begin`.
 
-    All is well when each user had an answer to, and each device received, something that was first sent after `begin`;
-    a consumer group counts as a device.
+    All is well when each user had an answer to, and each device received in each of its conversations, something that
+    was first sent after `begin`; whoever has that has everything before it. A consumer group is well when it was handed
+    something of that in any of its conversations.
     """
     history = stage.history
     event_at, delivery_at, handing_at = 0, 0, 0
     fresh: set[tuple[str, str, str]] = set()
     senders = {client.username for client in stage.clients}
-    devices = {client.device for client in stage.clients} | set(stage.groups)
+    places = {
+        (client.device, conversation_id)
+        for conversation_id, present in stage.present.items()
+        for client in stage.clients
+        if client.username in present
+    }
+    groups = set(stage.groups)
     last_time = begin
 
     def is_well() -> bool:
@@ -210,16 +229,20 @@ async def recover(stage: Stage, begin: float) -> float:
                 senders.discard(event.sender)
                 last_time = max(last_time, event.time)
         event_at = len(history.events)
-        arrived = [(delivery.device, delivery) for delivery in history.deliveries[delivery_at:]]
-        handed = [(handing.group, handing) for handing in history.handings[handing_at:]]
-        for device, step in (*arrived, *handed):
-            if device in devices and (step.conversation_id, step.sender, step.request_id) in fresh:
-                devices.discard(device)
-                last_time = max(last_time, step.time)
-        delivery_at, handing_at = len(history.deliveries), len(history.handings)
-        return not senders and not devices
+        for delivery in history.deliveries[delivery_at:]:
+            key = (delivery.conversation_id, delivery.sender, delivery.request_id)
+            if key in fresh and (delivery.device, delivery.conversation_id) in places:
+                places.discard((delivery.device, delivery.conversation_id))
+                last_time = max(last_time, delivery.time)
+        delivery_at = len(history.deliveries)
+        for handing in history.handings[handing_at:]:
+            if handing.group in groups and (handing.conversation_id, handing.sender, handing.request_id) in fresh:
+                groups.discard(handing.group)
+                last_time = max(last_time, handing.time)
+        handing_at = len(history.handings)
+        return not (senders or places or groups)
 
-    await wait_for(is_well, limit_seconds=_RECOVERY_SECONDS, what=f"recovery of {senders or devices}")
+    await wait_for(is_well, limit_seconds=limit_seconds, what=f"recovery of {senders or places}")
     return last_time - begin
 
 
@@ -229,9 +252,25 @@ def _measure(stage: Stage, bound: Bound, fault_time: float, return_time: float, 
     return Measured(bound, longest_way(stage.history, begin=fault_time, end=end_time))
 
 
-async def _more(stage: Stage, count: int) -> None:
+async def _more(stage: Stage, count: int, limit_seconds: float) -> None:
+    """Waits until nobody is behind with anything, and then for so many answers."""
+    await wait_for(lambda: _is_calm(stage), limit_seconds=limit_seconds, what="calm")
     goal = _answer_count(stage) + count
-    await wait_for(lambda: _answer_count(stage) >= goal, limit_seconds=_RECOVERY_SECONDS, what="traffic")
+    await wait_for(lambda: _answer_count(stage) >= goal, limit_seconds=limit_seconds, what="traffic")
+
+
+def _is_calm(stage: Stage) -> bool:
+    """Whether no client has much to send, and every device has about all that any has: the load is never behind it."""
+    ends: dict[str, int] = {}
+    for client in stage.clients:
+        for conversation_id, seq in client.last_seqs.items():
+            ends[conversation_id] = max(seq, ends.get(conversation_id, 0))
+    return all(client.waiting_count <= _CALM_MESSAGES for client in stage.clients) and all(
+        client.last_seqs.get(conversation_id, 0) >= ends.get(conversation_id, 0) - _CALM_MESSAGES
+        for conversation_id, present in stage.present.items()
+        for client in stage.clients
+        if client.username in present
+    )
 
 
 def _answer_count(stage: Stage) -> int:

@@ -60,6 +60,7 @@ MATRIX = [
     Row("postgres connections gone", actions.use_up_connections, bound=Bound.ANSWERED),
     Row("postgres table locked 5 s", actions.lock_table),
     Row("postgres disk full 4 s", actions.fill_disk, _SMALL_DISK, rounds=1, bound=Bound.ANSWERED),
+    Row("postgres WAL full 4 s", actions.fill_wal, _SMALL_DISK, rounds=1, bound=Bound.ANSWERED),
     Row("postgres failover", actions.fail_over, _STANDBY, rounds=1, bound=Bound.ANSWERED),
     Row("failover, old one back", actions.fail_over_with_return, _STANDBY, rounds=1, bound=Bound.ANSWERED),
     Row("all three kill -9", actions.kill_several),

@@ -8,9 +8,9 @@ from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from storage.postgres.members import Members
 from storage.postgres.positions import _ATTEND, Ack, Positions
-from storage.records import Attendance, MembershipAction, MembershipChange, Role
+from storage.records import Attendance, MembershipAction
 from tests.support.lanes import add_group
-from tests.support.logs import add_users, send
+from tests.support.logs import add_users, change_members, send
 from tests.support.patient import patient_database
 from tests.support.waiting import wait_for
 
@@ -39,15 +39,6 @@ async def enroll(positions: Positions, device_id: str, username: str = "bob") ->
 async def start_of(positions: Positions, device_id: str, username: str = "bob") -> dict[str, int]:
     attendances = await positions.list_attendances(username, device_id)
     return {item.conversation_id: item.start_seq for item in attendances}
-
-
-async def change(db: Database, action: MembershipAction, *members: str) -> None:
-    role = Role.GONE if action == MembershipAction.REMOVED else Role.MEMBER
-    made = MembershipChange(action, members, role)
-    number = str(await db.fetchval("SELECT last_seq FROM conversations WHERE conversation_id = 'g'"))
-    await Members(db).change(
-        "g", "ann", request_id=number, request_hash=b"", usernames=members, decide=lambda standing: [made]
-    )
 
 
 async def test_acks_never_go_back(positions):
@@ -107,7 +98,7 @@ async def test_new_device_begins_at_the_read_positions_for_good(positions, db):
 
 async def test_one_who_read_nothing_begins_where_he_joined(positions, db):
     await add_users(db, "cid")
-    await change(db, MembershipAction.ADDED, "cid")
+    await change_members(db, "g", MembershipAction.ADDED, "cid")
     assert await enroll(positions, "phone", "cid")
     assert await positions.list_attendances("cid", "phone") == [Attendance("g", 6, 5, 0, 1, is_member=True)]
     assert await start_of(positions, "phone") == {"g": 0}
@@ -178,7 +169,7 @@ async def test_attendance_says_where_to_begin_and_to_end(positions, db):
 
 
 async def test_former_member_is_attended_until_everything_is_acked(positions, db):
-    await change(db, MembershipAction.REMOVED, "bob")
+    await change_members(db, "g", MembershipAction.REMOVED, "bob")
     await send(db, "g", "ann")
     assert await positions.list_attendances("bob", "phone") == [Attendance("g", 6, 0, 0, 1, is_member=False)]
     await positions.store_acks([Ack("bob", "phone", "g", 5)])
@@ -191,9 +182,9 @@ async def test_former_member_is_attended_until_everything_is_acked(positions, db
 
 async def test_floor_is_where_the_last_interval_begins(positions, db):
     await db.execute("UPDATE conversations SET history_visible = false")
-    await change(db, MembershipAction.REMOVED, "bob")
+    await change_members(db, "g", MembershipAction.REMOVED, "bob")
     await send(db, "g", "ann")
-    await change(db, MembershipAction.ADDED, "bob")
+    await change_members(db, "g", MembershipAction.ADDED, "bob")
     (found,) = await positions.list_attendances("bob", "phone")
     # A device that never acked still lacks what it could see before the removal.
     assert (found.last_seq, found.start_seq, found.floor_seq) == (8, 0, 8)
@@ -209,7 +200,7 @@ async def test_membership_version_grows_with_each_change(positions, db):
     seen = [await positions.membership_versions(["bob", "nobody"])]
     await Conversations(db).ensure_direct("ann:bob")
     seen.append(await positions.membership_versions(["bob"]))
-    await change(db, MembershipAction.REMOVED, "bob")
+    await change_members(db, "g", MembershipAction.REMOVED, "bob")
     seen.append(await positions.membership_versions(["bob"]))
     versions = [one["bob"] for one in seen]
     assert versions == sorted(set(versions))
@@ -224,7 +215,7 @@ async def test_many_names_are_looked_up_in_a_hash(db):
         await connection.execute("SET plan_cache_mode = force_generic_plan")
         try:
             await connection.execute(f"PREPARE attend AS {_ATTEND}")
-            rows = await connection.fetch("EXPLAIN EXECUTE attend('bob', 'phone', NULL, '{x}')")
+            rows = await connection.fetch("EXPLAIN EXECUTE attend('bob', 'phone', NULL, '{x}', false)")
         finally:
             await connection.execute("RESET plan_cache_mode; DEALLOCATE attend")
     plan = "\n".join(row[0] for row in rows)

@@ -7,7 +7,8 @@ import asyncpg
 
 from storage.postgres.batches import STORE, Batch
 from storage.postgres.database import Database
-from storage.records import Draft, Outcome
+from storage.postgres.members import Members
+from storage.records import Draft, Entry, MembershipAction, MembershipChange, Outcome, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +53,18 @@ async def send(
     batch = Batch([draft])
     (answer,) = batch.to_answers(await database.fetch(STORE, *batch.arguments()))
     return Sent(answer.outcome, answer.seq or None)
+
+
+async def change_members(database: Database, conversation_id: str, action: MembershipAction, *usernames: str) -> Entry:
+    """Adds or removes users in ann's name; gives the entry that says so."""
+    change = MembershipChange(action, usernames, Role.GONE if action == MembershipAction.REMOVED else Role.MEMBER)
+    last_seq = await database.fetchval("SELECT last_seq FROM conversations WHERE conversation_id = $1", conversation_id)
+    result = await Members(database).change(
+        conversation_id,
+        "ann",
+        request_id=str(last_seq),
+        request_hash=b"",
+        usernames=usernames,
+        decide=lambda standing: [change],
+    )
+    return result.entries[0]

@@ -205,18 +205,24 @@ def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
 
 def reason_of(status: status_pb2.Status) -> str:
     """The ErrorInfo's reason."""
+    return _info_of(status).reason
+
+
+def _info_of(status: status_pb2.Status) -> error_details_pb2.ErrorInfo:
     info = error_details_pb2.ErrorInfo()
     for detail in status.details:
         if detail.Unpack(info):
             assert info.domain == "parley.v1"
-            return info.reason
+            return info
     raise AssertionError(f"no ErrorInfo: {status}")
 
 
 @asynccontextmanager
-async def refusal(reason: str, code: grpc.StatusCode | None = None) -> AsyncIterator[None]:
-    """Expects the call inside to be refused for this reason."""
+async def refusal(reason: str, code: grpc.StatusCode | None = None, **metadata: str) -> AsyncIterator[None]:
+    """Expects the call inside to be refused for this reason, with this among the ErrorInfo's metadata."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         yield
     assert reason_of(status_of(caught.value)) == reason, caught.value.details()
     assert code is None or caught.value.code() is code
+    told = _info_of(status_of(caught.value)).metadata
+    assert metadata.items() <= dict(told).items()

@@ -265,12 +265,14 @@ class SubscribeRequest(_message.Message):
     def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ...) -> None: ...
 
 class AckRequest(_message.Message):
-    __slots__ = ("positions", "device_id")
+    __slots__ = ("positions", "device_id", "epoch")
     POSITIONS_FIELD_NUMBER: _ClassVar[int]
     DEVICE_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
     positions: _containers.RepeatedCompositeFieldContainer[Position]
     device_id: str
-    def __init__(self, positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., device_id: _Optional[str] = ...) -> None: ...
+    epoch: int
+    def __init__(self, positions: _Optional[_Iterable[_Union[Position, _Mapping]]] = ..., device_id: _Optional[str] = ..., epoch: _Optional[int] = ...) -> None: ...
 
 class AckResponse(_message.Message):
     __slots__ = ()

@@ -1411,6 +1411,16 @@ class AckRequest(betterproto.Message):
     device_id: str = betterproto.string_field(2)
     """Whose. Empty: the device of the login."""
 
+    epoch: int = betterproto.int64_field(3)
+    """
+    The epoch that the positions are of, as told by a welcome or Pull. Of another one than the present they count only
+     up to where that one's log is still this one's: ACK_BEYOND_DELIVERED above, for the first such position, with that
+     seq as delivered_seq, and then nothing of the request takes effect; the next hello brings the `reset`. So a client
+     that does not know of a restore yet can't acknowledge entries that it never had. An epoch that never was: nothing
+     counts. 0 (the default): not said, and the positions are taken to be of the present epoch. INVALID_REQUEST for a
+     negative one. On a stream the epoch is that of its welcome.
+    """
+
 
 @dataclass(eq=False, repr=False)
 class AckResponse(betterproto.Message):
