@@ -1,7 +1,8 @@
-"""What a run found, as frozen records and as JSON. How it is drawn: `bench/report/`. How it was measured: `bench/scenarios/`.
+"""What a run found, as frozen records and as JSON.
 
-A file holds one `Report`: the machine, and one `Run` for each scenario that was run, in order. `FORMAT` rises when a
-reader of older files would misread newer ones; fields that are only added do not raise it.
+How it is drawn: `bench/report/`. How it was measured: `bench/scenarios/`. A file holds one `Report`: the machine, and
+one `Run` for each scenario that was run, in order. `FORMAT` rises when a reader of older files would misread newer
+ones; fields that are only added do not raise it.
 """
 
 import dataclasses
@@ -9,7 +10,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
+
+from pydantic import TypeAdapter, ValidationError
 
 FORMAT = 1
 
@@ -151,26 +154,17 @@ class Report:
             OSError: it could not be read.
             ValueError: it is no report, or one of a later format.
         """
-        data = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path} is no report of parley bench: it is no JSON") from error
         if not isinstance(data, dict) or not isinstance(data.get("format"), int):
             raise ValueError(f"{path} is no report of parley bench")
-        if data.pop("format") > FORMAT:
+        if data["format"] > FORMAT:
             raise ValueError(f"{path} was written by a newer parley bench")
         try:
-            runs = tuple(_run(each) for each in data.pop("runs"))
-            return cls(runs=runs, **data)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path} is no report of parley bench: {error}") from error
-
-
-def _run(data: dict[str, Any]) -> Run:
-    """A run from its JSON."""
-    latencies = {name: Latency(**each) for name, each in data.pop("latencies").items()}
-    uses = tuple(ProcessUse(**each) for each in data.pop("uses"))
-    verification = data.pop("verification")
-    return Run(
-        latencies=latencies,
-        uses=uses,
-        verification=None if verification is None else Verification(**verification),
-        **data,
-    )
+            return TypeAdapter(cls).validate_python(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{path} is no report of parley bench: {where}: {first['msg']}") from error

@@ -1,0 +1,106 @@
+"""Measures all limits one after another, each in a process of its own, on databases that it starts for that.
+
+Databases are started in processes that have no threads, since Python runs between fork and exec there.
+"""
+
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import asyncpg
+import grpc
+import psutil
+import uvloop
+
+from bench.limit.commit import measure_commit
+from bench.limit.disk import measure_disk
+from bench.limit.echo import measure_echo
+from bench.limit.publish import measure_publish
+from storage.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey
+from storage.errors import StorageError
+from storage.postgres.migrate import migrate
+
+_SCHEMA = "parley"
+_MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs"}
+
+
+class LimitError(Exception):
+    """A limit can't be measured; the text is one line for the operator."""
+
+
+def measure_limits(
+    seconds: float, *, directory: Path | None = None, tell: Callable[[str], None] = lambda text: None
+) -> dict[str, float]:
+    """Measures this machine's limits, for about so many seconds each; group commit takes some three times as long.
+
+    Args:
+        directory: on the disk that is to be measured. None: the temporary directory.
+        tell: is called with what comes next, in words.
+
+    Returns:
+        Numbers by name, the unit in the name; what each is says the function that measures it.
+
+    Raises:
+        LimitError: one can't be measured.
+    """
+    found: dict[str, float] = {}
+    try:
+        with tempfile.TemporaryDirectory(prefix="parley-limit-", dir=directory) as name:
+            if os.geteuid() == 0:
+                Path(name).chmod(0o711)  # PostgreSQL runs as a user of its own then
+            for words, measure in _MEASURES.items():
+                tell(words)
+                found |= _apart(measure, Path(name), seconds)
+    except (EmbeddedError, StorageError, asyncpg.PostgresError, grpc.RpcError, OSError, BrokenProcessPool) as error:
+        raise LimitError(f"the limits can't be measured: {error}") from error
+    return found
+
+
+def is_in_memory(directory: Path | None = None) -> bool:
+    """Says whether a directory (None: the temporary one) is on no disk, so that fsyncs and commits cost nothing."""
+    path = (directory or Path(tempfile.gettempdir())).resolve()
+    mounts = [each for each in psutil.disk_partitions(all=True) if path.is_relative_to(each.mountpoint)]
+    innermost = max(mounts, key=lambda each: len(each.mountpoint), default=None)
+    return innermost is not None and innermost.fstype in _MEMORY_FILE_SYSTEMS
+
+
+def _apart(measure: Callable[[Path, float], dict[str, float]], directory: Path, seconds: float) -> dict[str, float]:
+    """Runs it in a process of its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, directory, seconds).result()
+
+
+def _measure_commit(directory: Path, seconds: float) -> dict[str, float]:
+    postgres = EmbeddedPostgres(directory)
+    try:
+        postgres.start()
+        assert postgres.process is not None
+        uvloop.run(migrate(postgres.url, schema=_SCHEMA))
+        return uvloop.run(measure_commit(postgres.url, _SCHEMA, postgres.process.pid, seconds))
+    finally:
+        postgres.stop()
+
+
+def _measure_publish(directory: Path, seconds: float) -> dict[str, float]:
+    valkey = EmbeddedValkey(directory)
+    try:
+        valkey.start()
+        return measure_publish(valkey.socket_path, seconds)
+    finally:
+        valkey.stop()
+
+
+def _measure_echo(_directory: Path, seconds: float) -> dict[str, float]:
+    return measure_echo(seconds)
+
+
+_MEASURES = {
+    "writes that the disk keeps": measure_disk,
+    "group commit": _measure_commit,
+    "Redis publish": _measure_publish,
+    "stream echo": _measure_echo,
+}
