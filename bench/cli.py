@@ -1,0 +1,84 @@
+"""The commands under `parley bench`: what they take and print."""
+
+import asyncio
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+
+from bench.errors import BenchError
+from bench.files import allow
+from bench.options import Common, command_of
+from bench.results import Report
+from bench.running import Scenario, Times
+from bench.scenarios.chat import Chat
+from bench.session import Interrupted, Place, run_all
+
+_HELP = """Measure a Parley server, and check what it delivers.
+
+Every run checks that each acknowledged message came to each reader once, in order and unchanged; one that lost or
+changed any fails. Without --target a server is started for the run.
+"""
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+_INTERRUPTED = 130
+
+
+@app.callback(help=_HELP)
+def _root() -> None: ...
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command line; what is wrong is one line on standard error and exit status 1."""
+    app(arguments, prog_name="parley bench")
+
+
+def _run(scenario: Scenario, common: Common) -> None:
+    """Runs one scenario and prints what it found."""
+    try:
+        scenario.check()
+        place = Place(common.address(), common.token_file, common.workers, common.generators)
+        allow(scenario.connection_count)
+        runs = [(scenario, Times(common.warmup, common.seconds))]
+        report = asyncio.run(run_all(place, runs, Console(stderr=True), lambda report: _write(report, common)))
+    except BenchError as error:
+        _fail(str(error))
+    except Interrupted:
+        _fail("interrupted", _INTERRUPTED)
+    _print(report)
+    if failure := report.runs[-1].failure:
+        _fail(failure, _INTERRUPTED if failure == "interrupted" else 1)
+
+
+def _write(report: Report, common: Common) -> None:
+    if common.json is not None:
+        try:
+            report.write(common.json)
+        except OSError as error:
+            _print(report)
+            raise BenchError(f"the result can't be written to {common.json}: {error.strerror or error}") from error
+
+
+def _print(report: Report) -> None:
+    console = Console()
+    for run in report.runs:
+        console.print(f"{run.scenario}: {run.title}; measured {run.seconds:.1f} s", highlight=False)
+        for name in run.counts:
+            console.print(f"  {name}: {run.counts[name]:,} ({run.rate(name):,.0f}/s)", highlight=False)
+        for name, latency in run.latencies.items():
+            shown = ", ".join(f"p{percentile} {value:.2f}" for percentile, value in latency.percentiles_ms.items())
+            console.print(f"  {name}, ms: {shown}", highlight=False)
+        for use in run.uses:
+            console.print(
+                f"  {use.kind}: {use.cpu_seconds:.2f} s of CPU, {use.rss_bytes / 1024**2:.0f} MiB", highlight=False
+            )
+        if run.verification is not None:
+            console.print(f"  verified: {run.verification.checked:,} deliveries", highlight=False)
+
+
+def _fail(text: str, status: int = 1) -> NoReturn:
+    typer.echo(f"parley: {text}", err=True)
+    raise typer.Exit(status)
+
+
+app.command("chat")(command_of(Chat, _run, "Streams that send, and streams of other users that read: the headline."))

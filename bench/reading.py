@@ -1,0 +1,83 @@
+"""A stream that reads: has what comes checked, times it, and acknowledges it now and then."""
+
+import collections
+from collections.abc import Mapping
+
+from parley.v1 import chat_pb2
+
+from bench.connections import reason_of_status
+from bench.meter import Meter, now_us
+from bench.streams import Stream
+from bench.verify import Logs, Reader, Run
+
+_KNOWN_FRAMES = 512
+_POSITIONS_A_FRAME = 1000
+
+
+class Frames:
+    """Decodes frames and has them digested; a frame that another stream was brought, to the byte, only once."""
+
+    def __init__(self, logs: Logs, meter: Meter, *, is_shared: bool) -> None:
+        """Makes ready; `is_shared`: whether several streams here read the same conversations."""
+        self._logs = logs
+        self._meter = meter
+        self._is_shared = is_shared
+        self._known: collections.OrderedDict[bytes, list[Run]] = collections.OrderedDict()
+
+    def take(self, data: bytes) -> list[Run]:
+        """The runs of a frame."""
+        if not self._is_shared:
+            return self._decode(data)
+        runs = self._known.get(data)
+        if runs is None:
+            runs = self._decode(data)
+            if runs:
+                self._known[data] = runs
+                if len(self._known) > _KNOWN_FRAMES:
+                    self._known.popitem(last=False)
+        return runs
+
+    def _decode(self, data: bytes) -> list[Run]:
+        frame = chat_pb2.ChatResponse.FromString(data)
+        for error in frame.errors:
+            self._meter.error(reason_of_status(error.error))
+        for _ in frame.resets:
+            self._meter.error("reset")
+        return self._logs.digest(frame.messages)
+
+
+class ReadingStream:
+    """Reads one stream to its end."""
+
+    def __init__(self, stream: Stream, base_seqs: Mapping[str, int], frames: Frames, meter: Meter) -> None:
+        self.stream = stream
+        self.reader = Reader(base_seqs)
+        self._frames = frames
+        self._meter = meter
+        self._acked: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Reads until the stream ends. Raises: RunBroken, when it does."""
+        while True:
+            data = await self.stream.read()
+            now = now_us()
+            runs = self._frames.take(data)
+            if not runs:
+                continue
+            self._meter.count("delivered", self.reader.advance(runs))
+            for run in runs:
+                for time_us, count in run.times:
+                    self._meter.time("delivery", time_us, now, count)
+
+    async def acknowledge(self) -> None:
+        """Tells the server what came since the last time. Raises: RunBroken."""
+        positions = [
+            chat_pb2.Position(conversation_id=conversation, seq=next_seq - 1)
+            for conversation, next_seq in self.reader.next_seqs.items()
+            if next_seq - 1 > self._acked.get(conversation, 0)
+        ]
+        for position in positions:
+            self._acked[position.conversation_id] = position.seq
+        for at in range(0, len(positions), _POSITIONS_A_FRAME):
+            frame = chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=positions[at : at + _POSITIONS_A_FRAME]))
+            await self.stream.write(frame)

@@ -1,0 +1,252 @@
+"""The load of `chat` and `fanout`: streams that send, and other users' streams that read."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parley.v1 import chat_pb2
+
+from bench.connections import Address, Connections
+from bench.errors import RunBroken
+from bench.meter import Meter
+from bench.pacing import Alarm, Schedule
+from bench.reading import Frames, ReadingStream
+from bench.results import Verification
+from bench.sending import Sender
+from bench.streams import Stream
+from bench.texts import Texts
+from bench.verify import Brought, Evidence, Logs
+from bench.window import Window
+
+_ANSWER_SECONDS = 30.0
+_OPENING_AT_ONCE = 50
+_POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How senders send.
+
+    Attributes:
+        frame_messages: messages a frame.
+        window_frames: unanswered frames of a stream; closed loop.
+        messages_per_second: of all streams of all generators; None: closed loop.
+        ack_seconds: how often readers acknowledge; 0: never.
+    """
+
+    frame_messages: int
+    window_frames: int
+    messages_per_second: float | None
+    ack_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """A stream to be opened: whose, and in which conversations it sends or reads.
+
+    Attributes:
+        index: of a sender, in its texts.
+    """
+
+    username: str
+    token: str
+    device_id: str
+    conversations: tuple[str, ...]
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TalkPart:
+    """One generator's part.
+
+    Attributes:
+        run, size_bytes: of the texts.
+        place, places: which generator this is, of how many.
+    """
+
+    address: Address
+    run: str
+    size_bytes: int
+    pace: Pace
+    senders: tuple[StreamPlan, ...]
+    readers: tuple[StreamPlan, ...]
+    streams_a_connection: int
+    place: int
+    places: int
+
+    def start(self, meter: Meter) -> "Talk":
+        """Makes the load."""
+        return Talk(self, meter)
+
+
+class Talk:
+    """The load; see `bench.load.Load`."""
+
+    def __init__(self, part: TalkPart, meter: Meter) -> None:
+        self._part = part
+        self._meter = meter
+        self._connections = Connections(part.address, part.streams_a_connection)
+        texts = Texts(part.run, part.size_bytes)
+        base_seqs = {name: 0 for plan in part.readers for name in plan.conversations}
+        self._logs = Logs(texts, base_seqs)
+        is_shared = len(base_seqs) < sum(len(plan.conversations) for plan in part.readers)
+        self._frames = Frames(self._logs, meter, is_shared=is_shared)
+        self._senders = [
+            Sender(self._stream(plan), plan.index, plan.conversations, texts, meter, part.pace.frame_messages)
+            for plan in part.senders
+        ]
+        self._readers = [
+            ReadingStream(self._stream(plan), dict.fromkeys(plan.conversations, 0), self._frames, meter)
+            for plan in part.readers
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_over = asyncio.Event()
+        self._failure = ""
+
+    async def open(self) -> None:
+        """Opens all streams, some at a time."""
+        gate = asyncio.Semaphore(_OPENING_AT_ONCE)
+
+        async def open_one(stream: Stream, plan: StreamPlan, *, no_echo: bool) -> None:
+            async with gate:
+                hello = chat_pb2.Hello(device_id=plan.device_id, start=chat_pb2.START_LATEST, no_echo=no_echo)
+                await stream.open(hello)
+
+        async with _as_one(asyncio.TaskGroup()) as group:
+            for sender, plan in zip(self._senders, self._part.senders, strict=True):
+                group.create_task(open_one(sender.stream, plan, no_echo=True))
+            for reading, plan in zip(self._readers, self._part.readers, strict=True):
+                group.create_task(open_one(reading.stream, plan, no_echo=False))
+
+    async def run(self, window: Window) -> None:
+        """Sends until the window ends or a stream breaks."""
+        for reading in self._readers:
+            self._start(reading.run(), reading.stream.name)
+        for sender in self._senders:
+            self._start(self._read_results(sender))
+        if self._part.pace.ack_seconds:
+            self._start(self._acknowledge())
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, (window.begin_ns - time.monotonic_ns()) / 1e9))
+        loop.call_later((window.end_ns - time.monotonic_ns()) / 1e9, self._is_over.set)
+        pace = self._part.pace
+        if pace.messages_per_second is None:
+            sending = [self._start(sender.send_closed(pace.window_frames)) for sender in self._senders]
+        else:
+            sending = [self._start(sender.send_open()) for sender in self._senders]
+            sending.append(self._start(self._push(window, pace.messages_per_second / pace.frame_messages)))
+        await self._is_over.wait()
+        for sender in self._senders:
+            sender.stop()
+        if not self._failure:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    await asyncio.gather(*sending, *(sender.drain() for sender in self._senders))
+        if self._failure:
+            raise RunBroken(self._failure)
+
+    def stop(self) -> None:
+        """Ends the sending."""
+        self._is_over.set()
+
+    def last_seqs(self) -> Mapping[str, int]:
+        """What was acknowledged."""
+        return {
+            name: max(acks.seqs) for sender in self._senders for name, acks in sender.acks.items() if len(acks.seqs)
+        }
+
+    async def settle(self, last_seqs: Mapping[str, int], limit_seconds: float) -> None:
+        """Waits for the readers."""
+        deadline = time.monotonic() + limit_seconds
+        while time.monotonic() < deadline and not self._failure:
+            if all(reading.reader.has(name, seq) for reading in self._readers for name, seq in last_seqs.items()):
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def close(self) -> Evidence:
+        """Hangs up."""
+        ended = {task.get_name() for task in self._tasks if task.done()}
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for sender in self._senders:
+            sender.stream.cancel()
+        for reading in self._readers:
+            reading.stream.cancel()
+        await self._connections.close()
+        readers = [reading.reader for reading in self._readers]
+        found = Verification(
+            checked=sum(reader.checked for reader in readers),
+            doubled=self._logs.doubled + sum(reader.doubled for reader in readers),
+            disordered=self._logs.disordered + sum(reader.disordered for reader in readers),
+            altered=self._logs.altered,
+        )
+        brought = [
+            Brought(name, next_seq, frozenset(reading.reader.missing.get(name, ())))
+            for reading in self._readers
+            if reading.stream.name not in ended
+            for name, next_seq in reading.reader.next_seqs.items()
+        ]
+        acks = {name: acks for sender in self._senders for name, acks in sender.acks.items()}
+        logs = {name: (log.base_seq, log.keys) for name, log in self._logs.logs.items()}
+        return Evidence(acks, logs, brought, found)
+
+    def _stream(self, plan: StreamPlan) -> Stream:
+        return Stream(self._connections.next(), plan.token, f"{plan.username}/{plan.device_id}")
+
+    def _start(self, work: Coroutine[Any, Any, None], name: str | None = None) -> "asyncio.Task[None]":
+        """Runs work whose failure ends the run."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._note_end)
+        self._tasks.append(task)
+        return task
+
+    def _note_end(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failure = self._failure or str(error) or repr(error)
+            self._is_over.set()
+
+    async def _read_results(self, sender: Sender) -> None:
+        while True:
+            frame = chat_pb2.ChatResponse.FromString(await sender.stream.read())
+            if frame.results:
+                sender.take_results(frame.results)
+            for error in frame.errors:
+                sender.take_error(error)
+
+    async def _acknowledge(self) -> None:
+        while True:
+            await asyncio.sleep(self._part.pace.ack_seconds)
+            for reading in self._readers:
+                await reading.acknowledge()
+
+    async def _push(self, window: Window, frames_per_second: float) -> None:
+        """Has the senders, in turn, send at the times of the schedule."""
+        schedule = Schedule(window.begin_ns, frames_per_second, self._part.place, self._part.places)
+        alarm = Alarm()
+        try:
+            while (next_ns := schedule.next_ns()) < window.end_ns and not self._is_over.is_set():
+                await alarm.wait_until(next_ns)
+                first = schedule.taken
+                for nth, time_ns in enumerate(schedule.take_due(time.monotonic_ns()), first):
+                    self._senders[nth % len(self._senders)].push(time_ns)
+        finally:
+            alarm.close()
+
+
+@contextlib.asynccontextmanager
+async def _as_one(group: asyncio.TaskGroup) -> Any:
+    """A task group whose first failure is raised as itself."""
+    try:
+        async with group:
+            yield group
+    except* RunBroken as errors:
+        raise errors.exceptions[0] from None
+
+
+def spread(plans: Sequence[StreamPlan], places: int) -> list[tuple[StreamPlan, ...]]:
+    """Deals streams to generators in turn."""
+    return [tuple(plans[place::places]) for place in range(places)]
