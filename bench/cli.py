@@ -12,6 +12,10 @@ from bench.options import Common, command_of
 from bench.results import Report
 from bench.running import Scenario, Times
 from bench.scenarios.chat import Chat
+from bench.scenarios.fanout import Fanout
+from bench.scenarios.idle import Idle
+from bench.scenarios.pull import Pull
+from bench.scenarios.send import Send
 from bench.session import Interrupted, Place, run_all
 
 _HELP = """Measure a Parley server, and check what it delivers.
@@ -81,4 +85,12 @@ def _fail(text: str, status: int = 1) -> NoReturn:
     raise typer.Exit(status)
 
 
-app.command("chat")(command_of(Chat, _run, "Streams that send, and streams of other users that read: the headline."))
+_SCENARIOS: dict[type[Scenario], str] = {
+    Send: "Unary Send: many calls outstanding.",
+    Chat: "Streams that send, and streams of other users that read: the headline.",
+    Pull: "Pages of a long history.",
+    Idle: "Streams that are open and do nothing: memory and processor time.",
+    Fanout: "One sender in a large group, a stream for each member.",
+}
+for _scenario, _text in _SCENARIOS.items():
+    app.command(_scenario.name)(command_of(_scenario, _run, _text))

@@ -1,7 +1,8 @@
 """A stream that reads: has what comes checked, times it, and acknowledges it now and then."""
 
 import collections
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from parley.v1 import chat_pb2
 
@@ -14,6 +15,13 @@ _KNOWN_FRAMES = 512
 _POSITIONS_A_FRAME = 1000
 
 
+class TakesAnswers(Protocol):
+    """What the same stream sends, where it does."""
+
+    def take_answers(self, frame: chat_pb2.ChatResponse) -> None:
+        """Notes results and errors."""
+
+
 class Frames:
     """Decodes frames and has them digested; a frame that another stream was brought, to the byte, only once."""
 
@@ -24,33 +32,52 @@ class Frames:
         self._is_shared = is_shared
         self._known: collections.OrderedDict[bytes, list[Run]] = collections.OrderedDict()
 
-    def take(self, data: bytes) -> list[Run]:
-        """The runs of a frame."""
+    def take(self, data: bytes, sender: TakesAnswers | None) -> list[Run]:
+        """The runs of a frame; what it answers goes to the sender."""
         if not self._is_shared:
-            return self._decode(data)
+            return self._decode(data, sender)
         runs = self._known.get(data)
         if runs is None:
-            runs = self._decode(data)
-            if runs:
+            runs = self._decode(data, sender)
+            if runs and sender is None:
                 self._known[data] = runs
                 if len(self._known) > _KNOWN_FRAMES:
                     self._known.popitem(last=False)
         return runs
 
-    def _decode(self, data: bytes) -> list[Run]:
+    def _decode(self, data: bytes, sender: TakesAnswers | None) -> list[Run]:
         frame = chat_pb2.ChatResponse.FromString(data)
-        for error in frame.errors:
-            self._meter.error(reason_of_status(error.error))
+        if sender is not None:
+            sender.take_answers(frame)
+        else:
+            for error in frame.errors:
+                self._meter.error(reason_of_status(error.error))
         for _ in frame.resets:
             self._meter.error("reset")
+        for name in ("presence", "typing", "receipts"):
+            if count := len(getattr(frame, name)):
+                self._meter.count(name, count)
         return self._logs.digest(frame.messages)
 
 
 class ReadingStream:
-    """Reads one stream to its end."""
+    """Reads one stream to its end.
 
-    def __init__(self, stream: Stream, base_seqs: Mapping[str, int], frames: Frames, meter: Meter) -> None:
+    Attributes:
+        on_read: called when messages came.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        base_seqs: Mapping[str, int],
+        frames: Frames,
+        meter: Meter,
+        sender: TakesAnswers | None = None,
+    ) -> None:
         self.stream = stream
+        self.on_read: Callable[[], None] | None = None
+        self._sender = sender
         self.reader = Reader(base_seqs)
         self._frames = frames
         self._meter = meter
@@ -61,13 +88,15 @@ class ReadingStream:
         while True:
             data = await self.stream.read()
             now = now_us()
-            runs = self._frames.take(data)
+            runs = self._frames.take(data, self._sender)
             if not runs:
                 continue
             self._meter.count("delivered", self.reader.advance(runs))
             for run in runs:
                 for time_us, count in run.times:
                     self._meter.time("delivery", time_us, now, count)
+            if self.on_read is not None:
+                self.on_read()
 
     async def acknowledge(self) -> None:
         """Tells the server what came since the last time. Raises: RunBroken."""

@@ -18,6 +18,7 @@ from bench.verify import judge
 from bench.window import Window
 
 _LEAD_SECONDS = 0.2
+_BASELINE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +34,11 @@ class Scenario(Protocol):
 
     Attributes:
         name, title, parameters: as in `Run`.
+        needs_baseline: whether to measure the processes before anything is connected, too.
     """
 
     name: ClassVar[str]
+    needs_baseline: ClassVar[bool]
 
     @property
     def title(self) -> str:
@@ -51,6 +54,11 @@ class Scenario(Protocol):
 
     def check(self) -> None:
         """Says no to options that make no sense. Raises: BenchError."""
+
+    def figures(
+        self, uses: Sequence[ProcessUse], baseline: Sequence[ProcessUse], counts: Mapping[str, int], seconds: float
+    ) -> Mapping[str, float]:
+        """What else follows from what was measured; `Run.figures`."""
 
     async def prepare(self, site: Site, places: int) -> Sequence[Part]:
         """Makes users and conversations; gives each generator its part. Raises: BenchError."""
@@ -90,6 +98,7 @@ class Runner:
         """
         self._watcher.phase(f"{scenario.name}: preparing")
         parts = await scenario.prepare(self._site, self._places)
+        baseline = await self._measure_baseline() if scenario.needs_baseline else ()
         self._watcher.phase(f"{scenario.name}: connecting")
         generators = self._generators = Generators(parts)
         try:
@@ -105,10 +114,18 @@ class Runner:
                 uses = await measuring
             finally:
                 measuring.cancel()
-            return self._conclude(scenario, window, done, uses)
+            return self._conclude(scenario, window, done, uses, baseline)
         finally:
             await generators.close()
             self._generators = None
+
+    async def _measure_baseline(self) -> tuple[ProcessUse, ...]:
+        """What the processes use before anything is connected."""
+        self._watcher.phase("looking at the empty server", _BASELINE_SECONDS)
+        usage = Usage(self._site.server_pid, [os.getpid()])
+        usage.start()
+        await asyncio.sleep(_BASELINE_SECONDS)
+        return usage.stop()
 
     async def _measure(self, window: Window, pids: Sequence[int], sent: asyncio.Event) -> tuple[ProcessUse, ...]:
         """Takes what processes use in the measured part, or in as much of it as there was."""
@@ -123,7 +140,14 @@ class Runner:
         self._watcher.phase("checking what came")
         return uses
 
-    def _conclude(self, scenario: Scenario, window: Window, done: Sequence[Done], uses: tuple[ProcessUse, ...]) -> Run:
+    def _conclude(
+        self,
+        scenario: Scenario,
+        window: Window,
+        done: Sequence[Done],
+        uses: tuple[ProcessUse, ...],
+        baseline: Sequence[ProcessUse],
+    ) -> Run:
         counts: Counter[str] = Counter()
         errors: Counter[str] = Counter()
         for each in done:
@@ -137,15 +161,17 @@ class Runner:
         evidence = [each.evidence for each in done if each.evidence is not None]
         verification = judge(evidence) if evidence else None
         end_ns = min(window.end_ns, max(each.finished_ns for each in done))
+        seconds = max(0.0, (end_ns - window.start_ns) / 1e9)
         return Run(
             scenario=scenario.name,
             title=scenario.title,
             parameters=scenario.parameters,
-            seconds=max(0.0, (end_ns - window.start_ns) / 1e9),
+            seconds=seconds,
             counts=dict(counts),
             errors=dict(errors),
             latencies=latencies,
             uses=uses,
+            figures=scenario.figures(uses, baseline, counts, seconds),
             verification=verification,
             failure=self._failure(done, errors, verification),
         )

@@ -10,6 +10,7 @@ from parley.v1 import chat_pb2, message_pb2
 
 from bench.connections import delay_of_status, reason_of_status
 from bench.meter import Meter, now_us
+from bench.reading import ReadingStream
 from bench.streams import Stream
 from bench.texts import Texts
 from bench.verify import Acks, to_key
@@ -48,6 +49,7 @@ class Sender:
         self._change = asyncio.Event()
         self._is_stopped = False
         self._pause_seconds = 0.0
+        self._readers: Sequence[ReadingStream] = ()
         self.acks = {conversation: Acks() for conversation in conversations}
         # Made once: filling the same messages anew is twice as fast as making them.
         self._request = chat_pb2.ChatRequest()
@@ -58,6 +60,12 @@ class Sender:
         """Has a frame sent that was due then; for an open loop."""
         self._due.append(time_ns // 1000)
         self._change.set()
+
+    def hold_for(self, readers: Sequence[ReadingStream]) -> None:
+        """Counts a message of a closed loop as outstanding until these have it, too."""
+        self._readers = readers
+        for reading in readers:
+            reading.on_read = self._change.set
 
     def stop(self) -> None:
         """Sends no further frame."""
@@ -76,7 +84,7 @@ class Sender:
     async def send_closed(self, window_frames: int) -> None:
         """Sends as long as fewer frames than that are unanswered, until `stop`. Raises: RunBroken."""
         while not self._is_stopped:
-            if len(self._pending) < window_frames:
+            if len(self._pending) < window_frames and self._count_unread() < window_frames * self._size:
                 if self._pause_seconds:
                     await asyncio.sleep(self._pause_seconds)  # as the server asked
                     self._pause_seconds = 0.0
@@ -85,11 +93,30 @@ class Sender:
                 self._change.clear()
                 await self._change.wait()
 
+    def _count_unread(self) -> int:
+        """How many acknowledged messages the slowest reader that is waited for has not."""
+        return max(
+            (
+                acks.seqs[-1] + 1 - reading.reader.next_seqs[name]
+                for reading in self._readers
+                for name, acks in self.acks.items()
+                if acks.seqs
+            ),
+            default=0,
+        )
+
     async def drain(self) -> None:
         """Waits until all is answered."""
         while self._pending:
             self._change.clear()
             await self._change.wait()
+
+    def take_answers(self, frame: chat_pb2.ChatResponse) -> None:
+        """Notes what a frame from the server says of what was sent."""
+        if frame.results:
+            self.take_results(frame.results)
+        for error in frame.errors:
+            self.take_error(error)
 
     def take_results(self, results: Sequence[message_pb2.SendResult]) -> None:
         """Notes answers."""

@@ -12,7 +12,7 @@ from grpc import aio
 from parley.v1 import account_pb2, conversation_pb2, server_info_pb2
 
 from bench import accounts
-from bench.connections import Address, Connections, in_words, stub_of, to_metadata
+from bench.connections import Address, in_words, stub_of, to_metadata
 from bench.errors import BenchError
 from bench.private_server import ServerFailed, ServerPlace, private_server
 
@@ -30,6 +30,14 @@ class User:
 
     name: str
     token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A conversation that was made, and the seq above which the run's messages will be."""
+
+    conversation: str
+    base_seq: int
 
 
 class Users(Protocol):
@@ -140,27 +148,33 @@ class Site:
     server_pid: int | None
     version: str
 
-    async def make_groups(self, plans: Sequence[tuple[User, Sequence[str]]]) -> list[str]:
-        """Makes a group for each (creator, other members); gives their ids, in order. Raises: BenchError."""
-        connections = Connections(self.address)
-        channels = [connections.next() for _ in range(2)]
+    async def make_groups(self, plans: Sequence[tuple[User, Sequence[str]]]) -> list[Group]:
+        """Makes a group for each (creator, other members); in order. Raises: BenchError."""
+        async with self.address.open() as channel:
+            stub = stub_of(channel)
 
-        async def make(plan: tuple[User, Sequence[str]]) -> str:
-            creator, members = plan
-            stub = stub_of(channels[hash(creator.name) % len(channels)])
-            metadata = to_metadata(creator.token)
-            request = conversation_pb2.CreateConversationRequest(
-                title="parley bench", members=members[:_MEMBERS_A_REQUEST], request_id=secrets.token_hex(8)
-            )
-            answer = await stub.CreateConversation(request, metadata=metadata, timeout=_CALL_SECONDS)
-            return str(answer.conversation.conversation_id)
+            async def make(plan: tuple[User, Sequence[str]]) -> Group:
+                creator, members = plan
+                metadata = to_metadata(creator.token)
+                request = conversation_pb2.CreateConversationRequest(
+                    title="parley bench", members=members[:_MEMBERS_A_REQUEST], request_id=secrets.token_hex(8)
+                )
+                answer = await stub.CreateConversation(request, metadata=metadata, timeout=_CALL_SECONDS)
+                group = Group(answer.conversation.conversation_id, 0)
+                for at in range(_MEMBERS_A_REQUEST, len(members), _MEMBERS_A_REQUEST):
+                    more = conversation_pb2.AddMembersRequest(
+                        conversation_id=group.conversation,
+                        members=members[at : at + _MEMBERS_A_REQUEST],
+                        request_id=secrets.token_hex(8),
+                    )
+                    added = await stub.AddMembers(more, metadata=metadata, timeout=_CALL_SECONDS)
+                    group = Group(group.conversation, added.message.seq)
+                return group
 
-        try:
-            return await at_once(make, plans)
-        except aio.AioRpcError as error:
-            raise BenchError(f"no conversation can be made: {in_words(error)}") from error
-        finally:
-            await connections.close()
+            try:
+                return await at_once(make, plans)
+            except aio.AioRpcError as error:
+                raise BenchError(f"no conversation can be made: {in_words(error)}") from error
 
 
 async def at_once(work: Callable[[_T], Awaitable[_R]], things: Sequence[_T]) -> list[_R]:

@@ -1,28 +1,31 @@
-"""The load of `chat` and `fanout`: streams that send, and other users' streams that read."""
+"""The load of all scenarios that send: senders at a pace, and streams that read what they sent."""
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from parley.v1 import chat_pb2
 
 from bench.connections import Address, Connections
 from bench.errors import RunBroken
 from bench.meter import Meter
+from bench.opening import open_all
 from bench.pacing import Alarm, Schedule
 from bench.reading import Frames, ReadingStream
 from bench.results import Verification
 from bench.sending import Sender
 from bench.streams import Stream
 from bench.texts import Texts
-from bench.verify import Brought, Evidence, Logs
+from bench.unary import UnarySender
+from bench.verify import Acks, Brought, Evidence, Logs
 from bench.window import Window
 
 _ANSWER_SECONDS = 30.0
-_OPENING_AT_ONCE = 50
+# Readers that a closed loop waits for; a few stand for all, since each is looked at for each frame.
+_HELD_FOR = 8
 _POLL_SECONDS = 0.01
 
 
@@ -35,12 +38,16 @@ class Pace:
         window_frames: unanswered frames of a stream; closed loop.
         messages_per_second: of all streams of all generators; None: closed loop.
         ack_seconds: how often readers acknowledge; 0: never.
+        is_unary: senders call `Send`, one message after the other.
+        is_held: in a closed loop a message is outstanding until readers have it.
     """
 
     frame_messages: int
     window_frames: int
     messages_per_second: float | None
     ack_seconds: float
+    is_unary: bool = False
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,7 @@ class TalkPart:
 
     Attributes:
         run, size_bytes: of the texts.
+        base_seqs: of all conversations that the readers read, the seq above which the run's messages are.
         place, places: which generator this is, of how many.
     """
 
@@ -73,6 +81,7 @@ class TalkPart:
     pace: Pace
     senders: tuple[StreamPlan, ...]
     readers: tuple[StreamPlan, ...]
+    base_seqs: Mapping[str, int]
     streams_a_connection: int
     place: int
     places: int
@@ -82,6 +91,27 @@ class TalkPart:
         return Talk(self, meter)
 
 
+class AnySender(Protocol):
+    """What sends: on a stream, or by calls."""
+
+    acks: dict[str, Acks]
+
+    def push(self, time_ns: int) -> None:
+        """Has something sent that was due then."""
+
+    def stop(self) -> None:
+        """Sends nothing more."""
+
+    async def send_open(self) -> None:
+        """Sends what is pushed."""
+
+    async def send_closed(self, window_frames: int) -> None:
+        """Sends as answers come."""
+
+    async def drain(self) -> None:
+        """Waits for the last answers."""
+
+
 class Talk:
     """The load; see `bench.load.Load`."""
 
@@ -89,44 +119,31 @@ class Talk:
         self._part = part
         self._meter = meter
         self._connections = Connections(part.address, part.streams_a_connection)
-        texts = Texts(part.run, part.size_bytes)
-        base_seqs = {name: 0 for plan in part.readers for name in plan.conversations}
-        self._logs = Logs(texts, base_seqs)
-        is_shared = len(base_seqs) < sum(len(plan.conversations) for plan in part.readers)
+        self._texts = Texts(part.run, part.size_bytes)
+        self._logs = Logs(self._texts, part.base_seqs)
+        is_shared = len(part.base_seqs) < sum(len(plan.conversations) for plan in part.readers)
         self._frames = Frames(self._logs, meter, is_shared=is_shared)
-        self._senders = [
-            Sender(self._stream(plan), plan.index, plan.conversations, texts, meter, part.pace.frame_messages)
-            for plan in part.senders
-        ]
-        self._readers = [
-            ReadingStream(self._stream(plan), dict.fromkeys(plan.conversations, 0), self._frames, meter)
-            for plan in part.readers
-        ]
+        self._streams: list[tuple[Stream, chat_pb2.Hello]] = []
+        self._stream_senders: list[Sender] = []
+        self._senders: list[AnySender] = [self._make_sender(plan) for plan in part.senders]
+        self._readers = [self._make_reader(plan) for plan in part.readers]
+        if part.pace.is_held:
+            for sender in self._stream_senders:
+                sender.hold_for(self._readers[:: len(self._readers) // _HELD_FOR + 1])
         self._tasks: list[asyncio.Task[None]] = []
         self._is_over = asyncio.Event()
         self._failure = ""
 
     async def open(self) -> None:
-        """Opens all streams, some at a time."""
-        gate = asyncio.Semaphore(_OPENING_AT_ONCE)
-
-        async def open_one(stream: Stream, plan: StreamPlan, *, no_echo: bool) -> None:
-            async with gate:
-                hello = chat_pb2.Hello(device_id=plan.device_id, start=chat_pb2.START_LATEST, no_echo=no_echo)
-                await stream.open(hello)
-
-        async with _as_one(asyncio.TaskGroup()) as group:
-            for sender, plan in zip(self._senders, self._part.senders, strict=True):
-                group.create_task(open_one(sender.stream, plan, no_echo=True))
-            for reading, plan in zip(self._readers, self._part.readers, strict=True):
-                group.create_task(open_one(reading.stream, plan, no_echo=False))
+        """Opens all streams."""
+        await open_all(self._streams)
 
     async def run(self, window: Window) -> None:
         """Sends until the window ends or a stream breaks."""
         for reading in self._readers:
             self._start(reading.run(), reading.stream.name)
-        for sender in self._senders:
-            self._start(self._read_results(sender))
+        for sender in self._stream_senders:
+            self._start(_read_answers(sender))
         if self._part.pace.ack_seconds:
             self._start(self._acknowledge())
         loop = asyncio.get_running_loop()
@@ -134,17 +151,18 @@ class Talk:
         loop.call_later((window.end_ns - time.monotonic_ns()) / 1e9, self._is_over.set)
         pace = self._part.pace
         if pace.messages_per_second is None:
-            sending = [self._start(sender.send_closed(pace.window_frames)) for sender in self._senders]
+            sending = [self._start(each.send_closed(pace.window_frames)) for each in self._senders]
         else:
-            sending = [self._start(sender.send_open()) for sender in self._senders]
+            sending = [self._start(each.send_open()) for each in self._senders]
             sending.append(self._start(self._push(window, pace.messages_per_second / pace.frame_messages)))
         await self._is_over.wait()
-        for sender in self._senders:
-            sender.stop()
+        for each in self._senders:
+            each.stop()
         if not self._failure:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ANSWER_SECONDS):
-                    await asyncio.gather(*sending, *(sender.drain() for sender in self._senders))
+                    await asyncio.wait(sending)
+                    await asyncio.gather(*(each.drain() for each in self._senders))
         if self._failure:
             raise RunBroken(self._failure)
 
@@ -172,10 +190,8 @@ class Talk:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for sender in self._senders:
-            sender.stream.cancel()
-        for reading in self._readers:
-            reading.stream.cancel()
+        for stream, _ in self._streams:
+            stream.cancel()
         await self._connections.close()
         readers = [reading.reader for reading in self._readers]
         found = Verification(
@@ -190,12 +206,30 @@ class Talk:
             if reading.stream.name not in ended
             for name, next_seq in reading.reader.next_seqs.items()
         ]
-        acks = {name: acks for sender in self._senders for name, acks in sender.acks.items()}
+        acks: dict[str, list[Acks]] = {}
+        for sender in self._senders:
+            for name, each in sender.acks.items():
+                acks.setdefault(name, []).append(each)
         logs = {name: (log.base_seq, log.keys) for name, log in self._logs.logs.items()}
         return Evidence(acks, logs, brought, found)
 
-    def _stream(self, plan: StreamPlan) -> Stream:
-        return Stream(self._connections.next(), plan.token, f"{plan.username}/{plan.device_id}")
+    def _make_sender(self, plan: StreamPlan) -> AnySender:
+        channel = self._connections.next()
+        if self._part.pace.is_unary:
+            return UnarySender(channel, plan.token, plan.index, plan.conversations, self._texts, self._meter)
+        stream = Stream(channel, plan.token, f"{plan.username}/{plan.device_id}")
+        hello = chat_pb2.Hello(device_id=plan.device_id, start=chat_pb2.START_LATEST, no_echo=True)
+        self._streams.append((stream, hello))
+        frame = self._part.pace.frame_messages
+        sender = Sender(stream, plan.index, plan.conversations, self._texts, self._meter, frame)
+        self._stream_senders.append(sender)
+        return sender
+
+    def _make_reader(self, plan: StreamPlan) -> ReadingStream:
+        stream = Stream(self._connections.next(), plan.token, f"{plan.username}/{plan.device_id}")
+        self._streams.append((stream, chat_pb2.Hello(device_id=plan.device_id, start=chat_pb2.START_LATEST)))
+        base_seqs = {name: self._part.base_seqs[name] for name in plan.conversations}
+        return ReadingStream(stream, base_seqs, self._frames, self._meter)
 
     def _start(self, work: Coroutine[Any, Any, None], name: str | None = None) -> "asyncio.Task[None]":
         """Runs work whose failure ends the run."""
@@ -208,14 +242,6 @@ class Talk:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failure = self._failure or str(error) or repr(error)
             self._is_over.set()
-
-    async def _read_results(self, sender: Sender) -> None:
-        while True:
-            frame = chat_pb2.ChatResponse.FromString(await sender.stream.read())
-            if frame.results:
-                sender.take_results(frame.results)
-            for error in frame.errors:
-                sender.take_error(error)
 
     async def _acknowledge(self) -> None:
         while True:
@@ -237,16 +263,6 @@ class Talk:
             alarm.close()
 
 
-@contextlib.asynccontextmanager
-async def _as_one(group: asyncio.TaskGroup) -> Any:
-    """A task group whose first failure is raised as itself."""
-    try:
-        async with group:
-            yield group
-    except* RunBroken as errors:
-        raise errors.exceptions[0] from None
-
-
-def spread(plans: Sequence[StreamPlan], places: int) -> list[tuple[StreamPlan, ...]]:
-    """Deals streams to generators in turn."""
-    return [tuple(plans[place::places]) for place in range(places)]
+async def _read_answers(sender: Sender) -> None:
+    while True:
+        sender.take_answers(chat_pb2.ChatResponse.FromString(await sender.stream.read()))

@@ -202,13 +202,13 @@ class Evidence:
     """What one generator process saw, for `judge`.
 
     Attributes:
-        acks: by conversation.
+        acks: of each sender, by conversation.
         logs: conversation to (base_seq, keys).
         brought: of the streams that were open at the end; of one that ended early nothing is held against anybody.
         found: what was wrong already.
     """
 
-    acks: Mapping[str, Acks]
+    acks: Mapping[str, Sequence[Acks]]
     logs: Mapping[str, tuple[int, "array[int]"]]
     brought: Sequence[Brought]
     found: Verification
@@ -219,8 +219,8 @@ def judge(evidence: Sequence[Evidence]) -> Verification:
     totals = {name: sum(getattr(each.found, name) for each in evidence) for name in Verification.__dataclass_fields__}
     acks: dict[str, list[Acks]] = {}
     for each in evidence:
-        for conversation, acked in each.acks.items():
-            acks.setdefault(conversation, []).append(acked)
+        for conversation, senders in each.acks.items():
+            acks.setdefault(conversation, []).extend(senders)
     for each in evidence:
         for conversation, (base_seq, keys) in each.logs.items():
             for acked in acks.get(conversation, ()):

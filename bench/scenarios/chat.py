@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from bench.errors import BenchError
-from bench.scenarios.fields import RateOption, SizeOption, check_rate, to_parameters
+from bench.scenarios.fields import AckOption, Plain, RateOption, SizeOption, check_rate, to_parameters
 from bench.site import Site
 from bench.talk import Pace, StreamPlan, TalkPart
 
@@ -16,7 +16,7 @@ _DEFAULT_STREAMS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Chat:
+class Chat(Plain):
     """The scenario; the options are its fields."""
 
     conversations: Annotated[
@@ -37,9 +37,7 @@ class Chat:
     ] = 4
     rate: RateOption = None
     size: SizeOption = 100
-    ack_seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0, help="How often readers acknowledge; 0: never.")
-    ] = 1.0
+    ack_seconds: AckOption = 1.0
     name: ClassVar[str] = "chat"
 
     @property
@@ -85,12 +83,28 @@ class Chat:
         parts = []
         for place in range(places):
             senders, readers = [], []
+            base_seqs: dict[str, int] = {}
             for nth in range(place, self.stream_count, places):
-                own = tuple(groups[nth :: self.stream_count])
+                mine = groups[nth :: self.stream_count]
+                own = tuple(group.conversation for group in mine)
+                base_seqs |= {group.conversation: group.base_seq for group in mine}
                 senders.append(StreamPlan(sending[nth].name, sending[nth].token, "bench-s", own, nth))
                 readers += [
                     StreamPlan(reading[nth].name, reading[nth].token, f"bench-{device}", own)
                     for device in range(self.readers)
                 ]
-            parts.append(TalkPart(site.address, run, self.size, pace, tuple(senders), tuple(readers), 1, place, places))
+            parts.append(
+                TalkPart(
+                    address=site.address,
+                    run=run,
+                    size_bytes=self.size,
+                    pace=pace,
+                    senders=tuple(senders),
+                    readers=tuple(readers),
+                    base_seqs=base_seqs,
+                    streams_a_connection=1,
+                    place=place,
+                    places=places,
+                )
+            )
         return parts

@@ -1,12 +1,14 @@
 """Options that several scenarios have, and what they all do with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
+from bench.connections import STREAMS_A_CONNECTION
 from bench.errors import BenchError
+from bench.results import ProcessUse
 from bench.texts import SHORTEST_BYTES
 
 if TYPE_CHECKING:
@@ -22,6 +24,11 @@ RateOption = Annotated[
 ]
 SizeOption = Annotated[int, typer.Option(metavar="BYTES", min=SHORTEST_BYTES, max=16_384, help="Size of the texts.")]
 
+AckOption = Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How often readers acknowledge; 0: never.")]
+PerConnectionOption = Annotated[
+    int, typer.Option(metavar="N", min=1, max=STREAMS_A_CONNECTION, help="Streams that share a connection.")
+]
+
 
 def check_rate(rate: float | None) -> None:
     """Says no to a rate at which nothing is ever sent. Raises: BenchError."""
@@ -32,3 +39,21 @@ def check_rate(rate: float | None) -> None:
 def to_parameters(scenario: "DataclassInstance") -> Mapping[str, str | int | float | bool]:
     """The options of a scenario as they were given or by default; those that are not set are left out."""
     return {name: value for name, value in asdict(scenario).items() if value is not None}
+
+
+def count_connections(stream_count: int, streams_each: int) -> int:
+    """How many connections so many streams take."""
+    return -(-stream_count // streams_each)
+
+
+class Plain:
+    """A scenario without figures of its own, measured while it sends."""
+
+    __slots__ = ()
+    needs_baseline: ClassVar[bool] = False
+
+    def figures(
+        self, uses: Sequence[ProcessUse], baseline: Sequence[ProcessUse], counts: Mapping[str, int], seconds: float
+    ) -> Mapping[str, float]:
+        """None."""
+        return {}
