@@ -10,13 +10,16 @@ from bench.errors import BenchError
 from bench.files import allow
 from bench.options import Common, command_of
 from bench.results import Report
-from bench.running import Scenario, Times
+from bench.running import Scenario
 from bench.scenarios.chat import Chat
+from bench.scenarios.connect import Connect
 from bench.scenarios.fanout import Fanout
 from bench.scenarios.idle import Idle
+from bench.scenarios.mixed import Mixed
 from bench.scenarios.pull import Pull
 from bench.scenarios.send import Send
 from bench.session import Interrupted, Place, run_all
+from bench.window import Times
 
 _HELP = """Measure a Parley server, and check what it delivers.
 
@@ -90,6 +93,8 @@ _SCENARIOS: dict[type[Scenario], str] = {
     Chat: "Streams that send, and streams of other users that read: the headline.",
     Pull: "Pages of a long history.",
     Idle: "Streams that are open and do nothing: memory and processor time.",
+    Connect: "A storm: very many devices connect at once and want what they missed.",
+    Mixed: "People: they send, read, acknowledge, type and watch each other.",
     Fanout: "One sender in a large group, a stream for each member.",
 }
 for _scenario, _text in _SCENARIOS.items():

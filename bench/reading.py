@@ -98,8 +98,8 @@ class ReadingStream:
             if self.on_read is not None:
                 self.on_read()
 
-    async def acknowledge(self) -> None:
-        """Tells the server what came since the last time. Raises: RunBroken."""
+    async def acknowledge(self, *, is_read: bool = False) -> None:
+        """Tells the server what came since the last time, and that it was read, if so. Raises: RunBroken."""
         positions = [
             chat_pb2.Position(conversation_id=conversation, seq=next_seq - 1)
             for conversation, next_seq in self.reader.next_seqs.items()
@@ -108,5 +108,7 @@ class ReadingStream:
         for position in positions:
             self._acked[position.conversation_id] = position.seq
         for at in range(0, len(positions), _POSITIONS_A_FRAME):
-            frame = chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=positions[at : at + _POSITIONS_A_FRAME]))
-            await self.stream.write(frame)
+            some = positions[at : at + _POSITIONS_A_FRAME]
+            await self.stream.write(chat_pb2.ChatRequest(ack=chat_pb2.AckFrame(positions=some)))
+            if is_read:
+                await self.stream.write(chat_pb2.ChatRequest(read=chat_pb2.ReadFrame(positions=some)))

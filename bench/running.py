@@ -5,7 +5,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from bench.generators import Generators
@@ -15,18 +14,10 @@ from bench.processes import Usage
 from bench.results import Latency, ProcessUse, Run, Verification
 from bench.site import Site
 from bench.verify import judge
-from bench.window import Window
+from bench.window import Times, Window
 
 _LEAD_SECONDS = 0.2
 _BASELINE_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """How long a run takes, in seconds; the warm-up is not measured."""
-
-    warmup: float
-    measured: float
 
 
 class Scenario(Protocol):
@@ -54,6 +45,9 @@ class Scenario(Protocol):
 
     def check(self) -> None:
         """Says no to options that make no sense. Raises: BenchError."""
+
+    def times(self, given: Times) -> Times:
+        """How long to run when so long was asked for."""
 
     def figures(
         self, uses: Sequence[ProcessUse], baseline: Sequence[ProcessUse], counts: Mapping[str, int], seconds: float
@@ -96,6 +90,7 @@ class Runner:
         Raises:
             BenchError: it could not begin.
         """
+        times = scenario.times(times)
         self._watcher.phase(f"{scenario.name}: preparing")
         parts = await scenario.prepare(self._site, self._places)
         baseline = await self._measure_baseline() if scenario.needs_baseline else ()

@@ -4,7 +4,7 @@ import asyncio
 import collections
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from parley.v1 import chat_pb2, message_pb2
 
@@ -22,19 +22,36 @@ REQUEST_ID = slice(0, 29)
 
 @dataclass(slots=True)
 class _Frame:
-    """A frame that is not answered: its first number, when it was to be sent, and how many answers are to come."""
+    """A frame that is not answered: its first number, when it was to be sent, and how many answers are to come.
+
+    Attributes:
+        is_repeat: whether the same was sent before; then it must be told to be no news.
+    """
 
     first_number: int
     time_us: int
     left: int
+    is_repeat: bool = False
 
 
 class Sender:
-    """Sends numbered texts on one stream to its conversations in turn."""
+    """Sends numbered texts on one stream to its conversations in turn.
+
+    Attributes:
+        doubled: repeats that the server took for new messages.
+    """
 
     def __init__(
-        self, stream: Stream, index: int, conversations: Sequence[str], texts: Texts, meter: Meter, frame_messages: int
+        self,
+        stream: Stream,
+        index: int,
+        conversations: Sequence[str],
+        texts: Texts,
+        meter: Meter,
+        frame_messages: int,
+        repeat_every: int = 0,
     ) -> None:
+        """Makes ready; each `repeat_every`th frame is sent twice, as a client does that was not answered; 0: none."""
         self.stream = stream
         self._index = index
         self._conversations = conversations
@@ -43,6 +60,8 @@ class Sender:
         self._meter = meter
         self._size = frame_messages
         self._number = 1
+        self._repeat_every = repeat_every
+        self.doubled = 0
         self._ids = itertools.count(_FIRST_CORRELATION_ID)
         self._pending: dict[int, _Frame] = {}
         self._due: collections.deque[int] = collections.deque()
@@ -76,7 +95,7 @@ class Sender:
         """Sends what is pushed, until `stop`. Raises: RunBroken."""
         while not self._is_stopped:
             while self._due:
-                await self.stream.write(self._make_frame(self._due.popleft()))
+                await self._write(self._due.popleft())
             self._change.clear()
             if not self._is_stopped:
                 await self._change.wait()
@@ -88,7 +107,7 @@ class Sender:
                 if self._pause_seconds:
                     await asyncio.sleep(self._pause_seconds)  # as the server asked
                     self._pause_seconds = 0.0
-                await self.stream.write(self._make_frame(now_us()))
+                await self._write(now_us())
             else:
                 self._change.clear()
                 await self._change.wait()
@@ -132,7 +151,9 @@ class Sender:
                 last_id, last_acked = result.correlation_id, acked
                 frame = self._pending[last_id]
             number = frame.first_number + result.index
-            if seq := result.accepted.seq:
+            if frame.is_repeat:
+                self.doubled += not result.accepted.deduplicated and not result.HasField("error")
+            elif seq := result.accepted.seq:
                 acks = self.acks[conversations[number % count]]
                 acks.seqs.append(seq)
                 acks.keys.append(sender_key | number)
@@ -154,6 +175,16 @@ class Sender:
         self._meter.error(reason_of_status(error.error), frame.left if frame else 1)
         self._pause_seconds = max(self._pause_seconds, delay_of_status(error.error))
         self._change.set()
+
+    async def _write(self, time_us: int) -> None:
+        """Writes a frame, and again if it is one of those."""
+        await self.stream.write(self._make_frame(time_us))
+        if self._repeat_every and (self._number - 1) // self._size % self._repeat_every == 0:
+            first = self._pending.get(self._request.correlation_id)
+            if first is not None:
+                self._request.correlation_id = next(self._ids)
+                self._pending[self._request.correlation_id] = replace(first, left=self._size, is_repeat=True)
+                await self.stream.write(self._request.SerializeToString())
 
     def _make_frame(self, time_us: int) -> bytes:
         numbers = range(self._number, self._number + self._size)

@@ -16,8 +16,9 @@ from bench.connections import Address
 from bench.machine import describe_machine
 from bench.progress import make_watcher
 from bench.results import Report
-from bench.running import Runner, Scenario, Times
+from bench.running import Runner, Scenario
 from bench.site import Site, own_site, site_at
+from bench.window import Times
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -1,27 +1,23 @@
 """What a run stands on: a server, users with tokens on it, and conversations. Made here, taken away here."""
 
-import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from grpc import aio
 from parley.v1 import account_pb2, conversation_pb2, server_info_pb2
 
 from bench import accounts
+from bench.at_once import at_once
 from bench.connections import Address, in_words, stub_of, to_metadata
 from bench.errors import BenchError
 from bench.private_server import ServerFailed, ServerPlace, private_server
 
-_CALLS_AT_ONCE = 32
 _CALL_SECONDS = 60.0
 _MEMBERS_A_REQUEST = 500
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,23 +171,6 @@ class Site:
                 return await at_once(make, plans)
             except aio.AioRpcError as error:
                 raise BenchError(f"no conversation can be made: {in_words(error)}") from error
-
-
-async def at_once(work: Callable[[_T], Awaitable[_R]], things: Sequence[_T]) -> list[_R]:
-    """Does something with each, some at a time; gives what came of it, in order. The first failure ends it."""
-    gate = asyncio.Semaphore(_CALLS_AT_ONCE)
-
-    async def one(thing: _T) -> _R:
-        async with gate:
-            return await work(thing)
-
-    tasks = [asyncio.ensure_future(one(thing)) for thing in things]
-    try:
-        return list(await asyncio.gather(*tasks))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

@@ -12,12 +12,11 @@ from parley.v1 import chat_pb2
 from bench.connections import Address, Connections
 from bench.errors import RunBroken
 from bench.meter import Meter
-from bench.opening import open_all
 from bench.pacing import Alarm, Schedule
 from bench.reading import Frames, ReadingStream
 from bench.results import Verification
 from bench.sending import Sender
-from bench.streams import Stream
+from bench.streams import Stream, open_all
 from bench.texts import Texts
 from bench.unary import UnarySender
 from bench.verify import Acks, Brought, Evidence, Logs
@@ -125,8 +124,9 @@ class Talk:
         self._frames = Frames(self._logs, meter, is_shared=is_shared)
         self._streams: list[tuple[Stream, chat_pb2.Hello]] = []
         self._stream_senders: list[Sender] = []
-        self._senders: list[AnySender] = [self._make_sender(plan) for plan in part.senders]
-        self._readers = [self._make_reader(plan) for plan in part.readers]
+        self._senders: list[AnySender] = []
+        self._readers: list[ReadingStream] = []
+        self._make_streams()
         if part.pace.is_held:
             for sender in self._stream_senders:
                 sender.hold_for(self._readers[:: len(self._readers) // _HELD_FOR + 1])
@@ -142,8 +142,10 @@ class Talk:
         """Sends until the window ends or a stream breaks."""
         for reading in self._readers:
             self._start(reading.run(), reading.stream.name)
+        read_elsewhere = {reading.stream for reading in self._readers}
         for sender in self._stream_senders:
-            self._start(_read_answers(sender))
+            if sender.stream not in read_elsewhere:
+                self._start(_read_answers(sender))
         if self._part.pace.ack_seconds:
             self._start(self._acknowledge())
         loop = asyncio.get_running_loop()
@@ -196,7 +198,9 @@ class Talk:
         readers = [reading.reader for reading in self._readers]
         found = Verification(
             checked=sum(reader.checked for reader in readers),
-            doubled=self._logs.doubled + sum(reader.doubled for reader in readers),
+            doubled=self._logs.doubled
+            + sum(reader.doubled for reader in readers)
+            + sum(sender.doubled for sender in self._stream_senders),
             disordered=self._logs.disordered + sum(reader.disordered for reader in readers),
             altered=self._logs.altered,
         )
@@ -212,6 +216,11 @@ class Talk:
                 acks.setdefault(name, []).append(each)
         logs = {name: (log.base_seq, log.keys) for name, log in self._logs.logs.items()}
         return Evidence(acks, logs, brought, found)
+
+    def _make_streams(self) -> None:
+        """Makes senders and readers."""
+        self._senders += [self._make_sender(plan) for plan in self._part.senders]
+        self._readers += [self._make_reader(plan) for plan in self._part.readers]
 
     def _make_sender(self, plan: StreamPlan) -> AnySender:
         channel = self._connections.next()

@@ -7,6 +7,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """How long a run takes, in seconds; the warm-up is not measured."""
+
+    warmup: float
+    measured: float
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The times of a run: sending goes from `begin_ns` to `end_ns`; what is before `start_ns` is the warm-up."""
 

@@ -15,12 +15,11 @@ from bench.circles import deal
 from bench.connections import Address, Connections
 from bench.errors import BenchError, RunBroken
 from bench.meter import Meter
-from bench.opening import open_all
 from bench.results import ProcessUse
 from bench.scenarios.fields import PerConnectionOption, count_connections, to_parameters
 from bench.site import Site, User
-from bench.streams import Stream
-from bench.window import Window
+from bench.streams import Stream, open_all
+from bench.window import Times, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +70,10 @@ class Idle:
                 known[user.name].update(other.name for other in circle if other is not user)
         plans = [IdlePlan(user, tuple(sorted(known[user.name])[: self.watched])) for user in users]
         return [IdlePart(site.address, tuple(plans[place::places]), self) for place in range(places)]
+
+    def times(self, given: Times) -> Times:
+        """As given."""
+        return given
 
     def figures(
         self, uses: Sequence[ProcessUse], baseline: Sequence[ProcessUse], counts: Mapping[str, int], seconds: float
