@@ -64,8 +64,16 @@ format: $(VENV)/.dev ## Format the code and the contract
 lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml
 	scripts/lock.sh
 
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure everything, some 12 minutes, and write the figures to docs/performance
+	$(BIN)/python -m bench.suite
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.dev ## Run each scenario of the load generator for a moment, and check what is delivered
+	$(BIN)/python -m bench.suite --quick
+
 .PHONY: check
-check: lint lint-proto test ## All that CI runs
+check: lint lint-proto test bench-quick ## All that CI runs
 
 .PHONY: replay
 replay: $(VENV)/.runtime ## Replay IRC logs as chats and compare: make replay FILES="a.txt b.txt" [ARGS="--unordered"]

@@ -8,7 +8,11 @@ from rich.console import Console
 
 from bench.errors import BenchError
 from bench.files import allow
+from bench.limit.command import limit_command
 from bench.options import Common, command_of
+from bench.progress import wide_console
+from bench.report.commands import compare_command, page_command
+from bench.report.table import to_rich
 from bench.results import Report
 from bench.running import Scenario
 from bench.scenarios.chat import Chat
@@ -58,29 +62,28 @@ def _run(scenario: Scenario, common: Common) -> None:
 
 
 def _write(report: Report, common: Common) -> None:
-    if common.json is not None:
-        try:
+    """Writes what there is so far. Raises: BenchError."""
+    try:
+        if common.json is not None:
             report.write(common.json)
-        except OSError as error:
-            _print(report)
-            raise BenchError(f"the result can't be written to {common.json}: {error.strerror or error}") from error
+        if common.html is not None:
+            from bench.report.page import write_page
+
+            write_page(report, common.html)
+    except OSError as error:
+        _print(report)
+        raise BenchError(f"the result can't be written: {error}") from error
 
 
 def _print(report: Report) -> None:
-    console = Console()
+    console = wide_console()
+    console.print(to_rich(report))
     for run in report.runs:
-        console.print(f"{run.scenario}: {run.title}; measured {run.seconds:.1f} s", highlight=False)
-        for name in run.counts:
-            console.print(f"  {name}: {run.counts[name]:,} ({run.rate(name):,.0f}/s)", highlight=False)
         for name, latency in run.latencies.items():
             shown = ", ".join(f"p{percentile} {value:.2f}" for percentile, value in latency.percentiles_ms.items())
-            console.print(f"  {name}, ms: {shown}", highlight=False)
-        for use in run.uses:
-            console.print(
-                f"  {use.kind}: {use.cpu_seconds:.2f} s of CPU, {use.rss_bytes / 1024**2:.0f} MiB", highlight=False
-            )
-        if run.verification is not None:
-            console.print(f"  verified: {run.verification.checked:,} deliveries", highlight=False)
+            console.print(f"{name} latency, ms: {shown}", highlight=False, soft_wrap=True)
+        for name, value in run.figures.items():
+            console.print(f"{name.replace('_', ' ')}: {value:,.1f}", highlight=False)
 
 
 def _fail(text: str, status: int = 1) -> NoReturn:
@@ -99,3 +102,6 @@ _SCENARIOS: dict[type[Scenario], str] = {
 }
 for _scenario, _text in _SCENARIOS.items():
     app.command(_scenario.name)(command_of(_scenario, _run, _text))
+app.command("limit")(limit_command)
+app.command("compare")(compare_command)
+app.command("page")(page_command)

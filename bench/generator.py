@@ -1,10 +1,15 @@
-"""A generator process: does its part of a scenario as the parent says, and tells what it saw."""
+"""A generator process: does its part of a scenario as the parent says, and tells what it saw.
+
+`python -m bench.generator FD`: the file descriptor is its end of a pipe, by which the part comes first.
+"""
 
 import asyncio
 import contextlib
 import gc
-import signal
+import sys
 import time
+from multiprocessing.connection import Connection
+from typing import Any
 
 import uvloop
 from grpc import aio
@@ -12,22 +17,22 @@ from grpc import aio
 from bench.connections import in_words
 from bench.errors import RunBroken
 from bench.line import HungUp, Line, PipeEnd
-from bench.load import Done, Go, Live, Load, Part, Ready, Sent, Settle, Stop
+from bench.load import Done, Go, Live, Load, Ready, Sent, Settle, Stop
 from bench.meter import Meter
 
 _LIVE_SECONDS = 0.25
 
 
-def main(pipe: PipeEnd, part: Part) -> None:
+def main(descriptor: int) -> None:
     """Runs until the parent has what it wants, or is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and says what to do
     with contextlib.suppress(HungUp):
-        uvloop.run(_work(pipe, part))
+        uvloop.run(_work(Connection(descriptor)))
 
 
-async def _work(pipe: PipeEnd, part: Part) -> None:
+async def _work(pipe: PipeEnd) -> None:
     line, meter = Line(pipe), Meter()
-    load = part.start(meter)
+    part: Any = await line.hear()
+    load: Load = part.start(meter)
     begin = time.monotonic()
     try:
         await load.open()
@@ -74,8 +79,16 @@ async def _tell(line: Line, meter: Meter) -> None:
 
 async def _hear(line: Line, load: Load) -> Settle:
     while True:
-        word = await line.hear()
+        try:
+            word = await line.hear()
+        except HungUp:
+            load.stop()
+            raise
         if isinstance(word, Settle):
             return word
         if isinstance(word, Stop):
             load.stop()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,14 +1,14 @@
 """The generator processes of a run, seen from the parent."""
 
 import asyncio
-import multiprocessing
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import Pipe
 
 from bench.errors import BenchError
-from bench.generator import main
 from bench.line import HungUp, Line, Word
 from bench.load import Done, Go, Live, Part, Ready, Sent, Settle, Stop
 from bench.window import Window
@@ -25,23 +25,26 @@ class Generators:
     """Processes that work on the parts of one scenario."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
-        context = multiprocessing.get_context("spawn")
         self._lines: list[Line] = []
-        self._processes: list[BaseProcess] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._live: list[Live] = [Live({}, 0)] * len(parts)
         self._done: dict[int, Done] = {}
         for part in parts:
-            here, there = context.Pipe()
-            process = context.Process(target=main, args=(there, part), daemon=True, name="parley-bench")
-            process.start()
-            there.close()
-            self._lines.append(Line(here))
+            here, there = Pipe()
+            with there:
+                # A program of its own, since multiprocessing would load in each child all that this process has loaded.
+                # In a session of its own, so that Ctrl-C comes here alone.
+                command = [sys.executable, "-m", "bench.generator", str(there.fileno())]
+                process = subprocess.Popen(command, pass_fds=[there.fileno()], start_new_session=True)  # noqa: S603 - our own
+            line = Line(here)
+            line.say(part)
+            self._lines.append(line)
             self._processes.append(process)
 
     @property
     def pids(self) -> list[int]:
         """Of the processes."""
-        return [process.pid for process in self._processes if process.pid is not None]
+        return [process.pid for process in self._processes]
 
     async def ready(self) -> float:
         """Waits until all are connected; gives how many seconds the slowest took.
@@ -97,10 +100,11 @@ class Generators:
             if place not in self._done:
                 process.terminate()
         for process in self._processes:
-            await asyncio.to_thread(process.join, max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
+            try:
+                await asyncio.to_thread(process.wait, max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
                 process.kill()
-                await asyncio.to_thread(process.join)
+                await asyncio.to_thread(process.wait)
 
     async def _until_sent(self, place: int, on_live: OnLive) -> Sent:
         while True:
@@ -129,5 +133,5 @@ class Generators:
         try:
             return await self._lines[place].hear()
         except HungUp:
-            await asyncio.to_thread(self._processes[place].join, _STOP_SECONDS)
-            raise BenchError(f"a generator process ended with status {self._processes[place].exitcode}") from None
+            status = await asyncio.to_thread(self._processes[place].wait, _STOP_SECONDS)
+            raise BenchError(f"a generator process ended with status {status}") from None

@@ -6,7 +6,7 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
-from bench.load import Done, Go, Live, Ready, Sent, Settle, Stop
+from bench.load import Done, Go, Live, Part, Ready, Sent, Settle, Stop
 
 Word: TypeAlias = Ready | Go | Stop | Live | Sent | Settle | Done
 
@@ -29,7 +29,7 @@ class Line:
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def say(self, word: Word) -> None:
+    def say(self, word: Word | Part) -> None:
         """Sends a word.
 
         Raises:

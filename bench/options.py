@@ -50,6 +50,9 @@ class Common:
         float, typer.Option(metavar="SECONDS", min=0, help="How long to send before anything is measured.")
     ] = 3.0
     seconds: Annotated[float, typer.Option(metavar="SECONDS", min=0.1, help="How long to measure.")] = 10.0
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a page with pictures, which needs nothing else.")
+    ] = None
     json: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the result there, for `parley bench compare`.")
     ] = None

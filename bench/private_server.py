@@ -59,7 +59,13 @@ async def private_server(worker_count: int) -> AsyncIterator[ServerPlace]:
         log_path = Path(directory) / "server.log"
         with log_path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                parley_command(), "serve", stdout=log, stderr=log, env={**os.environ, **environment}
+                parley_command(),
+                "serve",
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+                # Ctrl-C at our terminal is for us alone: we stop the server when we are done with it.
+                start_new_session=True,
             )
         try:
             await _wait_until_ready(target, process, log_path)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 _LINE_SECONDS = 2.0
+_FILE_WIDTH = 160
 # What has a rate that is worth showing, in order.
 _SHOWN = ("acked", "delivered", "pulled", "opened", "streams", "pages", "read", "typed")
 
@@ -86,6 +87,12 @@ class Lines:
 
     def close(self) -> None:
         """Has nothing to take away."""
+
+
+def wide_console() -> Console:
+    """For tables: as wide as the terminal, or, into a file, as wide as they need."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_FILE_WIDTH)
 
 
 def make_watcher(console: Console) -> Bar | Lines:

@@ -78,11 +78,13 @@ class Runner:
         self._generators: Generators | None = None
         self._is_interrupted = False
 
-    def interrupt(self) -> None:
-        """Ends the sending of the present run; its result comes all the same, marked."""
+    def interrupt(self) -> bool:
+        """Ends the sending of the present run, whose result comes all the same, marked; False if there is none."""
+        if self._generators is None:
+            return False
         self._is_interrupted = True
-        if self._generators is not None:
-            self._generators.stop()
+        self._generators.stop()
+        return True
 
     async def run(self, scenario: Scenario, times: Times) -> Run:
         """Runs a scenario.
@@ -95,13 +97,14 @@ class Runner:
         parts = await scenario.prepare(self._site, self._places)
         baseline = await self._measure_baseline() if scenario.needs_baseline else ()
         self._watcher.phase(f"{scenario.name}: connecting")
-        generators = self._generators = Generators(parts)
+        generators = Generators(parts)
         try:
             await generators.ready()
             begin = time.monotonic_ns() + int(_LEAD_SECONDS * 1e9)
             start = begin + int(times.warmup * 1e9)
             window = Window(begin, start, start + int(times.measured * 1e9))
             generators.go(window)
+            self._generators = generators
             sent = asyncio.Event()
             measuring = asyncio.create_task(self._measure(window, generators.pids, sent))
             try:

@@ -99,18 +99,17 @@ class _Interruption:
     def __init__(self) -> None:
         self.count = 0
         self._task = asyncio.current_task()
-        self._then: Callable[[], None] | None = None
+        self._then: Callable[[], bool] = bool
 
-    def then(self, callback: Callable[[], None]) -> None:
-        """Says whom to tell of the first."""
+    def then(self, callback: Callable[[], bool]) -> None:
+        """Says whom to tell of the first; if that is of no avail, it cancels, too."""
         self._then = callback
 
     def note(self) -> None:
         """A signal came."""
         self.count += 1
-        if self._then is not None and self.count == 1:
-            self._then()
-        elif self._task is not None:
+        is_taken = self.count == 1 and self._then()
+        if not is_taken and self._task is not None:
             self._task.cancel()
 
 
