@@ -18,7 +18,7 @@ $(VENV)/.runtime: requirements.lock pyproject.toml
 	echo "Installing Parley's dependencies ..."
 	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	$(BIN)/python -m compileall -q service storage clients/python/parley
+	$(BIN)/python -m compileall -q service storage bench clients/python/parley
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime

@@ -18,6 +18,7 @@ def deal(people: Sequence[_T], groups_each: int, group_size: int, seed: int = 1)
         shuffled = lot.sample(people, len(people))
         rounds = [shuffled[at : at + group_size] for at in range(0, len(shuffled), group_size)]
         if len(rounds) > 1 and len(rounds[-1]) < 2:
-            rounds[-2] += rounds.pop()
+            last = rounds.pop()
+            rounds[-1] += last
         dealt += rounds
     return dealt

@@ -163,7 +163,7 @@ class Talk:
         if not self._failure:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_ANSWER_SECONDS):
-                    await asyncio.wait(sending)
+                    await asyncio.gather(*sending, return_exceptions=True)
                     await asyncio.gather(*(each.drain() for each in self._senders))
         if self._failure:
             raise RunBroken(self._failure)

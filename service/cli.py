@@ -189,9 +189,7 @@ def health(
         fail(str(error))
 
 
-@app.command(
-    add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True}
-)
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(context: typer.Context) -> None:
     """Measure a server, and check what it delivers; `parley bench --help` says how.
 
