@@ -16,6 +16,7 @@ RUN /opt/parley/bin/pip install --no-cache-dir --disable-pip-version-check --req
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
 COPY storage storage
+COPY bench bench
 COPY clients/python/parley clients/python/parley
 RUN /opt/parley/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . \
   && /opt/parley/bin/pip uninstall --yes --quiet hatchling editables

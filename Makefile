@@ -18,7 +18,7 @@ $(VENV)/.runtime: requirements.lock pyproject.toml
 	echo "Installing Parley's dependencies ..."
 	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	$(BIN)/python -m compileall -q service storage clients/python/parley
+	$(BIN)/python -m compileall -q service storage bench clients/python/parley
 	touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
@@ -68,8 +68,16 @@ format: $(VENV)/.dev ## Format the code and the contract
 lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml
 	scripts/lock.sh
 
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure everything, some 12 minutes, and write the figures to docs/performance
+	$(BIN)/python -m bench.suite
+
+.PHONY: bench-quick
+bench-quick: $(VENV)/.dev ## Run each scenario of the load generator for a moment, and check what is delivered
+	$(BIN)/python -m bench.suite --quick
+
 .PHONY: check
-check: lint lint-proto test ## All that CI runs
+check: lint lint-proto test bench-quick ## All that CI runs
 
 .PHONY: replay
 replay: $(VENV)/.runtime ## Replay IRC logs as chats and compare: make replay FILES="a.txt b.txt" [ARGS="--unordered"]

@@ -189,6 +189,21 @@ def health(
         fail(str(error))
 
 
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context) -> None:
+    """Measure a server, and check what it delivers; `parley bench --help` says how.
+
+    Needs the extra `bench`.
+    """
+    try:
+        from bench import cli as bench_cli
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("bench", "hdrh", "matplotlib", "psutil"):
+            raise
+        fail("the load generator is not installed: pip install 'parley[bench]'")
+    bench_cli.main(context.args)
+
+
 app.add_typer(user_commands, name="user")
 app.add_typer(keys_commands, name="keys")
 app.command("token")(token_command)

@@ -11,8 +11,9 @@ import uvloop
 from grpc import aio
 from rich.console import Console
 
-from clients.replay import accounts, irc, names, plan, report, runner, stage, usage, verdict
-from clients.replay.private_server import ServerFailed, ServerPlace, private_server
+from bench import accounts
+from bench.private_server import ServerFailed, ServerPlace, private_server
+from clients.replay import irc, names, plan, report, runner, stage, usage, verdict
 from clients.replay.stream import Refused
 
 _DESCRIPTION = """\

@@ -1,4 +1,4 @@
-"""A server of the replay's own: `parley serve` on a free port, in a directory that goes away afterwards."""
+"""A server of one's own: `parley serve` on a free port, in a directory that goes away afterwards."""
 
 import asyncio
 import contextlib
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import grpc
 from grpc import aio
-from parley.v1 import server_info_pb2
+from parley.v1 import chat_service_pb2_grpc, server_info_pb2
 
-from clients.replay.accounts import parley_command
-from clients.replay.channel import Stub, open_stub
+from bench.accounts import parley_command
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
@@ -49,7 +48,7 @@ async def private_server(worker_count: int) -> AsyncIterator[ServerPlace]:
     Raises:
         ServerFailed: it ended, or did not answer in time.
     """
-    with tempfile.TemporaryDirectory(prefix="parley-replay-") as directory:
+    with tempfile.TemporaryDirectory(prefix="parley-private-") as directory:
         data_dir = Path(directory) / "data"
         target = f"127.0.0.1:{_free_port()}"
         environment = {
@@ -60,7 +59,13 @@ async def private_server(worker_count: int) -> AsyncIterator[ServerPlace]:
         log_path = Path(directory) / "server.log"
         with log_path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                parley_command(), "serve", stdout=log, stderr=log, env={**os.environ, **environment}
+                parley_command(),
+                "serve",
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **environment},
+                # Ctrl-C at our terminal is for us alone: we stop the server when we are done with it.
+                start_new_session=True,
             )
         try:
             await _wait_until_ready(target, process, log_path)
@@ -77,8 +82,8 @@ def _free_port() -> int:
 
 
 async def _wait_until_ready(target: str, process: asyncio.subprocess.Process, log_path: Path) -> None:
-    async with open_stub(target) as stub:
-        answer = asyncio.ensure_future(_wait_for_answer(stub))
+    async with aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        answer = asyncio.ensure_future(_wait_for_answer(chat_service_pb2_grpc.ChatServiceStub(channel)))
         end = asyncio.ensure_future(process.wait())
         try:
             await asyncio.wait({answer, end}, return_when=asyncio.FIRST_COMPLETED)
@@ -94,7 +99,7 @@ def _end_of(log_path: Path) -> str:
     return log_path.read_text(errors="replace").strip()[-2000:] or "the server printed nothing"
 
 
-async def _wait_for_answer(stub: Stub) -> None:
+async def _wait_for_answer(stub: "chat_service_pb2_grpc.ChatServiceAsyncStub") -> None:
     async with asyncio.timeout(_START_SECONDS):
         while True:
             try:

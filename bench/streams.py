@@ -1,0 +1,116 @@
+"""A Chat stream of the load generator: opened until it is level with the log, then read and written as bytes."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from grpc import aio
+from parley.v1 import chat_pb2
+
+from bench.at_once import at_once
+from bench.connections import begin_chat, in_words, reason_of_status
+from bench.errors import RunBroken
+from bench.meter import now_us
+
+_OPEN_SECONDS = 60.0
+_OPENING_AT_ONCE = 50
+
+
+class Stream:
+    """One stream. A single task may read at a time; writes of several take turns.
+
+    Attributes:
+        welcome_us: when hello was answered.
+        is_level: whether the past has been brought.
+    """
+
+    def __init__(self, channel: aio.Channel, token: str, name: str) -> None:
+        self._channel = channel
+        self._token = token
+        self._call: Any = None
+        self._write_lock = asyncio.Lock()
+        self.name = name
+        self.welcome_us = 0
+        self.is_level = False
+
+    async def open(self, hello: chat_pb2.Hello, on_frame: Callable[[bytes], None] = lambda _: None) -> None:
+        """Says hello and reads until the past has been brought.
+
+        Args:
+            on_frame: called with each frame that comes.
+
+        Raises:
+            RunBroken: the server refused, or the stream ended.
+        """
+        self._call = begin_chat(self._channel, self._token)
+        await self.write(chat_pb2.ChatRequest(correlation_id=1, hello=hello))
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                while not self.is_level:
+                    data = await self.read()
+                    frame = chat_pb2.ChatResponse.FromString(data)
+                    for refused in frame.errors:
+                        raise RunBroken(f"{self.name}: hello was refused: {reason_of_status(refused.error)}")
+                    if frame.welcomes:
+                        self.welcome_us = now_us()
+                    on_frame(data)
+                    self.is_level = any(mark.complete for mark in frame.caught_up)
+        except TimeoutError as error:
+            raise RunBroken(f"{self.name}: not caught up within {_OPEN_SECONDS:.0f} s of hello") from error
+
+    async def read(self) -> bytes:
+        """Waits for the next frame.
+
+        Raises:
+            RunBroken: the stream ended.
+        """
+        try:
+            data = await self._call.read()
+        except aio.AioRpcError as error:
+            raise RunBroken(f"{self.name}: the stream ended: {in_words(error)}") from error
+        if data is aio.EOF:
+            code = await self._call.code()
+            raise RunBroken(f"{self.name}: the server ended the stream: {code.name}: {await self._call.details()}")
+        frame: bytes = data
+        return frame
+
+    async def write(self, frame: chat_pb2.ChatRequest | bytes) -> None:
+        """Writes a frame; waits while the transport is full.
+
+        Raises:
+            RunBroken: the stream ended.
+        """
+        try:
+            async with self._write_lock:
+                await self._call.write(frame)
+        except aio.AioRpcError as error:
+            raise RunBroken(f"{self.name}: the stream ended: {in_words(error)}") from error
+        except asyncio.InvalidStateError as error:
+            raise RunBroken(f"{self.name}: the stream had ended") from error
+
+    async def finish(self) -> None:
+        """Says that nothing more is to come, and waits until the server has done what it was told.
+
+        Raises:
+            RunBroken: the stream ended otherwise.
+        """
+        try:
+            await self._call.done_writing()
+            while await self._call.read() is not aio.EOF:
+                pass
+        except aio.AioRpcError as error:
+            raise RunBroken(f"{self.name}: the stream ended: {in_words(error)}") from error
+
+    def cancel(self) -> None:
+        """Hangs up."""
+        if self._call is not None:
+            self._call.cancel()
+
+
+async def open_all(streams: Sequence[tuple[Stream, chat_pb2.Hello]]) -> None:
+    """Opens streams, some at a time.
+
+    Raises:
+        RunBroken: one could not be opened; the first that was told.
+    """
+    await at_once(lambda pair: pair[0].open(pair[1]), streams, _OPENING_AT_ONCE)

@@ -1,0 +1,186 @@
+"""What is wrong is said in a line, what was measured until then is kept, and the exit status is not 0."""
+
+import re
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.bench.running import begin, bench, wait
+from tests.support.servers import RunningServer, running_server
+
+pytestmark = pytest.mark.timeout(120)
+_SHORT = ("--warmup", "0.2", "--seconds", "0.8")
+
+
+def test_unreachable_target(tmp_path: Path):
+    ended = bench(tmp_path, "chat", "--target", "127.0.0.1:1")
+    assert ended.status == 1
+    assert "parley: 127.0.0.1:1 does not answer as Parley does: UNAVAILABLE" in ended.last_line
+    assert "Traceback" not in ended.errors
+
+
+def test_wrong_token(server: RunningServer, tmp_path: Path):
+    tokens = tmp_path / "tokens"
+    tokens.write_text("\n".join(f"user{nth} garbage" for nth in range(2)))
+    options = ("--conversations", "1", "--token-file", str(tokens))
+    ended = bench(tmp_path, "chat", "--target", server.target, *options)
+    assert ended.status == 1
+    assert "TOKEN_INVALID" in ended.last_line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [(None, "can't be read"), ("one-word", "line 1: not `name token`"), ("a b\n", "needs 2 users")],
+)
+def test_token_file_that_will_not_do(server: RunningServer, tmp_path: Path, text: str | None, expected: str):
+    tokens = tmp_path / "tokens"
+    if text is not None:
+        tokens.write_text(text)
+    options = ("--conversations", "1", "--token-file", str(tokens))
+    ended = bench(tmp_path, "chat", "--target", server.target, *options)
+    assert ended.status == 1
+    assert expected in ended.last_line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("chat", "--rate", "0"), "--rate 0: give 0.1 or more"),
+        (("chat", "--rate", "-5"), "--rate -5: give 0.1 or more"),
+        (("chat", "--rate", "nan"), "--rate nan: give 0.1 or more"),
+        (("send", "--rate", "0"), "--rate 0: give 0.1 or more"),
+        (("chat", "--conversations", "2", "--streams", "3"), "more than --conversations 2"),
+        (("send", "--outstanding", "2"), "less than --conversations 8"),
+        (("idle", "--heartbeat", "0.5"), "once a second at most"),
+        (("chat", "--tls"), "--tls needs a --target"),
+        (("chat", "--target", "nowhere"), "--target nowhere: not HOST:PORT"),
+        (("chat", "--target", "a:1", "--tls-ca", "/nonexistent"), "--tls-ca can't be read"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path: Path, arguments: tuple[str, ...], expected: str):
+    ended = bench(tmp_path, *arguments)
+    assert ended.status == 1
+    assert expected in ended.last_line
+    assert ended.last_line.startswith("parley: ")
+
+
+def test_too_few_files_for_the_streams_are_said_before_anything_starts(tmp_path: Path):
+    def allow_few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+
+    ended = bench(tmp_path, "idle", "--streams", "10000", prepare=allow_few)
+    assert ended.status == 1
+    assert ended.errors.strip().splitlines() == [ended.last_line]
+    assert "10,000 connections need 10,200 open files, and the limit is 1,024" in ended.last_line
+
+
+def test_soft_limit_on_files_is_raised(server: RunningServer, tmp_path: Path):
+    def allow_few_at_first() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 4096))
+
+    options = ("--streams", "100", "--conversations", "1", "--target", server.target)
+    ended = bench(tmp_path, "idle", *options, *_SHORT, prepare=allow_few_at_first)
+    assert ended.status == 0, ended.errors
+
+
+def test_server_that_dies_leaves_what_was_measured(tmp_path: Path):
+    with running_server() as server:
+        process = begin(tmp_path, "chat", "--target", server.target, "--warmup", "0.2", "--seconds", "60")
+        assert process.stderr is not None
+        line = ""
+        while "acked/s" not in line:
+            line = process.stderr.readline()
+            assert line, "it ended too early"
+        server.process.send_signal(signal.SIGKILL)
+        ended = wait(process, tmp_path)
+    assert ended.status == 1
+    assert "the stream" in ended.last_line
+    run = ended.run
+    assert run.counts["acked"] > 0
+    assert 0 < run.seconds < 60
+    assert run.failure in ended.last_line
+    assert run.verification is not None
+    assert run.verification.is_held  # of streams that ended nothing is known
+
+
+def test_interrupt_keeps_what_was_measured(server: RunningServer, tmp_path: Path):
+    process = begin(tmp_path, "chat", "--target", server.target, "--warmup", "0.2", "--seconds", "60")
+    assert process.stderr is not None
+    line = ""
+    while "acked/s" not in line:
+        line = process.stderr.readline()
+        assert line, "it ended too early"
+    process.send_signal(signal.SIGINT)
+    ended = wait(process, tmp_path)
+    assert ended.status == 130
+    assert ended.last_line == "parley: interrupted"
+    assert ended.run.failure == "interrupted"
+    assert ended.run.counts["acked"] > 0
+    assert ended.run.verification is not None
+    assert ended.run.verification.is_held
+
+
+def test_interrupt_before_anything_was_measured(tmp_path: Path):
+    process = begin(tmp_path, "chat")
+    assert process.stderr is not None
+    assert "starting a server" in process.stderr.readline()
+    process.send_signal(signal.SIGTERM)
+    ended = wait(process, tmp_path)
+    assert ended.status == 130
+    assert ended.last_line == "parley: interrupted"
+    assert not ended.report_path.exists()
+
+
+def test_result_that_can_not_be_written_is_shown(server: RunningServer, tmp_path: Path):
+    def leave_no_room() -> None:  # as a full disk: writes of files end early
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+
+    ended = bench(tmp_path, "chat", "--target", server.target, *_SHORT, prepare=leave_no_room)
+    assert ended.status == 1
+    assert "the result can't be written" in ended.last_line
+    assert "messages/s" in ended.output
+    assert not ended.report_path.exists()
+
+
+def test_refusals_are_counted_by_reason_and_end_nothing(tmp_path: Path):
+    with running_server(settings={"PARLEY_LIMITS_MAX_QUEUED_MESSAGES": "2000"}) as server:
+        options = ("--conversations", "2", "--frame", "500", "--window", "20")
+        ended = bench(tmp_path, "chat", "--target", server.target, *options, *_SHORT)
+    assert ended.status == 1
+    assert re.search(r"refused: OVERLOADED \d+", ended.last_line)
+    run = ended.run
+    assert run.errors["OVERLOADED"] > 0
+    assert run.verification is not None
+    assert run.verification.is_held
+
+
+@pytest.mark.parametrize(
+    ("failpoint", "arguments", "expected"),
+    [
+        ("lanes_off", ("chat", "--conversations", "1", "--frame", "1", "--window", "64"), "out of order"),
+        ("no_dedupe", ("mixed", "--streams", "6", "--members", "3", "--repeat-every", "2"), "doubled"),
+    ],
+)
+def test_server_that_breaks_its_promises_fails_the_run(
+    tmp_path: Path, failpoint: str, arguments: tuple[str, ...], expected: str
+):
+    settings = {"PARLEY_FAILPOINTS": failpoint, "PARLEY_FAILPOINTS_CONSENT": "lose-messages"}
+    with running_server(settings=settings) as server:
+        ended = bench(tmp_path, *arguments, "--target", server.target, "--warmup", "0", "--seconds", "2")
+    assert ended.status == 1
+    assert ended.last_line.startswith("parley: verification failed: ")
+    count = re.search(rf"(\d+) {expected}", ended.last_line)
+    assert count is not None
+    assert int(count[1]) > 0
+
+
+def test_without_the_extra_the_command_says_what_to_install():
+    script = "import sys; sys.modules['hdrh'] = None; from service.cli import main; main()"
+    command = [sys.executable, "-c", script, "bench", "chat"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 1
+    assert ended.stderr == "parley: the load generator is not installed: pip install 'parley[bench]'\n"
