@@ -67,7 +67,7 @@ async def send_on_both(server: RunningServer, sender: Person, conversation_id: s
 async def test_counts_are_what_was_done_over_both_workers(measured: RunningServer) -> None:
     before = await asyncio.to_thread(Metrics, measured)
     async with registered(measured.target) as alice, registered(measured.target) as bob:
-        pair = f"{alice.name}:{bob.name}"
+        pair = ":".join(sorted((alice.name, bob.name)))
         await alice.send(pair, "first")
         latest = {"start": chat_pb2.START_LATEST}  # the first message is not read from the log, and so encoded again
         async with bob.chat(**latest) as reader, bob.chat(device_id="tablet", **latest) as other:
@@ -144,7 +144,7 @@ async def test_errors_on_streams_and_of_single_messages_are_counted(measured: Ru
 
 async def test_manual_attempts_and_dead_letters_are_counted(measured: RunningServer) -> None:
     async with registered(measured.target) as alice, registered(measured.target) as bob:
-        pair = f"{alice.name}:{bob.name}"
+        pair = ":".join(sorted((alice.name, bob.name)))
         await alice.send(pair, "bad")
         async with bob.chat(ack_mode=chat_pb2.ACK_MODE_MANUAL, device_id="worker") as stream:
             for nth in (1, 2):

@@ -114,7 +114,7 @@ async def test_idle_server_asks_nothing_that_is_not_known(watched: Watched) -> N
 async def test_batch_is_one_statement_and_what_waits_is_one_batch_and_one_frame(watched: Watched) -> None:
     """While PostgreSQL does not answer, sends of two streams wait; then they are one batch, and one write a reader."""
     async with registered(watched.server.target) as alice, registered(watched.server.target) as bob:
-        pair = f"{alice.name}:{bob.name}"
+        pair = ":".join(sorted((alice.name, bob.name)))
         await alice.send(pair, "first")
         async with alice.chat(no_echo=True) as one, bob.chat(no_echo=True) as two, frames_of(bob) as reader:
             await reader.read_to(1)
@@ -163,7 +163,7 @@ async def test_message_is_encoded_once_and_stored_by_one_statement_whatever_the_
 
 async def test_frame_of_many_messages_is_one_statement_and_one_write_to_each_reader(watched: Watched) -> None:
     async with registered(watched.server.target) as alice, registered(watched.server.target) as bob:
-        pair = f"{alice.name}:{bob.name}"
+        pair = ":".join(sorted((alice.name, bob.name)))
         await alice.send(pair, "first")
         async with alice.chat(no_echo=True) as sender, frames_of(bob) as reader:
             await reader.read_to(1)
