@@ -199,6 +199,8 @@ class _ChatStream:
         self._wake = asyncio.Event()
         self._turned = asyncio.Event()  # the write loop came round: the read loop may look whether it may go on
         self._is_half_closed = False
+        self._write_time = 0.0  # of the last frame, on the event loop's clock
+        self._silence_timer: asyncio.TimerHandle | None = None
         session = Session(secrets.randbits(63) | 1, call.caller.username, "", wake=self._wake.set)
         self.open_stream = OpenStream(session, call.caller)
         self._session = session
@@ -216,6 +218,8 @@ class _ChatStream:
         try:
             await self._write_all(reader)
         finally:
+            if self._silence_timer is not None:
+                self._silence_timer.cancel()
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
 
@@ -280,6 +284,7 @@ class _ChatStream:
 
     async def _write_all(self, reader: "asyncio.Task[None]") -> None:
         session = self._session
+        loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
             if session.ending is not None:
@@ -289,6 +294,7 @@ class _ChatStream:
             if frame:
                 self._counts.note(len(frame), session.taken_count)
                 await self._context.write(frame)
+                self._write_time = loop.time()
                 self._turned.set()
                 self._frames.go_on()
                 continue
@@ -299,11 +305,22 @@ class _ChatStream:
                 raise errors.ShuttingDown
             if self._is_half_closed and session.is_settled:
                 return
-            try:
-                async with asyncio.timeout(self._frames.heartbeat_seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                session.put(encode.heartbeat())
+            self._watch_silence()
+            await self._wake.wait()
+
+    def _watch_silence(self) -> None:
+        """Sees to heartbeats from now on, if there are to be any: with one timer a stream, not one a wait."""
+        if self._silence_timer is None and (seconds := self._frames.heartbeat_seconds) is not None:
+            self._silence_timer = asyncio.get_running_loop().call_at(self._write_time + seconds, self._end_silence)
+
+    def _end_silence(self) -> None:
+        """Has a heartbeat written if nothing was for long enough."""
+        self._silence_timer = None
+        seconds = self._frames.heartbeat_seconds
+        if seconds is not None and asyncio.get_running_loop().time() >= self._write_time + seconds:
+            self._session.put(encode.heartbeat())  # its write begins the next silence
+        else:
+            self._watch_silence()
 
     def _check_reader(self, reader: "asyncio.Task[None]") -> None:
         """Ends the stream for what ended its reader, other than the client's half-close or a subscription's hello."""
