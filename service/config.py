@@ -76,7 +76,9 @@ class DatabaseSettings(_Node):
         default=8, description="Connections for reads and rare writes, per worker."
     )
     lanes: Annotated[int, Field(ge=1, le=32)] = Field(
-        default=2, description="Write lanes per worker; each holds a connection and has one batch in flight."
+        default=1,
+        description="Write lanes per worker; each holds a connection and has one batch in flight. More make smaller"
+        " batches, which cost more a message; they help where commits take long, with a distant standby for instance.",
     )
     timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(default=5.0, description="Limit of one statement.")
 

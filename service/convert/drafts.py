@@ -25,7 +25,7 @@ MAX_ATTRIBUTES = 32
 # What an entry takes in a frame besides the request's own fields: seq, sender, time, framing.
 _OVERHEAD_BYTES = 96
 # Conversations that a Drafter remembers.
-_MAX_PLACES = 256
+_MAX_PLACES = 32
 _PLAIN = message_pb2.PlainMessage()
 
 
@@ -44,8 +44,7 @@ class _Place(NamedTuple):
 class Drafter:
     """Prepares the requests of one sender: checks them and turns them into what is stored and shown.
 
-    Nearly all messages are a text with a request id. They take the short way: `_prepare_plain`, which gives what
-    `_prepare` would give.
+    Nearly all messages are a text with a request id. They take a short way, which gives what `_prepare` would give.
     """
 
     def __init__(self, sender: str, hasher: RequestHasher) -> None:

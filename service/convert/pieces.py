@@ -43,7 +43,7 @@ _ONE_BYTE = [bytes((value,)) for value in range(0x80)]
 
 
 def varint(value: int) -> bytes:
-    """A number of 0 or more, seven bits a byte, the lowest first."""
+    """A number of 0 or more (not checked), seven bits a byte, the lowest first."""
     if value < 0x80:
         return _ONE_BYTE[value]
     if value < 0x4000:

@@ -47,6 +47,7 @@ class Plan:
         client_proxy: the server is.
         has_standby: PostgreSQL is a primary and a synchronous standby.
         failpoints: switched on in the server.
+        lanes: of each worker; 0: as the server has them by itself.
         users: each with `devices` devices; all of them are in all conversations.
         bystanders: further users with 50 devices each, who are in no conversation.
         rate: messages a second that all clients send together.
@@ -64,6 +65,7 @@ class Plan:
     client_proxy: bool = False
     has_standby: bool = False
     failpoints: tuple[str, ...] = ()
+    lanes: int = 0
     users: int = 4
     devices: int = 2
     conversations: int = 4
@@ -259,6 +261,8 @@ async def open_stage(plan: Plan, rng: random.Random) -> AsyncIterator[Stage]:
     """Starts everything and connects the clients; ends all of it afterwards."""
     async with contextlib.AsyncExitStack() as stack:
         settings = {"PARLEY_LOG_FORMAT": "json", "PARLEY_AUTH_ATTEMPTS_PER_MINUTE_PER_ADDRESS": "100000"}
+        if plan.lanes:
+            settings["PARLEY_DATABASE_LANES"] = str(plan.lanes)
         if plan.failpoints:
             settings |= {failpoints.VARIABLE: ",".join(plan.failpoints), failpoints.SWITCH: failpoints.CONSENT}
         stage = Stage(plan, rng, [], settings, "")

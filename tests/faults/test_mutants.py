@@ -90,7 +90,7 @@ QUIET = [
 async def test_fault_that_is_built_in_is_found_under_load(
     failpoint: str, action: Action, rounds: int, rule: str, seed: int
 ) -> None:
-    plan = Plan(failpoints=(failpoint,))
+    plan = Plan(failpoints=(failpoint,), lanes=2)
     report = await run_under_load(f"! {failpoint}", plan, action, seed=seed, rounds=rounds, may_stay_broken=True)
     assert_found(report, rule)
 

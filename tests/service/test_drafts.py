@@ -138,7 +138,7 @@ def test_conversations_that_a_drafter_remembers_are_bounded():
     drafter = Drafter("alice", HASHER)
     for nth in range(1000):
         drafter.prepare(message_pb2.SendRequest(conversation_id=f"g{nth}", text="a", request_id="r"))
-    assert len(drafter._places) <= 256
+    assert len(drafter._places) <= 32
 
 
 def test_request_without_an_id_gets_one_of_its_own():

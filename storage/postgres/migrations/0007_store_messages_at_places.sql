@@ -18,7 +18,7 @@
 -- Seqs are given after the refusals, so refusals leave no hole. The caller sees to it that no two messages have the
 -- same conversation, sender and request id.
 
-DROP FUNCTION store_messages(text[], text[], text[], bytea[], integer[], bigint[], text[], bytea[], text[], text[]);
+-- The older function stays beside this one, for servers that are not replaced yet; a later migration drops it.
 
 CREATE FUNCTION store_messages(
     p_conversation_ids text[], p_senders text[],
