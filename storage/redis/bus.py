@@ -15,6 +15,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from storage.redis.publisher import Publisher
+
 _log = structlog.get_logger(__name__)
 
 # What may wait to be published, per worker; more is dropped, and the commit feed brings it.
@@ -63,6 +65,7 @@ class Bus:
     ) -> None:
         self._redis = redis
         self._pubsub = redis.pubsub()
+        self._publisher = Publisher(redis)
         self._prefix = f"{prefix}:"
         self._beat_channel = f"beat:{worker_id}"
         self._on_message = on_message
@@ -157,7 +160,8 @@ class Bus:
             group.create_task(self._beat_forever(), name="bus beat")
 
     async def close(self) -> None:
-        """Closes the subscriber's connection."""
+        """Closes both connections."""
+        await self._publisher.close()
         with suppress(RedisError, OSError):  # it is thrown away either way
             await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
 
@@ -238,10 +242,7 @@ class Bus:
 
     async def _publish(self, batch: list[tuple[str, bytes]]) -> None:
         try:
-            async with asyncio.timeout(2), self._redis.pipeline(transaction=False) as pipeline:
-                for channel, payload in batch:
-                    pipeline.publish(self._prefix + channel, payload)
-                await pipeline.execute()
+            await self._publisher.publish([(self._prefix + channel, payload) for channel, payload in batch])
             self.published_count += len(batch)
             self._is_told_dropped = False
         except (RedisError, OSError, TimeoutError) as error:

@@ -210,7 +210,7 @@ async def recover(stage: Stage, begin: float, limit_seconds: float) -> float:
     history = stage.history
     event_at, delivery_at, handing_at = 0, 0, 0
     fresh: set[tuple[str, str, str]] = set()
-    senders = {client.username for client in stage.clients}
+    senders = {client.username for client in stage.clients} & set().union(*stage.present.values())
     places = {
         (client.device, conversation_id)
         for conversation_id, present in stage.present.items()
