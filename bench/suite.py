@@ -21,7 +21,7 @@ from bench.limit.measure import LimitError, measure_limits
 from bench.machine import describe_machine
 from bench.progress import wide_console
 from bench.report.page import write_page, write_pictures
-from bench.report.table import to_rich
+from bench.report.table import to_page, to_rich
 from bench.results import Report
 from bench.running import Scenario
 from bench.scenarios.chat import Chat
@@ -112,11 +112,13 @@ class _Suite:
             raise BenchError(f"the report can't be written: {error}") from error
 
     def draw(self) -> None:
-        """Writes page and pictures. Raises: BenchError."""
+        """Writes page, table and pictures. Raises: BenchError."""
         if self.directory is None:
             return
         try:
             write_page(self.report, self.directory / f"{_NAME}.html")
+            table = self.directory / f"{_NAME}.md"
+            table.write_text(to_page(self.report), encoding="utf-8")
             write_pictures(self.report, self.directory)
         except OSError as error:
             raise BenchError(f"the page can't be written: {error}") from error

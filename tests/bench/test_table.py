@@ -1,12 +1,13 @@
 """A report as a table: each run's numbers in its row, and what failed is seen."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
 from bench.report.summary import COLUMNS, ratio_to_limit, rows_of
-from bench.report.table import to_markdown, to_rich
+from bench.report.table import to_markdown, to_page, to_rich
 from bench.report.words import describe_limits, describe_machine_of, in_bytes, in_digits
 from bench.results import Run, Verification
 from tests.bench.reports import LIMITS, MACHINE, make_report, make_run, make_whole_report
@@ -103,3 +104,14 @@ def test_machine_and_limits_are_in_words_and_unknown_ones_are_kept() -> None:
     words = describe_limits({"speed_of_light": 3.0, **LIMITS})
     assert words[0] == ("group commit, the best", "60,000 rows/s")
     assert words[-1] == ("speed_of_light", "3")
+
+
+def test_page_names_command_time_machine_and_limits_and_has_the_table() -> None:
+    report = make_whole_report()
+    page = to_page(report)
+    for words in (report.command, report.time, *[value for _, value in describe_machine_of(report.machine)]):
+        assert words in page
+    assert to_markdown(report).strip() in page
+    for pair in describe_limits(report.limits):
+        assert "| {} | {} |".format(*pair) in page
+    assert "at most" not in to_page(replace(report, limits={}))
