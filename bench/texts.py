@@ -11,7 +11,6 @@ _HEAD_CHARS = len("r1a2b3c4d s000017 n")
 _SENDER = slice(11, 17)
 _NUMBER = slice(19, 29)
 _TIME = slice(29, 45)
-_DIGITS = slice(19, 45)
 _PADDING = slice(45, None)
 SHORTEST_BYTES = 64
 # A prime, so that one wrong digit anywhere in number or time gives another padding.
@@ -29,6 +28,7 @@ class Texts:
         endless = _ALPHABET * (length // len(_ALPHABET) + 2)
         self._paddings = tuple(f" {endless[at : at + length]}" for at in range(_PADDINGS))
         self._senders: dict[str, int] = {}
+        self._time_digits, self._time_us = "", 0
 
     def head(self, sender: int) -> str:
         """How all texts of a sender begin."""
@@ -44,9 +44,15 @@ class Texts:
         sender = self._senders.get(text[:_HEAD_CHARS])
         if sender is None:
             sender = self._learn(text[:_HEAD_CHARS])
-        if sender is None or not text[_DIGITS].isdecimal():
+        number_digits, time_digits = text[_NUMBER], text[_TIME]
+        if time_digits != self._time_digits:  # the messages of a frame have one time
+            if not time_digits.isdecimal():
+                return None
+            self._time_digits, self._time_us = time_digits, int(time_digits)
+        # Without the question `int` would take signs, blanks and underscores, too.
+        if sender is None or not number_digits.isdecimal():
             return None
-        number, time_us = int(text[_NUMBER]), int(text[_TIME])
+        number, time_us = int(number_digits), self._time_us
         if text[_PADDING] != self._paddings[(number + time_us) % _PADDINGS]:
             return None
         return sender, number, time_us

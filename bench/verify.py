@@ -17,6 +17,7 @@ from bench.texts import Texts
 
 _SENDER_SHIFT = 40
 _ALTERED = -1
+_UNKNOWN = 0  # no key: numbers begin at 1
 
 
 def to_key(sender: int, number: int) -> int:
@@ -42,6 +43,12 @@ class Run:
         """How many messages."""
         return self.last_seq - self.first_seq + 1
 
+    def close(self, last_seq: int, time_us: int, count: int) -> None:
+        """Notes the end, and the last time with how many had it."""
+        self.last_seq = last_seq
+        if count:
+            self.times.append((time_us, count))
+
 
 @dataclass(slots=True)
 class Log:
@@ -64,7 +71,7 @@ class Logs:
     """The conversations that this process reads.
 
     Attributes:
-        checked, altered, doubled, disordered: as in `Verification`; of messages as they came first.
+        altered, doubled, disordered: as in `Verification`; of messages as they came first.
     """
 
     def __init__(self, texts: Texts, base_seqs: Mapping[str, int]) -> None:
@@ -78,58 +85,67 @@ class Logs:
         """Looks at the messages of a frame; those of conversations that are none of ours are left out."""
         runs: list[Run] = []
         run: Run | None = None
-        log = Log(0)
+        log, keys, base_seq, next_seq = Log(0), array("q"), 0, 0
+        time_us, time_count = 0, 0
+        read = self._texts.read
         for message in messages:
             conversation, seq = message.conversation_id, message.seq
-            if run is None or conversation != run.conversation or seq != run.last_seq + 1:
+            if run is None or seq != next_seq or conversation != run.conversation:
                 found = self.logs.get(conversation)
+                if run is not None:
+                    run.close(next_seq - 1, time_us, time_count)
+                    time_count, run = 0, None
                 if found is None:
-                    run = None
                     continue
-                log, run = found, Run(conversation, seq, seq - 1, [])
+                log, keys, base_seq = found, found.keys, found.base_seq
+                run = Run(conversation, seq, seq, [])
                 runs.append(run)
-            said = self._texts.read(message.text)
-            run.last_seq = seq
+            next_seq = seq + 1
+            said = read(message.text)
             if said is None:
                 self._note(log, seq, _ALTERED)
                 continue
-            sender, number, time_us = said
-            self._note(log, seq, sender << _SENDER_SHIFT | number)
-            times = run.times
-            if times and times[-1][0] == time_us:
-                times[-1] = (time_us, times[-1][1] + 1)
+            sender, number, said_us = said
+            if said_us != time_us:
+                if time_count:
+                    run.times.append((time_us, time_count))
+                time_us, time_count = said_us, 0
+            time_count += 1
+            # Nearly always: the next of its log, and a later one of its sender than the last.
+            if seq - base_seq == len(keys) + 1 and number > log.last_numbers.get(sender, 0):
+                keys.append(sender << _SENDER_SHIFT | number)
+                log.last_numbers[sender] = number
             else:
-                times.append((time_us, 1))
+                self._note(log, seq, sender << _SENDER_SHIFT | number)
+        if run is not None:
+            run.close(next_seq - 1, time_us, time_count)
         return runs
 
     def _note(self, log: Log, seq: int, key: int) -> None:
         """Puts a key to its seq, or compares it with what is there."""
         keys, place = log.keys, seq - log.base_seq - 1
+        if place < 0:
+            return  # older than the run
         if place < len(keys):
-            if place < 0:
-                return  # older than the run
-            if keys[place] != key:
-                if keys[place] == 0:
-                    keys[place] = key
-                else:
-                    self.altered += 1
+            if keys[place] == _UNKNOWN:
+                keys[place] = key
+            elif keys[place] != key:
+                self.altered += 1
             return
-        if place > len(keys):
-            keys.extend([0] * (place - len(keys)))  # `Reader.advance` counts what was skipped
+        keys.extend([_UNKNOWN] * (place - len(keys)))  # `Reader.advance` counts what was skipped
         keys.append(key)
         if key == _ALTERED:
             self.altered += 1
             return
         sender, number = key >> _SENDER_SHIFT, key & (1 << _SENDER_SHIFT) - 1
-        last = log.last_numbers.get(sender, -1)
-        if number <= last:
-            # The same message under two seqs, or two that changed places between the sender and the log.
-            if number == last:
-                self.doubled += 1
-            else:
-                self.disordered += 1
-            return
-        log.last_numbers[sender] = number
+        last = log.last_numbers.get(sender, 0)
+        # The same message under two seqs, or two that changed places between the sender and the log.
+        if number == last:
+            self.doubled += 1
+        elif number < last:
+            self.disordered += 1
+        else:
+            log.last_numbers[sender] = number
 
 
 class Reader:
@@ -237,7 +253,7 @@ def _count_altered(acked: Acks, base_seq: int, keys: "array[int]") -> int:
     return sum(
         1
         for seq, key in zip(acked.seqs, acked.keys, strict=True)
-        if 0 <= seq - base_seq - 1 < count and keys[seq - base_seq - 1] not in (key, 0)
+        if 0 <= seq - base_seq - 1 < count and keys[seq - base_seq - 1] not in (key, _UNKNOWN)
     )
 
 
