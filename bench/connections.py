@@ -24,18 +24,22 @@ class Address:
         target: host:port.
         is_tls: whether it speaks TLS.
         ca: PEM certificates to trust instead of the system's; None: the system's.
+        server_name: that the certificate must have; empty: the target's host.
     """
 
     target: str
     is_tls: bool = False
     ca: bytes | None = None
+    server_name: str = ""
 
     def open(self) -> aio.Channel:
         """Opens a connection of its own, shared with no other channel."""
-        options = [
+        options: list[tuple[str, Any]] = [
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.max_receive_message_length", _LARGEST_FRAME_BYTES),
         ]
+        if self.server_name:
+            options.append(("grpc.ssl_target_name_override", self.server_name))
         if self.is_tls:
             return aio.secure_channel(self.target, grpc.ssl_channel_credentials(self.ca), options=options)
         return aio.insecure_channel(self.target, options=options)

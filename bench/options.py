@@ -32,6 +32,9 @@ class Common:
         Path | None,
         typer.Option(metavar="FILE", help="PEM certificates to trust instead of the system's; implies --tls."),
     ] = None
+    tls_server_name: Annotated[
+        str, typer.Option(metavar="NAME", help="The name in the target's certificate, if it is not its host.")
+    ] = ""
     token_file: Annotated[
         Path | None,
         typer.Option(
@@ -64,7 +67,7 @@ class Common:
             BenchError: options that exclude each other, or a file that can't be read.
         """
         if self.target is None:
-            for name in ("tls", "tls_ca", "token_file"):
+            for name in ("tls", "tls_ca", "tls_server_name", "token_file"):
                 if getattr(self, name):
                     raise BenchError(f"--{name.replace('_', '-')} needs a --target")
             return None
@@ -75,7 +78,7 @@ class Common:
             ca = self.tls_ca.read_bytes() if self.tls_ca else None
         except OSError as error:
             raise BenchError(f"--tls-ca can't be read: {error}") from error
-        return Address(self.target, self.tls or ca is not None, ca)
+        return Address(self.target, self.tls or ca is not None, ca, self.tls_server_name)
 
 
 def command_of(scenario: type[_S], run: Callable[[_S, Common], None], text: str) -> Callable[..., None]:

@@ -38,6 +38,8 @@ Runs: TypeAlias = Sequence[tuple[Scenario, Times]]
 
 _LONG = Times(warmup=3.0, measured=10.0)
 _SHORT = Times(warmup=2.0, measured=5.0)
+# What was just connected still has something to do for some seconds.
+_SETTLED = Times(warmup=10.0, measured=10.0)
 _QUICK = Times(warmup=0.5, measured=1.5)
 _LIMIT_SECONDS = 3.0
 _NAME = "report"
@@ -57,9 +59,9 @@ def whole() -> Iterator[Runs]:
     yield [(Chat(conversations=count, streams=10, frame=20, rate=4000), _SHORT) for count in (10, 100, 1000, 10_000)]
     yield [(Chat(conversations=4, readers=count, rate=1000, frame=5), _SHORT) for count in (1, 10, 100)]
     yield [(Pull(history=count), _SHORT) for count in (100, 10_000, 1_000_000)]
-    yield [(Fanout(streams=count), _SHORT) for count in (100, 1000)]
+    yield [(Fanout(streams=100), _SHORT), (Fanout(), _SHORT), (Fanout(frame=1, window=64), _SHORT)]
     for count in (500, 1000, 2000):  # each on a server that was never larger
-        yield [(Idle(streams=count), _LONG)]
+        yield [(Idle(streams=count), _SETTLED)]
     yield [(Connect(), _LONG)]
 
 
@@ -69,7 +71,7 @@ def quick() -> Iterator[Runs]:
         (Chat(), _QUICK),
         (Chat(conversations=4, frame=1, rate=200), _QUICK),
         (Send(outstanding=16, conversations=4), _QUICK),
-        (Fanout(streams=50, window=8), _QUICK),
+        (Fanout(streams=50), _QUICK),
         (Pull(history=1000), _QUICK),
         (Mixed(streams=30, conversations=3, rate=100), _QUICK),
         (Connect(streams=50, conversations=5), _QUICK),

@@ -29,11 +29,11 @@ class Fanout(Plain):
     streams_per_user: Annotated[
         int, typer.Option(metavar="N", min=1, max=100, help="Devices of each user that read.")
     ] = 1
-    frame: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="Messages a frame.")] = 1
+    frame: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="Messages a frame.")] = 16
     window: Annotated[
         int,
         typer.Option(metavar="N", min=1, help="Closed loop: how many frames may be unanswered, or not yet delivered."),
-    ] = 64
+    ] = 4
     rate: RateOption = None
     size: SizeOption = 100
     ack_seconds: AckOption = 5.0

@@ -140,9 +140,10 @@ class Idling:
 
     async def run(self, window: Window) -> None:
         """Waits."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, (window.start_ns - time.monotonic_ns()) / 1e9)):
-                await self._is_over.wait()
+        while not self._is_over.is_set() and (left_ns := window.start_ns - time.monotonic_ns()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_ns / 1e9):  # which may end some microseconds early
+                    await self._is_over.wait()
         self._meter.count("streams", len(self._streams))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, (window.end_ns - time.monotonic_ns()) / 1e9)):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.running import begin, bench, wait
+from tests.support.certificates import make_certificate
 from tests.support.servers import RunningServer, running_server
 
 pytestmark = pytest.mark.timeout(120)
@@ -30,6 +31,19 @@ def test_wrong_token(server: RunningServer, tmp_path: Path):
     ended = bench(tmp_path, "chat", "--target", server.target, *options)
     assert ended.status == 1
     assert "TOKEN_INVALID" in ended.last_line
+
+
+def test_target_with_tls_is_measured_if_its_certificate_is_trusted(tmp_path: Path):
+    certificate, key = make_certificate(tmp_path)
+    settings = {"PARLEY_TLS_CERTIFICATE_FILE": str(certificate), "PARLEY_TLS_KEY_FILE": str(key)}
+    with running_server(settings=settings) as server:
+        options = ("--target", server.target, "--tls-server-name", "chat.example", *_SHORT)
+        trusting = bench(tmp_path, "chat", "--tls-ca", str(certificate), *options)
+        assert trusting.status == 0, trusting.errors
+        for stranger in (("--tls",), ()):
+            refused = bench(tmp_path, "chat", *stranger, *options)
+            assert refused.status == 1
+            assert "does not answer as Parley does" in refused.last_line
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 import psutil
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from parley.v1 import account_pb2, chat_service_pb2_grpc, message_pb2, server_info_pb2
 
 from tests.support import ordinary
+from tests.support.certificates import make_certificate
 from tests.support.servers import RunningServer, running_server, start_server, wait_ready
 from tests.support.waiting import wait_until
 
@@ -333,26 +330,6 @@ def test_health_finds_a_server_with_tls_on_any_port(directory: Path, start: Call
     assert (done.stdout, done.stderr) == (f"127.0.0.1:{port} SERVING\n", "")
     plain = run("health", "--listen", f"127.0.0.1:{port}")
     assert (plain.returncode, plain.stdout) == (1, "")
-
-
-def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """Makes a certificate of its own for a name that this machine does not have."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "chat.example")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("chat.example")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    paths = directory / "certificate.pem", directory / "key.pem"
-    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    paths[1].write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return paths
 
 
 def test_health_without_a_server_fails_with_a_line() -> None:
