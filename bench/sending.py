@@ -50,8 +50,15 @@ class Sender:
         meter: Meter,
         frame_messages: int,
         repeat_every: int = 0,
+        *,
+        is_spread: bool = False,
     ) -> None:
-        """Makes ready; each `repeat_every`th frame is sent twice, as a client does that was not answered; 0: none."""
+        """Makes ready.
+
+        Args:
+            repeat_every: each such frame is sent twice, as a client does that was not answered; 0: none.
+            is_spread: the messages of a frame go to conversations in turn, not all to one.
+        """
         self.stream = stream
         self._index = index
         self._conversations = conversations
@@ -61,6 +68,8 @@ class Sender:
         self._size = frame_messages
         self._number = 1
         self._repeat_every = repeat_every
+        # How many messages in a row go to one conversation.
+        self._row = 1 if is_spread else frame_messages
         self.doubled = 0
         self._ids = itertools.count(_FIRST_CORRELATION_ID)
         self._pending: dict[int, _Frame] = {}
@@ -142,7 +151,7 @@ class Sender:
         now = now_us()
         acked, last_id, last_acked = 0, 0, 0
         frame = _Frame(0, 0, 0)
-        conversations, count = self._conversations, len(self._conversations)
+        conversations, count, row = self._conversations, len(self._conversations), self._row
         sender_key = to_key(self._index, 0)
         for result in results:
             if result.correlation_id != last_id:
@@ -154,7 +163,7 @@ class Sender:
             if frame.is_repeat:
                 self.doubled += not result.accepted.deduplicated and not result.HasField("error")
             elif seq := result.accepted.seq:
-                acks = self.acks[conversations[number % count]]
+                acks = self.acks[conversations[(number - 1) // row % count]]
                 acks.seqs.append(seq)
                 acks.keys.append(sender_key | number)
                 acked += 1
@@ -197,7 +206,7 @@ class Sender:
             each.text = text
             each.request_id = text[REQUEST_ID]
             if count > 1:
-                each.conversation_id = conversations[number % count]
+                each.conversation_id = conversations[(number - 1) // self._row % count]
         self._pending[request.correlation_id] = _Frame(numbers.start, time_us, self._size)
         self._meter.count("sent", self._size)
         return request.SerializeToString()

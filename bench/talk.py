@@ -39,6 +39,7 @@ class Pace:
         ack_seconds: how often readers acknowledge; 0: never.
         is_unary: senders call `Send`, one message after the other.
         is_held: in a closed loop a message is outstanding until readers have it.
+        is_spread: the messages of a frame go to different conversations.
     """
 
     frame_messages: int
@@ -47,6 +48,7 @@ class Pace:
     ack_seconds: float
     is_unary: bool = False
     is_held: bool = False
+    is_spread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +231,16 @@ class Talk:
         stream = Stream(channel, plan.token, f"{plan.username}/{plan.device_id}")
         hello = chat_pb2.Hello(device_id=plan.device_id, start=chat_pb2.START_LATEST, no_echo=True)
         self._streams.append((stream, hello))
-        frame = self._part.pace.frame_messages
-        sender = Sender(stream, plan.index, plan.conversations, self._texts, self._meter, frame)
+        pace = self._part.pace
+        sender = Sender(
+            stream,
+            plan.index,
+            plan.conversations,
+            self._texts,
+            self._meter,
+            pace.frame_messages,
+            is_spread=pace.is_spread,
+        )
         self._stream_senders.append(sender)
         return sender
 

@@ -32,6 +32,9 @@ class Chat(Plain):
         int, typer.Option(metavar="N", min=1, max=100, help="Streams that read each conversation, of another user.")
     ] = 1
     frame: Annotated[int, typer.Option(metavar="N", min=1, max=500, help="Messages a frame.")] = 20
+    spread: Annotated[
+        bool, typer.Option("--spread", help="Send the messages of a frame to the stream's conversations in turn.")
+    ] = False
     window: Annotated[
         int, typer.Option(metavar="N", min=1, help="Closed loop: how many frames of a stream may be unanswered.")
     ] = 4
@@ -60,8 +63,9 @@ class Chat(Plain):
     def title(self) -> str:
         """What sets a run apart."""
         pace = f"{self.rate:g}/s offered" if self.rate is not None else f"{self.window} frames outstanding"
+        spread = ", spread" if self.spread else ""
         frame = "1 message" if self.frame == 1 else f"{self.frame} messages"
-        return f"{self.stream_count} streams, {self.conversations} conversations, {frame} a frame, {pace}"
+        return f"{self.stream_count} streams, {self.conversations} conversations, {frame} a frame{spread}, {pace}"
 
     @property
     def parameters(self) -> Mapping[str, str | int | float | bool]:
@@ -78,7 +82,7 @@ class Chat(Plain):
                 for nth in range(self.conversations)
             ]
         )
-        pace = Pace(self.frame, self.window, self.rate, self.ack_seconds)
+        pace = Pace(self.frame, self.window, self.rate, self.ack_seconds, is_spread=self.spread)
         run = secrets.token_hex(4)
         parts = []
         for place in range(places):

@@ -36,8 +36,9 @@ def test_chat_at_a_rate_sends_at_that_rate(server: RunningServer, tmp_path: Path
     assert found.latencies["delivery"].count == pytest.approx(80, abs=3)
 
 
-def test_many_conversations_share_few_streams(server: RunningServer, tmp_path: Path):
-    found = run(server, tmp_path, "chat", "--conversations", "10", "--streams", "2", "--frame", "7").run
+@pytest.mark.parametrize("spread", [(), ("--spread",)])
+def test_many_conversations_share_few_streams(server: RunningServer, tmp_path: Path, spread: tuple[str, ...]):
+    found = run(server, tmp_path, "chat", "--conversations", "10", "--streams", "2", "--frame", "7", *spread).run
     assert found.verification is not None
     assert found.verification.checked > 0
 
