@@ -59,7 +59,10 @@ def whole() -> Iterator[Runs]:
     yield [(Chat(conversations=count, streams=10, frame=20, rate=4000), _SHORT) for count in (10, 100, 1000, 10_000)]
     yield [(Chat(conversations=4, readers=count, rate=1000, frame=5), _SHORT) for count in (1, 10, 100)]
     yield [(Pull(history=count), _SHORT) for count in (100, 10_000, 1_000_000)]
-    yield [(Fanout(streams=100), _SHORT), (Fanout(), _SHORT), (Fanout(frame=1, window=64), _SHORT)]
+    yield [
+        *((Fanout(streams=count, frame=1, window=64), _SHORT) for count in (100, 1000)),
+        (Fanout(streams=1000, frame=16, window=4), _SHORT),
+    ]
     for count in (500, 1000, 2000):  # each on a server that was never larger
         yield [(Idle(streams=count), _SETTLED)]
     yield [(Connect(), _LONG)]

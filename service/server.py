@@ -89,11 +89,13 @@ async def run_worker(
     publisher = None
     if settings.metrics.listen:
         publisher = Publisher(open_page(page), list_sources(stores, delivery, auth, calls, frames))
-        background += start_metrics(stores, publisher)
+        background += await start_metrics(stores, publisher)
     await health.check()
     await server.start()
     gc.freeze()  # what is there now stays; the collector need not look at it again
     _log.info("serving", address=listen, deployment=stores.deployment.deployment_id)
+    if publisher is not None:
+        publisher.publish()  # before anybody sees it as ready with the gauges of the one before
     ready()
     await _wait_for_end(stop, background)
     await _stop(server, stores, delivery, auth, health, background)

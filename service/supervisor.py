@@ -84,6 +84,8 @@ def serve(flags: Mapping[str, object], config_file: Path | None, first: WorkerPr
 
         selector = stack.enter_context(selectors.DefaultSelector())
         endpoint = _serve_metrics(listeners, selector, workers, keepers)
+        if endpoint is not None:
+            stack.callback(endpoint.close)
         _watch(workers, keepers, signals, selector, endpoint, announce)
 
 
@@ -154,11 +156,9 @@ def _watch(
     last_look = time.monotonic()
     selector.register(signals.wakeup, selectors.EVENT_READ)
     while not signals.stop_count:
-        for key, _ in selector.select(_pause(keepers) if is_announced else _STARTING_TICK_SECONDS):
-            if key.data is not None:
-                key.data()
+        ready = [key for key, _ in selector.select(_pause(keepers) if is_announced else _STARTING_TICK_SECONDS)]
         if endpoint is not None:
-            endpoint.tick()
+            endpoint.serve(ready)
         signals.drain()
         now = time.monotonic()
         if now - last_look > _SUSPENDED_SECONDS:

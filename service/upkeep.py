@@ -36,16 +36,26 @@ async def run_job(job: Job) -> None:
     is_failing = False
     while True:
         await _rest(job)
-        try:
-            async with asyncio.timeout(_LIMIT_SECONDS):
-                await job.run()
-            is_failing = False
-        except (Unavailable, TimeoutError) as error:
-            if not is_failing:
-                _log.warning("job fails", job=job.name, error=str(error))
-            is_failing = True
-        except Exception:  # noqa: BLE001 # the others go on, and this one comes again
-            _log.exception("job failed", job=job.name)
+        is_failing = await run_once(job, is_failing=is_failing)
+
+
+async def run_once(job: Job, *, is_failing: bool = False) -> bool:
+    """Runs a job now; says whether the database's absence broke it.
+
+    Args:
+        is_failing: that has been told already.
+    """
+    try:
+        async with asyncio.timeout(_LIMIT_SECONDS):
+            await job.run()
+    except (Unavailable, TimeoutError) as error:
+        if not is_failing:
+            _log.warning("job fails", job=job.name, error=str(error))
+        return True
+    except Exception:  # noqa: BLE001 # the others go on, and this one comes again
+        _log.exception("job failed", job=job.name)
+        return is_failing
+    return False
 
 
 async def _rest(job: Job) -> None:

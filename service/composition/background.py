@@ -11,7 +11,7 @@ from service.composition.stores import Stores, share_timelines
 from service.delivery.manual import TICK_SECONDS
 from service.health import CHECK_SECONDS, Health
 from service.metrics.publisher import Publisher
-from service.upkeep import Job, run_job
+from service.upkeep import Job, run_job, run_once
 from storage.postgres.devices import BEAT_SECONDS
 
 _log = structlog.get_logger(__name__)
@@ -70,9 +70,10 @@ def start_background(
     return [*tasks, *(asyncio.create_task(run_job(job), name=job.name) for job in jobs)]
 
 
-def start_metrics(stores: Stores, publisher: Publisher) -> "list[asyncio.Task[None]]":
-    """Starts what is done for metrics alone."""
+async def start_metrics(stores: Stores, publisher: Publisher) -> "list[asyncio.Task[None]]":
+    """Starts what is done for metrics alone; what is read from the database is known then, if it answers."""
     letters = Job("dead letters made", 15.0, stores.dead_letters.count_made)
+    await run_once(letters)
     return [
         asyncio.create_task(publisher.run(), name="metrics"),
         asyncio.create_task(run_job(letters), name=letters.name),

@@ -1,81 +1,54 @@
 """`GET /metrics` over HTTP, on the supervisor's one loop: no thread, since children are forked here.
 
 One request a connection. Nothing blocks; connections are few and each has a few seconds, so that none holds up the
-supervisor or another scrape.
+supervisor or another scrape. Nothing is raised either: the server goes on without metrics sooner than not at all.
 """
 
 import selectors
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
-from io import BytesIO
+from enum import Enum, auto
 from typing import Any
 
-from prometheus_client.exposition import choose_encoder
+import structlog
 from prometheus_client.registry import Collector
 
-_MAX_CONNECTIONS = 32
+from service.metrics.answer import to_answer
+
+MAX_CONNECTIONS = 32
 _MAX_REQUEST_BYTES = 16 * 1024
 _LIMIT_SECONDS = 5.0
 
+_log = structlog.get_logger(__name__)
 
-class _Answer(BaseHTTPRequestHandler):
-    """Turns the bytes of a request into the bytes of its answer."""
 
-    def __init__(self, request: bytes, collector: Collector) -> None:
-        self._collector = collector
-        self.rfile = BytesIO(request)
-        self.wfile = self.answer = BytesIO()
-        self.client_address = ("", 0)
-        self.handle_one_request()
+class _State(Enum):
+    """What a connection waits for."""
 
-    def do_GET(self) -> None:
-        if self.path.partition("?")[0] != "/metrics":
-            self.send_error(404, explain="There is /metrics and nothing else.")
-            return
-        encode, content_type = choose_encoder(self.headers.get("Accept", ""))
-        body = encode(self._collector)
-        self.send_response(200)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _refuse(self) -> None:
-        self.send_response(405)
-        self.send_header("Allow", "GET")
-        self.send_header("Content-Length", "0")
-        self.send_header("Connection", "close")
-        self.end_headers()
-
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse  # noqa: N815 # names of the base class
-
-    def version_string(self) -> str:
-        return "Parley"
-
-    def log_message(self, *_: Any) -> None:
-        """Says nothing: scrapes come all the time."""
+    READING = auto()  # the end of its request
+    WRITING = auto()  # room for the answer
+    DRAINING = auto()  # the client's end: hanging up before it could cut the answer off
 
 
 @dataclass(slots=True, eq=False)
 class _Connection:
-    """A client: its request is read, the answer written, then its end awaited, so that the answer is not cut off."""
+    """A client."""
 
     socket: socket.socket
     deadline: float
+    state: _State = _State.READING
     received: bytearray = field(default_factory=bytearray)
-    unsent: bytes | None = None
+    unsent: bytes = b""
 
 
 class MetricsEndpoint:
     """Serves a collector's metrics.
 
     Args:
-        listeners: sockets that listen.
-        selector: of the loop that calls `serve` for what is ready and has a callable for data.
+        listeners: sockets that listen; closed at the end.
+        selector: of the loop that calls `serve` with what is ready.
     """
 
     def __init__(
@@ -84,15 +57,36 @@ class MetricsEndpoint:
         self._selector = selector
         self._collector = collector
         self._connections: set[_Connection] = set()
+        self._listeners = list(listeners)
         for listener in listeners:
             listener.setblocking(False)
             selector.register(listener, selectors.EVENT_READ, self._to_callback(self._accept, listener))
 
-    def tick(self) -> None:
-        """Hangs up on those who take too long."""
-        now = time.monotonic()
-        for connection in [each for each in self._connections if each.deadline < now]:
+    def serve(self, ready: Iterable[selectors.SelectorKey]) -> None:
+        """Does what can be done now, and hangs up on those who take too long.
+
+        Args:
+            ready: what the selector says; those that are not of here have no data.
+        """
+        try:
+            for key in ready:
+                if key.data is not None:
+                    key.data()
+            now = time.monotonic()
+            for connection in [each for each in self._connections if each.deadline < now]:
+                self._close(connection)
+        except Exception:  # noqa: BLE001 # the loop keeps all processes running, which is worth more
+            _log.exception("metrics can't be served any more")
+            self.close()
+
+    def close(self) -> None:
+        """Ends it all: from here on nobody would answer."""
+        for connection in list(self._connections):
             self._close(connection)
+        while self._listeners:
+            listener = self._listeners.pop()
+            self._selector.unregister(listener)
+            listener.close()
 
     def _to_callback(self, work: Callable[[Any], None], argument: object) -> Callable[[], None]:
         return lambda: work(argument)
@@ -102,20 +96,28 @@ class MetricsEndpoint:
             client, _ = listener.accept()
         except OSError:
             return  # it is gone already, or no descriptor is left: the next one may fare better
-        if len(self._connections) >= _MAX_CONNECTIONS:
+        if not self._has_room():
             client.close()
             return
         client.setblocking(False)
         connection = _Connection(client, time.monotonic() + _LIMIT_SECONDS)
+        self._selector.register(client, selectors.EVENT_READ, self._to_callback(self._go_on, connection))
         self._connections.add(connection)
-        self._selector.register(client, selectors.EVENT_READ, self._to_callback(self._serve, connection))
 
-    def _serve(self, connection: _Connection) -> None:
+    def _has_room(self) -> bool:
+        """Says whether one more may come; the oldest one that has not asked yet makes room for it."""
+        if len(self._connections) < MAX_CONNECTIONS:
+            return True
+        silent = [each for each in self._connections if each.state is _State.READING]
+        if silent:
+            self._close(min(silent, key=lambda each: each.deadline))
+        return bool(silent)
+
+    def _go_on(self, connection: _Connection) -> None:
+        if connection not in self._connections:
+            return  # made room for another one a moment ago, when it was ready already
         try:
-            if connection.unsent:
-                self._write(connection)
-            else:
-                self._read(connection)
+            _STEPS[connection.state](self, connection)
         except BlockingIOError:
             pass  # the selector says when to go on
         except OSError:
@@ -123,26 +125,38 @@ class MetricsEndpoint:
 
     def _read(self, connection: _Connection) -> None:
         data = connection.socket.recv(_MAX_REQUEST_BYTES)
-        if not data:
+        connection.received += data
+        if not data or len(connection.received) > _MAX_REQUEST_BYTES:
             self._close(connection)
-        elif connection.unsent is None:
-            connection.received += data
-            if len(connection.received) > _MAX_REQUEST_BYTES:
+        elif b"\r\n\r\n" in connection.received:
+            connection.unsent = to_answer(bytes(connection.received), self._collector)
+            if connection.unsent:
+                self._wait(connection, _State.WRITING, selectors.EVENT_WRITE)
+            else:
                 self._close(connection)
-            elif b"\r\n\r\n" in connection.received:
-                connection.unsent = _Answer(bytes(connection.received), self._collector).answer.getvalue()
-                self._selector.modify(
-                    connection.socket, selectors.EVENT_WRITE, self._to_callback(self._serve, connection)
-                )
 
     def _write(self, connection: _Connection) -> None:
-        assert connection.unsent is not None
         connection.unsent = connection.unsent[connection.socket.send(connection.unsent) :]
         if not connection.unsent:
             connection.socket.shutdown(socket.SHUT_WR)
-            self._selector.modify(connection.socket, selectors.EVENT_READ, self._to_callback(self._serve, connection))
+            self._wait(connection, _State.DRAINING, selectors.EVENT_READ)
+
+    def _drain(self, connection: _Connection) -> None:
+        if not connection.socket.recv(_MAX_REQUEST_BYTES):
+            self._close(connection)
+
+    def _wait(self, connection: _Connection, state: _State, event: int) -> None:
+        connection.state = state
+        self._selector.modify(connection.socket, event, self._to_callback(self._go_on, connection))
 
     def _close(self, connection: _Connection) -> None:
         self._connections.discard(connection)
         self._selector.unregister(connection.socket)
         connection.socket.close()
+
+
+_STEPS: dict[_State, Callable[[MetricsEndpoint, _Connection], None]] = {
+    _State.READING: MetricsEndpoint._read,
+    _State.WRITING: MetricsEndpoint._write,
+    _State.DRAINING: MetricsEndpoint._drain,
+}

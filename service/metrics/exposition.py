@@ -3,6 +3,7 @@
 The numbers of one scrape are of one moment up to a second ago; a histogram's count is always the sum of its buckets.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
@@ -14,14 +15,14 @@ from prometheus_client.utils import floatToGoString
 
 from service.keeper import Keeper
 from service.metrics.catalogue import SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
-from service.metrics.page import lay_out, open_page
+from service.metrics.page import LAYOUT, identify, lay_out, open_page
 from service.worker_process import WorkerProcess
 
 _SUPERVISOR = {metric.name: metric for metric in SUPERVISOR_METRICS}
 
 
 class Exposition(Collector):
-    """Reads the pages when it is asked.
+    """Reads the pages when it is asked; one that no worker of the same code has begun is left out.
 
     Args:
         workers: all workers; the gauges of those that do not serve are left out.
@@ -33,31 +34,43 @@ class Exposition(Collector):
         self._keepers = keepers
         self._pages = [open_page(worker.page) for worker in workers]
         self._places = lay_out(WORKER_METRICS)
+        self._layout = identify(WORKER_METRICS)
+        self._readable = self._find_readable()
 
     def collect(self) -> Iterator[Family]:
         """Gives every metric."""
+        self._readable = self._find_readable()
         for metric in WORKER_METRICS:
             yield _FAMILIES[metric.kind](self, metric)
         yield from self._of_supervisor()
 
+    def _find_readable(self) -> "list[tuple[WorkerProcess, memoryview[float]]]":
+        return [
+            (worker, page)
+            for worker, page in zip(self._workers, self._pages, strict=True)
+            if page[LAYOUT] == self._layout
+        ]
+
     def _counter(self, metric: Metric) -> Family:
-        return self._summed(metric, sum)
-
-    def _shared(self, metric: Metric) -> Family:
-        return self._summed(metric, max)
-
-    def _summed(self, metric: Metric, join: Callable[[list[float]], float]) -> Family:
         family = CounterMetricFamily(metric.name, metric.meaning, labels=list(metric.labels))
         for key, place in self._places[metric.name].items():
-            value = join([page[place.start] for page in self._pages])
+            value = self._sum(place.start)
             if value or not metric.is_sparse:
                 family.add_metric(key, value)
+        return family
+
+    def _shared(self, metric: Metric) -> Family:
+        family = CounterMetricFamily(metric.name, metric.meaning)
+        (place,) = self._places[metric.name].values()
+        known = [page[place.start] for _, page in self._readable if not math.isnan(page[place.start])]
+        if known:
+            family.add_metric([], max(known))
         return family
 
     def _gauge(self, metric: Metric) -> Family:
         family = GaugeMetricFamily(metric.name, metric.meaning, labels=["worker"])
         (place,) = self._places[metric.name].values()
-        for worker, page in zip(self._workers, self._pages, strict=True):
+        for worker, page in self._readable:
             if worker.is_ready:
                 family.add_metric([str(worker.index)], page[place.start])
         return family
@@ -65,9 +78,12 @@ class Exposition(Collector):
     def _histogram(self, metric: Metric) -> Family:
         family = HistogramMetricFamily(metric.name, metric.meaning, labels=list(metric.labels))
         for key, place in self._places[metric.name].items():
-            *counts, total = (sum(numbers) for numbers in zip(*(page[place] for page in self._pages), strict=True))
+            *counts, total = map(self._sum, range(place.start, place.stop))
             family.add_metric(key, _to_buckets(metric, counts), total)
         return family
+
+    def _sum(self, nth: int) -> float:
+        return sum(page[nth] for _, page in self._readable)
 
     def _of_supervisor(self) -> Iterator[Family]:
         ready = _family("parley_workers_ready")

@@ -1,20 +1,21 @@
 """Copies what the parts of a worker have counted to its page, once a second, and measures how late its loop is."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from service.metrics.catalogue import WORKER_METRICS, Kind
 from service.metrics.histogram import SECONDS, Histogram
-from service.metrics.page import lay_out
+from service.metrics.page import LAYOUT, identify, lay_out
 
 _LOOK_SECONDS = 0.1
 _LOOKS = 10  # between two copies
 
 Number = float | Histogram
-# A number, or one for each series that has one, by the value of its label or by all of them.
-Reading = Number | Mapping[Any, Number]
+# A number, or one for each series that has one, by the value of its label or by all of them. None: not known yet.
+Reading = Number | Mapping[Any, Number] | None
 # What gives each metric's reading.
 Sources = Mapping[str, Callable[[], Reading]]
 
@@ -22,7 +23,9 @@ Sources = Mapping[str, Callable[[], Reading]]
 class Publisher:
     """Publishes one worker's numbers.
 
-    Counters and histograms go on from what the page has: an earlier worker of the same place has counted that.
+    Counters and histograms go on from what the page has: an earlier worker of the same place has counted that. What all
+    workers share never falls. A page that is new, or of another catalogue, begins with zeros, and with NaN for what is
+    shared: not known.
 
     Args:
         page: as `open_page` gives it.
@@ -34,9 +37,12 @@ class Publisher:
         self._lag = Histogram(SECONDS)
         self._sources: Sources = {**sources, "parley_event_loop_lag_seconds": lambda: self._lag}
         self._places = lay_out(WORKER_METRICS)
+        self._shared = {self._places[metric.name][()].start for metric in WORKER_METRICS if metric.kind is Kind.SHARED}
+        if page[LAYOUT] != identify(WORKER_METRICS):
+            self._clear()
         self._before = [float(number) for number in page]
         for metric in WORKER_METRICS:
-            if metric.kind in (Kind.GAUGE, Kind.SHARED):
+            if metric.kind is Kind.GAUGE:
                 for place in self._places[metric.name].values():
                     self._before[place] = [0.0]
 
@@ -54,6 +60,8 @@ class Publisher:
         for name, read in self._sources.items():
             places = self._places[name]
             reading = read()
+            if reading is None:
+                continue
             if isinstance(reading, (int, float, Histogram)):
                 self._write(places[()], reading)
                 continue
@@ -64,4 +72,12 @@ class Publisher:
         numbers = [*number.counts, number.total] if isinstance(number, Histogram) else [number]
         before = self._before
         for nth, each in enumerate(numbers, place.start):
-            self._page[nth] = before[nth] + each
+            if nth not in self._shared:
+                self._page[nth] = before[nth] + each
+            elif not each < self._page[nth]:  # NaN is not above anything
+                self._page[nth] = each
+
+    def _clear(self) -> None:
+        for nth in range(len(self._page)):
+            self._page[nth] = math.nan if nth in self._shared else 0.0
+        self._page[LAYOUT] = identify(WORKER_METRICS)  # last: only now is it read

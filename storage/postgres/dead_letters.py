@@ -76,12 +76,12 @@ class DeadLetters:
     """What was given up.
 
     Attributes:
-        made_count: how many there ever were, on all servers, when `count_made` looked last.
+        made_count: how many there ever were, on all servers, when `count_made` looked last; None before that.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self.made_count = 0
+        self.made_count: int | None = None
 
     async def list_page(
         self, username: str | None, *, conversation_id: str, device_id: str, after: int, limit: int

@@ -82,6 +82,17 @@ async def is_unknown(store: PresenceStore, username: str) -> bool:
     return await seen(store, username) is None
 
 
+async def test_after_the_clock_was_set_back_it_is_known_again(redis: Redis, quick: None) -> None:
+    store = PresenceStore(redis, prefix="p")
+    seconds, _ = await redis.time()
+    await redis.set("p:presence", (seconds + 3600) * 1000)
+    assert await seen(store, "ann") is None
+    assert await store.write({"bob": IDS}, {"ann": IDS}) == {"bob": presence.PresenceRecord(True, None)}
+    await store.write({}, {}, is_round=True)
+    await wait_for(lambda: is_offline(store, "ann"), what="ann to be known")
+    assert not (await store.write({}, {"bob": IDS}))["bob"].is_online
+
+
 async def test_out_of_memory_it_is_written_and_right(redis: Redis, quick: None) -> None:
     store = PresenceStore(redis, prefix="p")
     await store.write({"ann": IDS}, {})
