@@ -182,7 +182,11 @@ def test_refusals_are_counted_by_reason_and_end_nothing(tmp_path: Path):
 def test_server_that_breaks_its_promises_fails_the_run(
     tmp_path: Path, failpoint: str, arguments: tuple[str, ...], expected: str
 ):
-    settings = {"PARLEY_FAILPOINTS": failpoint, "PARLEY_FAILPOINTS_CONSENT": "lose-messages"}
+    settings = {
+        "PARLEY_FAILPOINTS": failpoint,
+        "PARLEY_FAILPOINTS_CONSENT": "lose-messages",
+        "PARLEY_DATABASE_LANES": "2",  # with one, none can be the wrong one
+    }
     with running_server(settings=settings) as server:
         ended = bench(tmp_path, *arguments, "--target", server.target, "--warmup", "0", "--seconds", "2")
     assert ended.status == 1
