@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from clients.replay import accounts, irc, names, plan, runner, verdict
+from bench import accounts
+from clients.replay import irc, names, plan, runner, verdict
 from clients.replay.stage import Stage, open_stage
 from clients.replay.verdict import Expectation, Finding
 
