@@ -209,7 +209,8 @@ class Talk:
         brought = [
             Brought(name, next_seq, frozenset(reading.reader.missing.get(name, ())))
             for reading in self._readers
-            if reading.stream.name not in ended
+            # In a run that broke nobody waited for what was still on its way, and other streams may end in a moment.
+            if not self._failure and reading.stream.name not in ended
             for name, next_seq in reading.reader.next_seqs.items()
         ]
         acks: dict[str, list[Acks]] = {}
