@@ -167,17 +167,16 @@ class Writer:
 
     def settle_all(self, outcomes: Sequence[tuple[Submission, Stored | errors.ParleyError]]) -> None:
         """Tells the tickets of several messages; those that have heard already are left out."""
-        told = []
-        for submission, outcome in outcomes:
-            if not submission.is_settled:
-                submission.is_settled = True
-                told.append(submission)
-                if isinstance(outcome, errors.ParleyError):
-                    self.counts.refused[outcome.reason] += 1
-                submission.ticket.settle(submission.index, outcome)
-        self._budget.give_back(told)
+        open_ones = [pair for pair in outcomes if not pair[0].is_settled]
+        for submission, outcome in open_ones:
+            submission.is_settled = True
+            if isinstance(outcome, errors.ParleyError):
+                self.counts.refused[outcome.reason] += 1
+        self._budget.give_back([submission for submission, _ in open_ones])  # whatever the tickets do
         if self._is_closing and not self.queued_count:
             self._emptied.set()
+        for submission, outcome in open_ones:
+            submission.ticket.settle(submission.index, outcome)
 
     def side_track(self, submissions: Sequence[Submission]) -> None:
         """Lets the messages of a locked conversation wait alone; later ones to it go behind them."""
