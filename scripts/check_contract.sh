@@ -1,6 +1,7 @@
 #!/bin/sh
 # Checks the contract (`make lint-proto`): lint, format, breaking changes, and that the stubs in clients/ are those that
-# generating gives. Needs the virtual environment's programs first on PATH, fetches nothing, and writes only to build/.
+# generating gives. Needs the virtual environment's programs first on PATH; fetches nothing, once client_tools.sh has what
+# Go and TypeScript need, and writes only to build/.
 set -eu
 cd "$(dirname "$0")/.."
 
