@@ -1,5 +1,6 @@
 #!/bin/sh
-# Generates the committed stubs from proto/ into clients/ (or DIR/clients/, when DIR is given): what buf.gen.yaml and
+# Generates the committed stubs from proto/ into clients/ (or DIR/clients/, when DIR is given), and docs/api.md beside
+# them: what buf.gen.yaml and
 # buf.gen.rpc.yaml say. `make generate` runs it, with the virtual environment's programs first on PATH. Stubs of a
 # language that is absent here are left as they are, and a line says so; with CI set that is a failure.
 set -eu
@@ -32,3 +33,5 @@ done
 # What makes packages of the stubs' folders, with types.
 python=$out/clients/python/parley betterproto=$out/clients/python-betterproto/parley_betterproto
 touch "$python/__init__.py" "$python/v1/__init__.py" "$python/py.typed" "$betterproto/py.typed"
+mkdir -p "$out/docs"
+python scripts/api_reference.py "$out/docs/api.md"

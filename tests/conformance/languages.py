@@ -23,6 +23,7 @@ class Language:
         left_out: scenarios that are not for it -> why.
         is_quick: built soon enough to be part of `make check`.
         environment: beside what is set.
+        clients: the folder that has its folder; another one for a release that was taken out of history.
     """
 
     name: str
@@ -32,11 +33,12 @@ class Language:
     left_out: Mapping[str, str] = field(default_factory=dict)
     is_quick: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
+    clients: Path = CLIENTS
 
     @property
     def folder(self) -> Path:
         """Where it is."""
-        return CLIENTS / self.name
+        return self.clients / self.name
 
     @property
     def missing(self) -> str:
