@@ -23,22 +23,37 @@ from tests.support.proxy import open_proxy
 
 _AT_ONCE = 2
 _BUILD_SECONDS = 1800.0
+_EXAMPLE_SECONDS = 60.0
+# The row of the table for the program that people copy.
+_EXAMPLE = "example"
+
+
+async def _run(command: Sequence[str], language: Language, limit_seconds: float) -> str:
+    """Runs a program of a client to its end; gives why it failed, or nothing."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        cwd=language.folder,
+        env=language.full_environment(),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), limit_seconds)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return f"{' '.join(command)} did not end within {limit_seconds:.0f} s"
+    if process.returncode:
+        return f"{' '.join(command)} ended with {process.returncode}:\n{output.decode(errors='replace')[-4000:]}"
+    return ""
 
 
 async def _build(language: Language) -> str:
     """Builds a runner; gives why it can't be built."""
     for command in language.build:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            cwd=language.folder,
-            env=language.full_environment(),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        output, _ = await asyncio.wait_for(process.communicate(), _BUILD_SECONDS)
-        if process.returncode:
-            return f"{' '.join(command)} ended with {process.returncode}:\n{output.decode(errors='replace')[-4000:]}"
+        if reason := await _run(command, language, _BUILD_SECONDS):
+            return reason
     return ""
 
 
@@ -72,6 +87,12 @@ async def _play(stage: Stage, language: Language, scenarios: Sequence[Scenario])
             except StepFailed as error:
                 result.outcomes[scenario.name] = FAILED
                 result.reasons[scenario.name] = str(error)
+        if language.example:
+            reason = await _run([*language.example, proxy.target], language, _EXAMPLE_SECONDS)
+            result.outcomes[_EXAMPLE] = FAILED if reason else PASSED
+            result.reasons |= {_EXAMPLE: reason} if reason else {}
+        else:
+            result.outcomes[_EXAMPLE] = LEFT_OUT
     return result
 
 
@@ -111,7 +132,7 @@ async def _main(languages: Sequence[Language], scenarios: Sequence[Scenario]) ->
                 return await _run_language(stage, language, scenarios)
 
         results = await asyncio.gather(*map(run, languages))
-    print("\n".join(table(results, {scenario.name: scenario.about for scenario in scenarios})))
+    print("\n".join(table(results, [*(scenario.name for scenario in scenarios), _EXAMPLE])))
     nothing_may_be_skipped = bool(os.environ.get("CI"))
     bad = sum(result.count(FAILED) + nothing_may_be_skipped * result.count(SKIPPED) for result in results)
     return 1 if bad else 0

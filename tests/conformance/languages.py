@@ -18,6 +18,7 @@ class Language:
     Attributes:
         name: as in `make conformance LANGUAGE=name`, and the runner's folder in clients/ unless `folder` says another.
         command: what starts it, in its folder.
+        example: what runs the example that people copy, in its folder; host:port is put behind it.
         build: what builds it first, in its folder; each is repeatable and does nothing when nothing changed.
         tools: programs that must be on PATH.
         left_out: scenarios that are not for it -> why.
@@ -28,6 +29,7 @@ class Language:
 
     name: str
     command: Sequence[str]
+    example: Sequence[str] = ()
     build: Sequence[Sequence[str]] = ()
     tools: Sequence[str] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -57,9 +59,19 @@ class Language:
 
 
 LANGUAGES: tuple[Language, ...] = (
-    Language("python", (sys.executable, "-m", "conformance"), is_quick=True, environment={"PYTHONPATH": "."}),
     Language(
-        "python-betterproto", (sys.executable, "-m", "conformance"), is_quick=True, environment={"PYTHONPATH": "."}
+        "python",
+        (sys.executable, "-m", "conformance"),
+        example=(sys.executable, "examples/chat.py"),
+        is_quick=True,
+        environment={"PYTHONPATH": "."},
+    ),
+    Language(
+        "python-betterproto",
+        (sys.executable, "-m", "conformance"),
+        example=(sys.executable, "examples/chat.py"),
+        is_quick=True,
+        environment={"PYTHONPATH": "."},
     ),
     Language(
         "grpcurl",

@@ -1,6 +1,6 @@
 """The table of a run: languages beside scenarios, then a line for each runner."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 PASSED, FAILED, SKIPPED, LEFT_OUT = "ok", "FAILED", "-", ""
@@ -34,11 +34,11 @@ class Result:
         )
 
 
-def table(results: Sequence[Result], abouts: Mapping[str, str]) -> Iterator[str]:
+def table(results: Sequence[Result], names: Sequence[str]) -> Iterator[str]:
     """Gives the lines of the table, then why, then a line for each runner."""
-    width = max(len(name) for name in abouts)
+    width = max(len(name) for name in names)
     yield " ".join([" " * width, *(result.language for result in results)])
-    for name in abouts:
+    for name in names:
         cells = (result.outcomes.get(name, SKIPPED).center(len(result.language)) for result in results)
         yield " ".join([name.ljust(width), *cells]).rstrip()
     yield ""
