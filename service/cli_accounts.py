@@ -26,6 +26,10 @@ def token_command(
         list[str] | None,
         typer.Option(metavar="SCOPE", help="Lets it do more than its user may: dead_letters, those of all users."),
     ] = None,
+    service: Annotated[
+        bool,
+        typer.Option("--service", help="For programs: make the accounts first that there are not, without a password."),
+    ] = False,
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -41,6 +45,8 @@ def token_command(
 
     async def work() -> None:
         settings = administration.open_settings({"data_dir": data_dir}, config)
+        if service:
+            await administration.create_users(settings, wanted, None, exist_ok=True)
         tokens = await administration.mint_tokens(
             settings, wanted, life_seconds=ttl, device_id=device, scopes=scope or ()
         )

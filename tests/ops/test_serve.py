@@ -223,6 +223,20 @@ def test_accounts_and_tokens_from_the_command_line(running: RunningServer) -> No
         wait_until(is_refused, limit_seconds=15, what="the end of a disabled account's token")
 
 
+def test_a_service_gets_its_account_with_its_first_token(running: RunningServer) -> None:
+    place = ("--data-dir", str(running.data_dir))
+    missing = run("token", "service-2", *place)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    tokens = {run("token", "--service", "Service-2", *place).stdout.strip() for _ in range(2)}
+    assert len(tokens) == 2
+    with grpc.insecure_channel(running.target) as channel:
+        stub = chat_service_pb2_grpc.ChatServiceStub(channel)
+        for token in tokens:
+            metadata = (("authorization", f"Bearer {token}"),)
+            answer = stub.GetUser(account_pb2.GetUserRequest(), metadata=metadata, timeout=10)
+            assert answer.user.username == "service-2"
+
+
 def test_a_restore_begins_another_epoch_and_workers_start_anew_with_it(running: RunningServer) -> None:
     place = ("--data-dir", str(running.data_dir))
     workers = [child(running, f"parley worker {index}") for index in range(2)]
