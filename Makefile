@@ -98,4 +98,4 @@ measure: $(VENV)/.dev ## Measure large sizes, some minutes: make measure [WHAT="
 
 .PHONY: clean
 clean: ## Remove the virtual environment and caches (data stays)
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist clients/typescript/node_modules clients/typescript/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

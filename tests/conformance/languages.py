@@ -9,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = ROOT / "clients"
+BUILD = ROOT / "build"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,22 @@ LANGUAGES: tuple[Language, ...] = (
         example=(sys.executable, "examples/chat.py"),
         is_quick=True,
         environment={"PYTHONPATH": "."},
+    ),
+    Language(
+        "go",
+        (str(BUILD / "go" / "conformance"),),
+        example=(str(BUILD / "go" / "chat"),),
+        build=[["go", "build", "-o", f"{BUILD / 'go'}/", "./conformance", "./examples/chat"]],
+        tools=("go",),
+        is_quick=True,
+    ),
+    Language(
+        "typescript",
+        ("node", "dist/conformance/main.js"),
+        example=("node", "dist/examples/chat.js"),
+        build=[["../../scripts/client_tools.sh", "typescript"], ["node_modules/.bin/tsc"]],
+        tools=("node", "npm"),
+        is_quick=True,
     ),
     Language(
         "grpcurl",
