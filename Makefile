@@ -80,8 +80,13 @@ bench-quick: $(VENV)/.dev ## Run each scenario of the load generator for a momen
 conformance: $(VENV)/.dev ## Hold the clients of all languages to the contract: make conformance [LANGUAGE="go java"]
 	$(BIN)/python -m tests.conformance $(LANGUAGE)
 
+.PHONY: conformance-quick
+conformance-quick: $(VENV)/.dev ## The same for the languages that are built soon, and for the last release's client
+	$(BIN)/python -m tests.conformance --quick
+	$(BIN)/python -m tests.conformance --release
+
 .PHONY: check
-check: lint lint-proto test bench-quick ## All that CI runs
+check: lint lint-proto test bench-quick conformance-quick ## All that CI runs
 
 .PHONY: replay
 replay: $(VENV)/.runtime ## Replay IRC logs as chats and compare: make replay FILES="a.txt b.txt" [ARGS="--unordered"]

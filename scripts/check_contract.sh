@@ -31,24 +31,35 @@ previous_commit() {
   done
 }
 
+# Refuses what breaks clients that were built against the contract of commit $1, which $2 says in words.
+refuse_breaking() {
+  rm -rf build/previous
+  mkdir -p build/previous/build
+  git archive "$1" proto | tar -x -C build/previous
+  cp buf.yaml build/previous/
+  cp -R build/googleapis build/previous/build/
+  buf breaking --against build/previous ||
+    fail "the contract breaks clients that were built against $2; add instead of changing"
+}
+
 check_breaking() {
   if [ ! -e .git ]; then
     echo "check_contract: no git history here, so breaking changes were not looked for"
     return 0
   fi
   git rev-parse --git-dir >/dev/null || fail "git can't read this repository"
+  release=$(scripts/last_release.sh)
+  if [ -z "$release" ]; then
+    echo "check_contract: there is no release yet, so no release can be broken"
+  else
+    refuse_breaking "$release" "the last release, commit $(git rev-parse --short "$release")"
+  fi
   previous=$(previous_commit)
   if [ -z "$previous" ]; then
     echo "check_contract: no earlier commit with a contract, so nothing can be broken yet"
-    return 0
+  else
+    refuse_breaking "$previous" "commit $(git rev-parse --short "$previous")"
   fi
-  rm -rf build/previous
-  mkdir -p build/previous/build
-  git archive "$previous" proto | tar -x -C build/previous
-  cp buf.yaml build/previous/
-  cp -R build/googleapis build/previous/build/
-  buf breaking --against build/previous ||
-    fail "the contract breaks clients that were built against commit $(git rev-parse --short "$previous"); add instead of changing"
 }
 
 check_stubs() {
@@ -68,6 +79,11 @@ check_stubs() {
   done
 }
 
+check_reference() {
+  diff -q docs/api.md build/generated/docs/api.md ||
+    fail "docs/api.md is not what the comments of proto/ say: run \`make generate\` and commit it"
+}
+
 # TypeScript's stubs are one package, whose index is written by hand.
 check_index() {
   for proto in proto/parley/v1/*.proto; do
@@ -81,4 +97,5 @@ buf lint || fail "the contract does not compile or breaks a lint rule of buf.yam
 buf format -d --exit-code proto || fail "the contract is not formatted: run \`make format\`"
 check_breaking
 check_stubs
+check_reference
 check_index

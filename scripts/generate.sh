@@ -1,7 +1,7 @@
 #!/bin/sh
-# Generates the committed stubs from proto/ into clients/ (or DIR/clients/, when DIR is given), as buf.gen.yaml says.
-# `make generate` runs it, with the virtual environment's programs first on PATH. The stubs of a language that is absent
-# here are left as they are, and a line says so; with CI set that is a failure.
+# Generates the committed stubs from proto/ into clients/ (or DIR/clients/, when DIR is given), as buf.gen.yaml says, and
+# docs/api.md beside them. `make generate` runs it, with the virtual environment's programs first on PATH. The stubs of a
+# language that is absent here are left as they are, and a line says so; with CI set that is a failure.
 set -eu
 cd "$(dirname "$0")/.."
 out=${1:-.}
@@ -30,3 +30,5 @@ buf generate --template "$(python scripts/buf_template.py $absent)" -o "$out"
 # What makes packages of the stubs' folders, with types.
 python=$out/clients/python/parley betterproto=$out/clients/python-betterproto/parley_betterproto
 touch "$python/__init__.py" "$python/v1/__init__.py" "$python/py.typed" "$betterproto/py.typed"
+mkdir -p "$out/docs"
+python scripts/api_reference.py "$out/docs/api.md"

@@ -28,6 +28,7 @@ from tests.support.servers import RunningServer, running_server
 # Small enough to reach, and the same for all languages: each scenario has users of its own.
 STRICT = {
     "PARLEY_AUTH_REGISTRATION": "closed",
+    "PARLEY_AUTH_ATTEMPTS_PER_MINUTE": "1",
     "PARLEY_LIMITS_MAX_MEMBERS": "3",
     "PARLEY_LIMITS_MAX_DEVICES": "2",
     "PARLEY_LIMITS_MAX_STREAMS_PER_USER": "2",
