@@ -1,4 +1,4 @@
-"""Prints a buf template without the plugins of some clients, for machines without their tools: TEMPLATE CLIENT..."""
+"""Prints buf.gen.yaml without the plugins of some clients, for machines without their tools. Arguments: CLIENT..."""
 
 import json
 import sys
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import yaml
 
-path, *absent = sys.argv[1:]
-template = yaml.safe_load(Path(path).read_text())
-template["plugins"] = [plugin for plugin in template["plugins"] if plugin["out"].split("/")[1] not in absent]
+template = yaml.safe_load(Path("buf.gen.yaml").read_text())
+template["plugins"] = [plugin for plugin in template["plugins"] if plugin["out"].split("/")[1] not in sys.argv[1:]]
 print(json.dumps(template))

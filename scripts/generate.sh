@@ -1,7 +1,6 @@
 #!/bin/sh
-# Generates the committed stubs from proto/ into clients/ (or DIR/clients/, when DIR is given), and docs/api.md beside
-# them: what buf.gen.yaml and
-# buf.gen.rpc.yaml say. `make generate` runs it, with the virtual environment's programs first on PATH. Stubs of a
+# Generates the committed stubs from proto/ into clients/ (or DIR/clients/, when DIR is given), as buf.gen.yaml says, and
+# docs/api.md beside them. `make generate` runs it, with the virtual environment's programs first on PATH. The stubs of a
 # language that is absent here are left as they are, and a line says so; with CI set that is a failure.
 set -eu
 cd "$(dirname "$0")/.."
@@ -26,10 +25,8 @@ done
 rm -rf "$out/clients/python/parley" "$out/clients/python-betterproto/parley_betterproto"
 case $absent in *go*) ;; *) rm -rf "$out/clients/go/parley" ;; esac
 case $absent in *typescript*) ;; *) rm -rf "$out/clients/typescript/src/gen" ;; esac
-for template in buf.gen.yaml buf.gen.rpc.yaml; do
-  # shellcheck disable=SC2086 # the list is meant to be split
-  buf generate --template "$(python scripts/buf_template.py "$template" $absent)" -o "$out"
-done
+# shellcheck disable=SC2086 # the list is meant to be split
+buf generate --template "$(python scripts/buf_template.py $absent)" -o "$out"
 # What makes packages of the stubs' folders, with types.
 python=$out/clients/python/parley betterproto=$out/clients/python-betterproto/parley_betterproto
 touch "$python/__init__.py" "$python/v1/__init__.py" "$python/py.typed" "$betterproto/py.typed"

@@ -27,11 +27,18 @@ _SECRETS = {
 
 
 def list_files() -> Iterator[Path]:
-    """Lists the project's files: all that .gitignore does not leave out."""
-    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()} | {".git"}
+    """Lists the project's files: all that a .gitignore does not leave out."""
+    everywhere = {".git", *ignored(ROOT)}
     for folder, folders, files in os.walk(ROOT):
-        folders[:] = [name for name in folders if name not in ignored and not name.endswith(".egg-info")]
+        here = everywhere | ignored(Path(folder))
+        folders[:] = [name for name in folders if name not in here and not name.endswith(".egg-info")]
         yield from (Path(folder) / name for name in files)
+
+
+def ignored(folder: Path) -> set[str]:
+    """The names that a folder's .gitignore leaves out."""
+    path = folder / ".gitignore"
+    return {line.strip("/") for line in path.read_text().splitlines()} if path.exists() else set()
 
 
 def to_name(path: Path) -> str:
