@@ -24,7 +24,8 @@ from service.config import Settings
 from service.config_text import mask_url
 from service.errors import InvalidRequest
 from service.loading import load
-from service.preparation import StartError, keys_path
+from service.preparation import keys_path
+from service.start_error import StartError
 from storage.embedded import EmbeddedPostgres
 from storage.errors import Absent, Conflict, StorageError
 from storage.postgres.accounts import Accounts

@@ -3,7 +3,6 @@
 Only names, limits, defaults and descriptions; `parley config --example` prints them all.
 """
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -15,6 +14,8 @@ from pydantic import (
     SecretStr,
     model_validator,
 )
+
+from service.host_port import split_listen
 
 
 def _check_scheme(*schemes: str) -> AfterValidator:
@@ -33,29 +34,6 @@ def _check_listen(value: str) -> str:
 
 def _check_optional_listen(value: str) -> str:
     return _check_listen(value) if value else value
-
-
-def split_listen(listen: str) -> tuple[str, int]:
-    """Returns the host, without the brackets of an IPv6 address, and the port.
-
-    Raises:
-        ValueError: it is not host:port.
-    """
-    host, separator, port = listen.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError("must be host:port, for example 127.0.0.1:50051 or [::1]:50051")
-    if ":" in host and not bracketed:
-        raise ValueError("must have an IPv6 address in brackets, for example [::1]:50051")
-    return host.strip("[]"), int(port)
-
-
-def is_loopback(host: str) -> bool:
-    """Says whether a host can be reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 class _Node(BaseModel):

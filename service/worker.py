@@ -38,7 +38,7 @@ def main(index: int, beats: int, page: int) -> int:
     from service.data_directory import mark_worker
 
     settings = Settings(**json.loads(handed))
-    logs.configure(settings.log, process=f"worker {index}")
+    logs.configure(settings.log.level, settings.log.format, process=f"worker {index}")
     mark_worker(settings.data_dir)
 
     import structlog

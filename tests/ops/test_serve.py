@@ -140,6 +140,14 @@ def test_ps_tells_the_processes_apart(running: RunningServer) -> None:
         child(running, name)
 
 
+def test_the_supervisor_that_stays_is_small(running: RunningServer) -> None:
+    """Also what is loaded late is seen by its libraries; `tests/service/test_cli.py` has what is loaded at once."""
+    paths = [Path(mapped.path) for mapped in psutil.Process(running.process.pid).memory_maps()]
+    packages = {path.parts[path.parts.index("site-packages") + 1] for path in paths if "site-packages" in path.parts}
+    assert packages <= {"setproctitle", "psutil"}  # the second one to find what an earlier run left
+    assert not [process for process in family(running) if "prepare" in process.cmdline()]
+
+
 def test_no_secret_is_in_arguments_or_environments_of_workers(running: RunningServer) -> None:
     worker = child(running, "parley worker 0")
     assert not [name for name in worker.environ() if "URL" in name]

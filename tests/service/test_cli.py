@@ -10,7 +10,7 @@ import yaml
 from typer.main import get_command
 
 from service.auth.keys import ensure_keys_file, load_keys
-from service.cli import app
+from service.cli_commands import app
 
 
 def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -74,9 +74,13 @@ def test_without_a_running_server_commands_say_so(tmp_path: Path, arguments: tup
     assert line.startswith("parley: no server runs on the data directory")
 
 
-def test_the_supervisor_does_not_load_grpc() -> None:
-    code = "import sys, service.cli, service.supervisor, service.first_screen\nsys.exit('grpc' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_what_the_supervisor_loads_is_small() -> None:
+    """What takes much memory is for the process that prepares, which ends, and for workers."""
+    heavy = {"asyncpg", "cryptography", "google", "grpc", "jwt", "pydantic", "redis", "typer", "uvloop", "yaml"}
+    code = "import sys, service.supervisor; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "service.worker_process" in loaded
+    assert heavy.isdisjoint(name.partition(".")[0] for name in loaded)
 
 
 def test_keys_are_rotated_and_what_was_signed_before_is_still_verified(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from service import config_text
-from service.config import Settings, is_loopback, split_listen
+from service.config import Settings
+from service.host_port import is_loopback, split_listen
 from service.loading import GROUPS, LEAVES, ConfigError, load, reveal, value_of
 
 
