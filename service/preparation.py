@@ -5,15 +5,15 @@ Each raises StartError with one line for the operator.
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import structlog
-from pydantic import SecretStr
 
 from service.auth.key_ring import KeysError
 from service.auth.keys import ensure_keys_file, load_keys
-from service.config import Settings
+from service.config import Secret, Settings
 from service.config_text import mask_url
 from service.start_error import StartError
 from storage.errors import Unavailable
@@ -34,21 +34,19 @@ def resolve(
     Args:
         database_url: of the embedded PostgreSQL; None: the one in the settings stays, as for `redis_url`.
     """
-    data_dir = settings.data_dir.expanduser().absolute()
     database, redis = settings.database, settings.redis
     if database_url is not None:
-        database = database.model_copy(update={"url": SecretStr(database_url)})
+        database = replace(database, url=Secret(database_url))
     if redis_url is not None:
-        redis = redis.model_copy(update={"url": SecretStr(redis_url)})
-    return settings.model_copy(
-        update={
-            "listen": listen,
-            "data_dir": data_dir,
-            "metrics": settings.metrics.model_copy(update={"listen": metrics_listen}),
-            "database": database,
-            "redis": redis,
-            "auth": settings.auth.model_copy(update={"keys_file": keys_path(settings)}),
-        }
+        redis = replace(redis, url=Secret(redis_url))
+    return replace(
+        settings,
+        listen=listen,
+        data_dir=settings.data_dir.expanduser().absolute(),
+        metrics=replace(settings.metrics, listen=metrics_listen),
+        database=database,
+        redis=redis,
+        auth=replace(settings.auth, keys_file=keys_path(settings)),
     )
 
 
@@ -71,7 +69,7 @@ def ensure_keys(settings: Settings) -> None:
 def bring_up_to_date(settings: Settings) -> list[str]:
     """Runs the migrations that are missing, and returns their names; waits a while for a database that is starting."""
     assert settings.database.url is not None
-    url = settings.database.url.get_secret_value()
+    url = settings.database.url.reveal()
     deadline = time.monotonic() + _DATABASE_SECONDS
     has_waited = False
     while True:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from service import logs
-from service.loading import load, reveal
+from service.handed_settings import to_plain
+from service.loading import load
 from service.preparer_process import Plan
 from service.transport import check_transport
 
@@ -52,7 +53,7 @@ def prepare(flags: Mapping[str, object], config_file: Path | None) -> None:
         ensure_keys(settings)
         settings = resolve(settings, **json.loads(found))
         bring_up_to_date(settings)
-        _say(stream, {"settings": json.dumps(reveal(settings)), "screen": to_first_screen(settings)})
+        _say(stream, {"settings": json.dumps(to_plain(settings)), "screen": to_first_screen(settings)})
 
 
 def _say(stream: BufferedRWPair, what: Mapping[str, Any]) -> None:

@@ -34,10 +34,10 @@ def main(index: int, beats: int, page: int) -> int:
     if not handed:  # the supervisor gave up before it knew the settings
         return 0
     from service import logs
-    from service.config import Settings
     from service.data_directory import mark_worker
+    from service.handed_settings import to_settings
 
-    settings = Settings(**json.loads(handed))
+    settings = to_settings(json.loads(handed))
     logs.configure(settings.log.level, settings.log.format, process=f"worker {index}")
     mark_worker(settings.data_dir)
 
@@ -55,7 +55,7 @@ def main(index: int, beats: int, page: int) -> int:
 
 def _load_early() -> None:
     """Loads what takes long while the supervisor still prepares; not grpc, which comes after logging is set up."""
-    for name in ("uvloop", "structlog", "redis.asyncio", "asyncpg", "jwt", "argon2", "service.config"):
+    for name in ("uvloop", "structlog", "redis.asyncio", "asyncpg", "jwt", "argon2"):
         import_module(name)
 
 

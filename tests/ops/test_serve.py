@@ -125,6 +125,12 @@ def child(server: RunningServer, name: str) -> psutil.Process:
     return wait_until(find, what=name)
 
 
+def libraries(process: psutil.Process) -> set[str]:
+    """The packages of which the process has loaded compiled parts."""
+    paths = [Path(mapped.path).parts for mapped in process.memory_maps()]
+    return {parts[parts.index("site-packages") + 1] for parts in paths if "site-packages" in parts}
+
+
 def replaced(server: RunningServer, old: psutil.Process, name: str) -> bool:
     """Waits until another process has taken the place of `old`."""
     return bool(
@@ -140,11 +146,13 @@ def test_ps_tells_the_processes_apart(running: RunningServer) -> None:
         child(running, name)
 
 
-def test_the_supervisor_that_stays_is_small(running: RunningServer) -> None:
-    """Also what is loaded late is seen by its libraries; `tests/service/test_cli.py` has what is loaded at once."""
-    paths = [Path(mapped.path) for mapped in psutil.Process(running.process.pid).memory_maps()]
-    packages = {path.parts[path.parts.index("site-packages") + 1] for path in paths if "site-packages" in path.parts}
-    assert packages <= {"setproctitle", "psutil"}  # the second one to find what an earlier run left
+def test_processes_that_stay_have_not_loaded_what_only_a_start_needs(running: RunningServer) -> None:
+    """What was loaded late is seen here by its libraries; `tests/service/test_cli.py` has what is loaded at once."""
+    supervisor = libraries(psutil.Process(running.process.pid))
+    assert supervisor <= {"setproctitle", "psutil"}  # the second one to find what an earlier run left
+    worker = libraries(child(running, "parley worker 0"))
+    assert "grpc" in worker
+    assert "pydantic_core" not in worker
     assert not [process for process in family(running) if "prepare" in process.cmdline()]
 
 

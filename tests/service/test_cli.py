@@ -26,6 +26,20 @@ def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+def loaded_by(code: str) -> set[str]:
+    """Runs it in a process of its own, and gives what that has loaded, with the packages above."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; print(); print(*sys.modules)"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    modules = done.stdout.splitlines()[-1].split()
+    return {*modules, *(name.partition(".")[0] for name in modules)}
+
+
 def test_every_command_and_option_has_a_help() -> None:
     root = get_command(app)
     commands = dict(root.commands)  # type: ignore[attr-defined]
@@ -77,10 +91,18 @@ def test_without_a_running_server_commands_say_so(tmp_path: Path, arguments: tup
 def test_what_the_supervisor_loads_is_small() -> None:
     """What takes much memory is for the process that prepares, which ends, and for workers."""
     heavy = {"asyncpg", "cryptography", "google", "grpc", "jwt", "pydantic", "redis", "typer", "uvloop", "yaml"}
-    code = "import sys, service.supervisor; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    code = "from service.supervisor import serve; serve(['--help'])"
+    loaded = loaded_by(code)
     assert "service.worker_process" in loaded
-    assert heavy.isdisjoint(name.partition(".")[0] for name in loaded)
+    assert heavy.isdisjoint(loaded)
+
+
+def test_what_a_worker_loads_has_nothing_that_only_a_start_needs() -> None:
+    loaded = loaded_by(
+        "from service import worker; worker.main(0, 0, 0); import service.handed_settings, service.server"
+    )
+    assert {"grpc", "asyncpg", "service.server", "service.config"} <= loaded
+    assert {"pydantic", "pydantic_settings", "typer", "yaml"}.isdisjoint(loaded)
 
 
 def test_keys_are_rotated_and_what_was_signed_before_is_still_verified(tmp_path: Path) -> None:
