@@ -6,6 +6,9 @@ import sys
 def main() -> None:
     """Runs the command line; what is wrong is one line on standard error and exit status 1."""
     if sys.argv[1:2] == ["serve"]:
+        from service.left_out import leave_out_rich
+
+        leave_out_rich()
         from service.supervisor import serve
 
         sys.exit(serve(sys.argv[2:]))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
+from service.left_out import leave_out_rich
 from service.worker_process import BEAT, READY
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def main(index: int, beats: int, page: int) -> int:
         page: that of the metrics' page.
     """
     setproctitle(f"parley worker {index}")
+    leave_out_rich()
     _load_early()
     handed = sys.stdin.buffer.read()
     if not handed:  # the supervisor gave up before it knew the settings
