@@ -10,6 +10,9 @@ def _main() -> None:
 
             sys.exit(worker.main(int(index), int(beats), int(page)))
         case ["prepare", *arguments]:
+            from service.structlog_alone import load_structlog
+
+            load_structlog()
             from service.cli_commands import run
 
             run(["serve", *arguments])

@@ -1,17 +1,31 @@
 """The command `parley`, where it begins: `serve` stays small for as long as it runs, so it is not with the others."""
 
 import sys
+import time
+from collections.abc import Sequence
 
 
 def main() -> None:
     """Runs the command line; what is wrong is one line on standard error and exit status 1."""
     if sys.argv[1:2] == ["serve"]:
-        from service.left_out import leave_out_rich
-
-        leave_out_rich()
-        from service.supervisor import serve
-
-        sys.exit(serve(sys.argv[2:]))
+        sys.exit(_serve(sys.argv[2:]))
     from service.cli_commands import run
 
     run(sys.argv[1:])
+
+
+def _serve(arguments: Sequence[str]) -> int:
+    begin = time.monotonic()
+    from service.preparer_process import PreparerProcess
+    from service.signals import Signals
+    from service.structlog_alone import load_structlog
+    from service.worker_process import WorkerProcess
+
+    with Signals() as signals:
+        first = WorkerProcess(0)
+        first.spawn()
+        preparer = PreparerProcess(arguments, signals)
+        load_structlog()
+        from service.supervisor import serve  # only now: the others load what they need meanwhile
+
+        return serve(first, preparer, signals, begin)

@@ -44,17 +44,19 @@ _FUTILE_STARTS = 4
 _log = structlog.get_logger(__name__)
 
 
-def serve(arguments: Sequence[str]) -> int:
+def serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, begin: float) -> int:
     """Runs the server until a signal asks it to stop; returns the exit status.
 
     Args:
-        arguments: the command line after `parley serve`.
+        first: worker 0, spawned already, so that it loads its modules meanwhile, as `preparer` does.
+        begin: when the command was started, on the monotonic clock.
     """
-    begin = time.monotonic()
     setproctitle("parley serve")
     try:
         with suppress(StopRequested), ExitStack() as stack:
-            _serve(arguments, stack, begin)
+            stack.callback(first.discard)
+            stack.callback(preparer.discard)
+            _serve(first, preparer, signals, stack, begin)
     except PreparationFailed as failure:
         return failure.status
     except StartError as error:
@@ -63,13 +65,7 @@ def serve(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _serve(arguments: Sequence[str], stack: ExitStack, begin: float) -> None:
-    signals = stack.enter_context(Signals())
-    first = WorkerProcess(0)
-    stack.callback(first.discard)
-    first.spawn()  # it loads its modules while the settings are read and the databases start
-    preparer = PreparerProcess(arguments, signals)
-    stack.callback(preparer.discard)
+def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, stack: ExitStack, begin: float) -> None:
     plan = preparer.wait_for_plan()
     logs.configure(plan.log_level, plan.log_format, process="serve")
     data_dir = Path(plan.data_dir)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
-from service.left_out import leave_out_rich
+from service.structlog_alone import load_structlog
 from service.worker_process import BEAT, READY
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ def main(index: int, beats: int, page: int) -> int:
         page: that of the metrics' page.
     """
     setproctitle(f"parley worker {index}")
-    leave_out_rich()
     _load_early()
     handed = sys.stdin.buffer.read()
     if not handed:  # the supervisor gave up before it knew the settings
@@ -57,7 +56,8 @@ def main(index: int, beats: int, page: int) -> int:
 
 def _load_early() -> None:
     """Loads what takes long while the supervisor still prepares; not grpc, which comes after logging is set up."""
-    for name in ("uvloop", "structlog", "redis.asyncio", "asyncpg", "jwt", "argon2"):
+    load_structlog()
+    for name in ("uvloop", "redis.asyncio", "asyncpg", "jwt", "argon2"):
         import_module(name)
 
 

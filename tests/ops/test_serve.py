@@ -272,6 +272,32 @@ def test_ctrl_c_while_it_starts_stops_everything(directory: Path, start: Callabl
     assert "Traceback" not in server.text
 
 
+@pytest.fixture
+def waiting(start: Callable[..., RunningServer]) -> RunningServer:
+    """A server whose preparation waits for a database that is not there."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    server = start(settings={"PARLEY_DATABASE_URL": f"postgresql://u@127.0.0.1:{port}/d"}, is_awaited=False)
+    wait_until(lambda: "waiting for PostgreSQL" in server.text, limit_seconds=30, what="word of the wait")
+    return server
+
+
+def test_sigterm_ends_a_preparation_that_waits(waiting: RunningServer) -> None:
+    everybody = family(waiting)
+    assert waiting.stop() == 0
+    for process in everybody:
+        wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
+
+
+def test_a_preparation_that_is_killed_ends_the_start_with_a_line(waiting: RunningServer) -> None:
+    everybody = family(waiting)
+    child(waiting, "service prepare").kill()
+    assert waiting.process.wait(30) == 1
+    wait_until(lambda: "parley: the preparation was killed by signal 9" in waiting.output, what="the line")
+    for process in everybody:
+        wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
+
+
 @pytest.mark.parametrize("user", [None, ordinary.USER])
 def test_after_a_kill_of_the_whole_tree_the_next_start_has_everything(
     directory: Path, start: Callable[..., RunningServer], user: str | None
