@@ -1,16 +1,25 @@
-"""`python -m service` is the command `parley`."""
+"""`python -m service` is the command `parley`, and how `parley serve` starts processes of its own."""
 
 import sys
 
 
 def _main() -> None:
-    if sys.argv[1:2] == ["worker"] and len(sys.argv) == 5:  # the supervisor's own call: loads no command line
-        from service import worker
+    match sys.argv[1:]:
+        case ["worker", index, beats, page]:
+            from service import worker
 
-        sys.exit(worker.main(*map(int, sys.argv[2:])))
-    from service.cli import main
+            sys.exit(worker.main(int(index), int(beats), int(page)))
+        case ["prepare", *arguments]:
+            from service.structlog_alone import load_structlog
 
-    main()
+            load_structlog()
+            from service.cli_commands import run
+
+            run(["serve", *arguments])
+        case _:
+            from service.cli import main
+
+            main()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from service.config import split_listen
+from service.host_port import split_listen
 
 
 class AddressError(Exception):

@@ -7,10 +7,9 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-from pydantic import SecretStr
 
 from service.auth import fields
 from service.auth.accounts import USER_TOKEN_LIFE
@@ -20,11 +19,12 @@ from service.auth.passwords import Passwords
 from service.auth.tokens import MAX_LIFE_SECONDS, TokenIssuer
 from service.calls import SCOPES
 from service.checks import to_device_id, to_usernames
-from service.config import Settings
+from service.config import Secret, Settings
 from service.config_text import mask_url
 from service.errors import InvalidRequest
 from service.loading import load
-from service.preparation import StartError, keys_path
+from service.preparation import keys_path
+from service.start_error import StartError
 from storage.embedded import EmbeddedPostgres
 from storage.errors import Absent, Conflict, StorageError
 from storage.postgres.accounts import Accounts
@@ -50,7 +50,7 @@ def open_settings(flags: Mapping[str, object], config_file: Path | None) -> Sett
             f"no server runs on the data directory {server.data_dir}: start it (`parley serve`), or name another one"
             " with --data-dir, or another database in PARLEY_DATABASE_URL"
         )
-    return settings.model_copy(update={"database": settings.database.model_copy(update={"url": SecretStr(server.url)})})
+    return replace(settings, database=replace(settings.database, url=Secret(server.url)))
 
 
 async def create_users(
@@ -180,7 +180,7 @@ async def _accounts(settings: Settings) -> AsyncIterator[Accounts]:
 @asynccontextmanager
 async def _database(settings: Settings) -> AsyncIterator[Database]:
     assert settings.database.url is not None
-    url = settings.database.url.get_secret_value()
+    url = settings.database.url.reveal()
     database = Database(url, schema=settings.database.db_schema, command_timeout_seconds=60.0)
     try:
         await database.open()

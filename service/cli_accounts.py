@@ -124,7 +124,7 @@ def _read_names(names: list[str] | None, stdin: bool) -> list[str]:
 
 def _run(work: Coroutine[object, object, None]) -> None:
     from service.loading import ConfigError
-    from service.preparation import StartError
+    from service.start_error import StartError
 
     try:
         asyncio.run(work)

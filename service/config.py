@@ -1,204 +1,191 @@
 """The settings: one tree. `service.loading` fills it from the file, the environment and flags.
 
-Only names, limits, defaults and descriptions; `parley config --example` prints them all.
+Only names, limits, defaults and descriptions; `parley config --example` prints them all. The tree is plain, so that
+workers take it as it is: what checks values is in `loading.py`, and ends with the process that prepares the start.
 """
 
-import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    model_validator,
-)
+from service.host_port import split_listen
 
 
-def _check_scheme(*schemes: str) -> AfterValidator:
-    def check(url: SecretStr) -> SecretStr:
-        if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-        return url
+class Secret:
+    """A value that is shown to nobody but who asks for it."""
 
-    return AfterValidator(check)
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Returns the value in clear."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
 
 
-def _check_listen(value: str) -> str:
-    split_listen(value)
-    return value
+def _setting(default: Any, description: str, **rules: Any) -> Any:
+    """Declares a setting.
 
-
-def _check_optional_listen(value: str) -> str:
-    return _check_listen(value) if value else value
-
-
-def split_listen(listen: str) -> tuple[str, int]:
-    """Returns the host, without the brackets of an IPv6 address, and the port.
-
-    Raises:
-        ValueError: it is not host:port.
+    Args:
+        rules: as pydantic's `Field` takes them; `check` is a function that raises ValueError for what is not allowed.
     """
-    host, separator, port = listen.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError("must be host:port, for example 127.0.0.1:50051 or [::1]:50051")
-    if ":" in host and not bracketed:
-        raise ValueError("must have an IPv6 address in brackets, for example [::1]:50051")
-    return host.strip("[]"), int(port)
+    return field(default=default, metadata={"description": description, **rules})
 
 
-def is_loopback(host: str) -> bool:
-    """Says whether a host can be reached from this machine alone."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+def _schemes(*schemes: str) -> Callable[[str], None]:
+    def check(url: str) -> None:
+        if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+
+    return check
 
 
-class _Node(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+def _check_optional_listen(value: str) -> None:
+    if value:
+        split_listen(value)
 
 
-class DatabaseSettings(_Node):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseSettings:
     """PostgreSQL."""
 
-    url: Annotated[SecretStr, _check_scheme("postgresql", "postgres")] | None = Field(
-        default=None,
-        description="PostgreSQL URL, of one host or several. Not set: an embedded one in the data directory.",
+    url: Secret | None = _setting(
+        None,
+        "PostgreSQL URL, of one host or several. Not set: an embedded one in the data directory.",
+        check=_schemes("postgresql", "postgres"),
     )
-    db_schema: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] = Field(
-        default="parley", alias="schema", description="Schema that holds Parley's tables."
+    db_schema: str = _setting(
+        "parley", "Schema that holds Parley's tables.", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$"
     )
-    pool_size: Annotated[int, Field(ge=2, le=100)] = Field(
-        default=8, description="Connections for reads and rare writes, per worker."
-    )
-    lanes: Annotated[int, Field(ge=1, le=32)] = Field(
-        default=1,
-        description="Write lanes per worker; each holds a connection and has one batch in flight. More make smaller"
+    pool_size: int = _setting(8, "Connections for reads and rare writes, per worker.", ge=2, le=100)
+    lanes: int = _setting(
+        1,
+        "Write lanes per worker; each holds a connection and has one batch in flight. More make smaller"
         " batches, which cost more a message; they help where commits take long, with a distant standby for instance.",
+        ge=1,
+        le=32,
     )
-    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(default=5.0, description="Limit of one statement.")
+    timeout_seconds: float = _setting(5.0, "Limit of one statement.", gt=0, le=60)
 
 
-class RedisSettings(_Node):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisSettings:
     """Redis or Valkey."""
 
-    url: Annotated[SecretStr, _check_scheme("redis", "rediss", "unix")] | None = Field(
-        default=None,
-        description="redis://, rediss:// or unix:// URL. Not set: an embedded Valkey in the data directory.",
+    url: Secret | None = _setting(
+        None,
+        "redis://, rediss:// or unix:// URL. Not set: an embedded Valkey in the data directory.",
+        check=_schemes("redis", "rediss", "unix"),
     )
 
 
-class TlsSettings(_Node):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsSettings:
     """Transport security."""
 
-    certificate_file: Path | None = Field(default=None, description="PEM chain. Set both files to serve TLS.")
-    key_file: Path | None = Field(default=None, description="PEM private key.")
-    allow_plaintext: bool = Field(
-        default=False, description="Serve without TLS beyond loopback, for example behind a proxy that ends TLS."
+    certificate_file: Path | None = _setting(None, "PEM chain. Set both files to serve TLS.")
+    key_file: Path | None = _setting(None, "PEM private key.")
+    allow_plaintext: bool = _setting(
+        False, "Serve without TLS beyond loopback, for example behind a proxy that ends TLS."
     )
 
-    @model_validator(mode="after")
-    def _both_or_none(self) -> Self:
+    def __post_init__(self) -> None:
         if (self.certificate_file is None) != (self.key_file is None):
             raise ValueError("set certificate_file and key_file both, or none")
-        return self
 
 
-class AuthSettings(_Node):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthSettings:
     """Tokens and passwords."""
 
-    keys_file: Path | None = Field(
-        default=None,
-        description="JWKS file of the signing keys, the newest last. Not set: generated in the data directory.",
+    keys_file: Path | None = _setting(
+        None, "JWKS file of the signing keys, the newest last. Not set: generated in the data directory."
     )
-    issuer: str = Field(default="parley", description="`iss` of the tokens.")
-    audience: str = Field(default="parley", description="`aud` of the tokens.")
-    access_token_seconds: Annotated[int, Field(ge=5, le=86_400)] = Field(
-        default=900, description="Life of an access token."
+    issuer: str = _setting("parley", "`iss` of the tokens.")
+    audience: str = _setting("parley", "`aud` of the tokens.")
+    access_token_seconds: int = _setting(900, "Life of an access token.", ge=5, le=86_400)
+    refresh_token_seconds: int = _setting(2_592_000, "Life of a refresh token.", ge=60, le=31_536_000)
+    registration: Literal["open", "closed"] = _setting("open", "Whether Register makes accounts.")
+    attempts_per_minute: int = _setting(
+        20, "Password attempts on one account, per worker, before RATE_LIMITED.", ge=1, le=100_000
     )
-    refresh_token_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = Field(
-        default=2_592_000, description="Life of a refresh token."
+    attempts_per_minute_per_address: int = _setting(
+        1200,
+        "Password attempts and registrations from one address, per worker, before RATE_LIMITED.",
+        ge=1,
+        le=1_000_000,
     )
-    registration: Literal["open", "closed"] = Field(default="open", description="Whether Register makes accounts.")
-    attempts_per_minute: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        default=20, description="Password attempts on one account, per worker, before RATE_LIMITED."
-    )
-    attempts_per_minute_per_address: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default=1200,
-        description="Password attempts and registrations from one address, per worker, before RATE_LIMITED.",
-    )
-    password_threads: Annotated[int, Field(ge=1, le=32)] = Field(default=2, description="Threads that hash passwords.")
-    password_queue: Annotated[int, Field(ge=1, le=10_000)] = Field(
-        default=200, description="Hashings that may wait; more are refused with OVERLOADED."
-    )
+    password_threads: int = _setting(2, "Threads that hash passwords.", ge=1, le=32)
+    password_queue: int = _setting(200, "Hashings that may wait; more are refused with OVERLOADED.", ge=1, le=10_000)
 
 
-class LimitSettings(_Node):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitSettings:
     """What one client may take."""
 
-    max_streams_per_user: Annotated[int, Field(ge=1)] = Field(
-        default=250, description="Open streams of a user, per worker."
-    )
-    max_streams: Annotated[int, Field(ge=1)] = Field(default=20_000, description="Open streams, per worker.")
-    max_members: Annotated[int, Field(ge=2)] = Field(default=20_000, description="Members of a group.")
-    max_devices: Annotated[int, Field(ge=1)] = Field(default=100, description="Devices of a user that keep positions.")
-    max_queued_messages: Annotated[int, Field(ge=2000)] = Field(
-        default=20_000,
-        description="Messages that wait to be stored, per worker, a quarter of one sender; "
-        "more are refused with OVERLOADED.",
+    max_streams_per_user: int = _setting(250, "Open streams of a user, per worker.", ge=1)
+    max_streams: int = _setting(20_000, "Open streams, per worker.", ge=1)
+    max_members: int = _setting(20_000, "Members of a group.", ge=2)
+    max_devices: int = _setting(100, "Devices of a user that keep positions.", ge=1)
+    max_queued_messages: int = _setting(
+        20_000,
+        "Messages that wait to be stored, per worker, a quarter of one sender; more are refused with OVERLOADED.",
+        ge=2000,
     )
 
 
-class RetrySettings(_Node):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
     """Messages of devices that acknowledge each one alone (docs/manual-acks.md)."""
 
-    first_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
-        default=0.1, description="Wait after the first failed attempt to deliver; each further one is twice as long."
+    first_delay_seconds: float = _setting(
+        0.1, "Wait after the first failed attempt to deliver; each further one is twice as long.", ge=0, le=3600
     )
-    max_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(default=10.0, description="The longest wait.")
-    max_attempts: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=5, description="Attempts to deliver a message before it is a dead letter."
-    )
-    ack_deadline_seconds: Annotated[float, Field(ge=0.05, le=3600)] = Field(
-        default=30.0, description="Time for the ack of a message, unless the stream's hello says another."
+    max_delay_seconds: float = _setting(10.0, "The longest wait.", ge=0, le=3600)
+    max_attempts: int = _setting(5, "Attempts to deliver a message before it is a dead letter.", ge=1, le=1000)
+    ack_deadline_seconds: float = _setting(
+        30.0, "Time for the ack of a message, unless the stream's hello says another.", ge=0.05, le=3600
     )
 
 
-class MetricsSettings(_Node):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsSettings:
     """Metrics for Prometheus."""
 
-    listen: Annotated[str, AfterValidator(_check_optional_listen)] = Field(
-        default="",
-        description="host:port that answers GET /metrics for all workers; port 0 takes any free one. Empty: off.",
+    listen: str = _setting(
+        "",
+        "host:port that answers GET /metrics for all workers; port 0 takes any free one. Empty: off.",
+        check=_check_optional_listen,
     )
 
 
-class LogSettings(_Node):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSettings:
     """Logs."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Lowest level that is written."
-    )
-    format: Literal["auto", "console", "json"] = Field(
-        default="auto", description="auto: console on a terminal, else JSON."
-    )
+    level: Literal["debug", "info", "warning", "error"] = _setting("info", "Lowest level that is written.")
+    format: Literal["auto", "console", "json"] = _setting("auto", "auto: console on a terminal, else JSON.")
 
 
-class Settings(_Node):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
     """All settings."""
 
-    listen: Annotated[str, AfterValidator(_check_listen)] = Field(
-        default="127.0.0.1:50051", description="host:port to serve on; port 0 takes any free one."
-    )
-    data_dir: Path = Field(default=Path(".parley"), description="Embedded databases, keys, logs.")
-    workers: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="Worker processes on the one port.")
-    reflection: Literal["auto", "on", "off"] = Field(
-        default="auto", description="Server reflection; auto: on loopback only."
-    )
+    listen: str = _setting("127.0.0.1:50051", "host:port to serve on; port 0 takes any free one.", check=split_listen)
+    data_dir: Path = _setting(Path(".parley"), "Embedded databases, keys, logs.")
+    workers: int = _setting(1, "Worker processes on the one port.", ge=1, le=64)
+    reflection: Literal["auto", "on", "off"] = _setting("auto", "Server reflection; auto: on loopback only.")
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
     tls: TlsSettings = TlsSettings()

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
+from service.config import Secret
 from service.loading import GROUPS, LEAVES, Leaf, Loaded, value_of
 
 _SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
@@ -60,8 +59,8 @@ def _by_group(line: Callable[[Leaf, str], str], heading: Callable[[str], list[st
 
 def _to_yaml(value: Any) -> str:
     match value:
-        case SecretStr():
-            return json.dumps(mask_url(value.get_secret_value()))
+        case Secret():
+            return json.dumps(mask_url(value.reveal()))
         case Path():
             return json.dumps(str(value), ensure_ascii=False)
         case _:

@@ -5,19 +5,19 @@ The lines work in the given order in any POSIX shell with grpcurl, so they are n
 
 import json
 import shlex
-import sys
 
 from rich.console import Console
 from rich.text import Text
 
-from service.config import Settings, is_loopback, split_listen
+from service.config import Settings
+from service.host_port import is_loopback, split_listen
 
 _SERVICE = "parley.v1.ChatService"
 _PASSWORD = "correct horse battery"  # noqa: S105 # an example
 
 
-def print_first_screen(settings: Settings) -> None:
-    """Prints the screen to standard output, at once; without colours where that is not a terminal."""
+def to_first_screen(settings: Settings) -> str:
+    """Returns the screen as standard output takes it: without colours where that is not a terminal."""
     lines = [
         Text(),
         Text.assemble("Parley is ready on ", (settings.listen, "bold green"), "."),
@@ -35,8 +35,10 @@ def print_first_screen(settings: Settings) -> None:
         if comment:
             lines.append(Text(f"# {comment}", style="dim"))
         lines.append(Text(line))
-    Console(soft_wrap=True).print(Text("\n").join([*lines, Text()]))
-    sys.stdout.flush()
+    console = Console(soft_wrap=True)
+    with console.capture() as capture:
+        console.print(Text("\n").join([*lines, Text()]))
+    return capture.get()
 
 
 def example_lines(settings: Settings) -> list[tuple[str, str]]:

@@ -11,8 +11,9 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.config import Settings, split_listen
+from service.config import Settings
 from service.data_directory import find_server
+from service.host_port import split_listen
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # listened on, not bound
 

@@ -7,15 +7,16 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import EnvSettingsSource, YamlConfigSettingsSource
 
+from service.checked_settings import CHECKED, SOURCES
 from service.config import Settings
 
 PREFIX = "PARLEY_"
@@ -28,12 +29,6 @@ _TEST_SWITCH = re.compile(r"PARLEY_FAILPOINTS(_CONSENT)?")
 
 # Kubernetes puts these into every container beside a Service that is named "parley".
 _SERVICE_LINK = re.compile(r"PARLEY_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP).*)?)")
-
-
-class _Sources(BaseSettings, Settings):
-    """The tree as pydantic-settings wants it; read source by source, since it does not tell where a value came from."""
-
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
 
 class ConfigError(Exception):
@@ -103,7 +98,7 @@ def load(
         if value is not None:
             values[key], origins[key] = value, f"flag {LEAVES[key].flag}"
     try:
-        return Loaded(Settings(**_nest(values)), origins)
+        return Loaded(Settings(**dict(CHECKED(**_nest(values)))), origins)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(detail, origins) for detail in error.errors())) from None
 
@@ -112,7 +107,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb"):  # the source below takes a missing file for an empty one
             pass
-        tree = YamlConfigSettingsSource(_Sources, yaml_file=path)()
+        tree = YamlConfigSettingsSource(SOURCES, yaml_file=path)()
     except OSError as error:
         raise ConfigError(f"can't read the configuration file {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -139,7 +134,7 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
             nearest = _nearest(upper, [*known, FILE_VARIABLE])
             raise ConfigError(f"the environment variable {name} is not a setting{nearest}")
     source = EnvSettingsSource(
-        _Sources,
+        SOURCES,
         env_prefix=PREFIX,
         env_nested_delimiter="_",
         env_nested_max_split=1,
@@ -190,8 +185,8 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _list_leaves() -> Iterator[Leaf]:
-    schema = Settings.model_json_schema()
-    for name, field in Settings.model_fields.items():
+    schema = CHECKED.model_json_schema()
+    for name, field in CHECKED.model_fields.items():
         if (group := _group_of(field)) is None:
             yield _to_leaf(name, field, schema["properties"][name])
             continue
@@ -228,7 +223,7 @@ def _allowed(shape: Mapping[str, Any]) -> str:
 
 LEAVES: Mapping[str, Leaf] = {leaf.key: leaf for leaf in _list_leaves()}
 GROUPS: Mapping[str, str] = {
-    name: group.__doc__ or "" for name, field in Settings.model_fields.items() if (group := _group_of(field))
+    name: group.__doc__ or "" for name, field in CHECKED.model_fields.items() if (group := _group_of(field))
 }
 
 
@@ -236,19 +231,6 @@ def value_of(settings: Settings, key: str) -> Any:
     """Returns the value of a setting by its key."""
     value: Any = settings
     for part in key.split("."):
-        names = {field.alias or name: name for name, field in type(value).model_fields.items()}
+        names = {field.metadata.get("alias", field.name): field.name for field in fields(value)}
         value = getattr(value, names[part])
     return value
-
-
-def reveal(settings: Settings) -> dict[str, Any]:
-    """Returns the tree as JSON values, secrets in clear: only for handing it to a worker."""
-
-    def plain(value: object) -> Any:
-        if isinstance(value, dict):
-            return {name: plain(inner) for name, inner in value.items()}
-        if isinstance(value, SecretStr):
-            return value.get_secret_value()
-        return str(value) if isinstance(value, Path) else value
-
-    return dict(plain(settings.model_dump(by_alias=True)))

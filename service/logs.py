@@ -13,8 +13,6 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from service.config import LogSettings
-
 current_call_id: ContextVar[str] = ContextVar("call_id", default="")
 """The id of the call that this task serves; "" outside of calls. The interceptors set it."""
 
@@ -33,10 +31,12 @@ _SECRET_TEXT = (
 _is_configured = False
 
 
-def configure(settings: LogSettings, *, process: str, stream: TextIO | None = None) -> None:
+def configure(level_name: str, line_format: str, *, process: str, stream: TextIO | None = None) -> None:
     """Sets logging up, for good.
 
     Args:
+        level_name: the lowest level that is written: debug, info, warning or error.
+        line_format: auto, console or json.
         process: "serve", "worker 0", ...; part of every line.
         stream: where lines go; standard error where it is None.
 
@@ -49,8 +49,8 @@ def configure(settings: LogSettings, *, process: str, stream: TextIO | None = No
     _is_configured = True
     stream = sys.stderr if stream is None else stream
     on_terminal = stream.isatty()
-    as_console = settings.format == "console" or (settings.format == "auto" and on_terminal)
-    level = getattr(logging, settings.level.upper())
+    as_console = line_format == "console" or (line_format == "auto" and on_terminal)
+    level = getattr(logging, level_name.upper())
     before, after = _processors(process, as_console=as_console, with_colors=on_terminal)
     structlog.configure(
         processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

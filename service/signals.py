@@ -5,6 +5,7 @@ Nothing is raised out of a handler: it would come up anywhere, also where Python
 
 import contextlib
 import os
+import select
 import signal
 from types import FrameType
 from typing import Self
@@ -48,6 +49,14 @@ class Signals:
         """Raises StopRequested if a signal asked to stop."""
         if self.stop_count:
             raise StopRequested
+
+    def wait_readable(self, descriptor: int) -> None:
+        """Waits until a descriptor can be read, or has come to its end. Raises StopRequested if that comes first."""
+        ready: list[int] = []
+        while descriptor not in ready:
+            self.check()
+            ready, _, _ = select.select([descriptor, self.wakeup], [], [])
+            self.drain()
 
     def drain(self) -> None:
         """Empties `wakeup`."""

@@ -1,13 +1,14 @@
-"""`parley serve`: prepares what workers need, starts them, and keeps everything running until it is told to stop.
+"""`parley serve`: has prepared what workers need, starts them, and keeps everything running until it is told to stop.
 
-`serve` reads from top to bottom as start-up; the end of its ExitStack is shutdown, in reverse. Never imports grpc.
+`_serve` reads from top to bottom as start-up; the end of its ExitStack is shutdown, in reverse. This process stays and
+is to be small: what takes much memory is loaded by the process that prepares (`preparer.py`) and by workers alone.
 """
 
-import json
 import selectors
 import socket
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from signal import SIGTERM
@@ -16,16 +17,17 @@ from typing import TYPE_CHECKING
 import structlog
 from setproctitle import setproctitle
 
-from service import logs, preparation
+from service import logs
 from service.address import AddressError, hold_address, open_listeners
-from service.config import Settings, is_loopback, split_listen
 from service.data_directory import DataDirectoryError, hold_data_directory
+from service.embedded import keep, start_embedded
+from service.host_port import is_loopback, split_listen
 from service.keeper import Keeper
-from service.loading import load, reveal
-from service.preparation import StartError
+from service.preparer_process import PreparationFailed, PreparerProcess
 from service.signals import Signals, StopRequested
+from service.start_error import StartError
 from service.worker_process import WorkerProcess
-from storage.embedded import EmbeddedError
+from storage.embedded import EmbeddedPostgres, EmbeddedValkey
 from storage.embedded.process import EmbeddedServer
 
 if TYPE_CHECKING:
@@ -42,58 +44,71 @@ _FUTILE_STARTS = 4
 _log = structlog.get_logger(__name__)
 
 
-def serve(flags: Mapping[str, object], config_file: Path | None, first: WorkerProcess, begin: float) -> None:
-    """Runs the server until a signal asks it to stop.
+def serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, begin: float) -> int:
+    """Runs the server until a signal asks it to stop; returns the exit status.
 
     Args:
-        first: worker 0, spawned already, so that it loads its modules meanwhile.
+        first: worker 0, spawned already, so that it loads its modules meanwhile, as `preparer` does.
         begin: when the command was started, on the monotonic clock.
-
-    Raises:
-        ConfigError: the settings are wrong.
-        StartError: it can't start.
     """
     setproctitle("parley serve")
-    with suppress(StopRequested), ExitStack() as stack:
-        signals = stack.enter_context(Signals())
-        stack.callback(first.discard)
-        settings = load(flags, config_file=config_file).settings
-        logs.configure(settings.log, process="serve")
-        preparation.check_transport(settings)
-        try:
-            directory = stack.enter_context(hold_data_directory(settings.data_dir, signals.check))
-            listen = stack.enter_context(hold_address(settings.listen))
-            listeners, metrics_listen = _open_metrics(settings, stack)
-        except (AddressError, DataDirectoryError) as error:
-            raise StartError(str(error)) from None
-        directory.publish(listen)
-        preparation.ensure_keys(settings)
-        servers = preparation.start_embedded(settings, stack, signals.check)
-        settings = preparation.resolve(settings, listen=listen, metrics_listen=metrics_listen, servers=servers)
-        preparation.bring_up_to_date(settings, signals.check)
-        signals.check()
-        workers = [first, *(WorkerProcess(index) for index in range(1, settings.workers))]
-        stack.callback(_stop_workers, workers, signals)
-        keepers = _start_workers(workers, settings) + [_keep_server(server) for server in servers]
-        # Only now: it takes long to load, and meanwhile the workers do so too.
-        from service.first_screen import print_first_screen
-
-        def announce() -> None:
-            _log.info("ready", listen=listen, workers=len(workers), seconds=round(time.monotonic() - begin, 2))
-            print_first_screen(settings)
-
-        selector = stack.enter_context(selectors.DefaultSelector())
-        endpoint = _serve_metrics(listeners, selector, workers, keepers)
-        if endpoint is not None:
-            stack.callback(endpoint.close)
-        _watch(workers, keepers, signals, selector, endpoint, announce)
+    try:
+        with suppress(StopRequested), ExitStack() as stack:
+            stack.callback(first.discard)
+            stack.callback(preparer.discard)
+            _serve(first, preparer, signals, stack, begin)
+    except PreparationFailed as failure:
+        return failure.status
+    except StartError as error:
+        sys.stderr.write(f"parley: {error}\n")
+        return 1
+    return 0
 
 
-def _open_metrics(settings: Settings, stack: ExitStack) -> tuple[list[socket.socket], str]:
+def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, stack: ExitStack, begin: float) -> None:
+    plan = preparer.wait_for_plan()
+    logs.configure(plan.log_level, plan.log_format, process="serve")
+    data_dir = Path(plan.data_dir)
+    try:
+        directory = stack.enter_context(hold_data_directory(data_dir, signals.check))
+        listen = stack.enter_context(hold_address(plan.listen))
+        listeners, metrics_listen = _open_metrics(plan.metrics_listen, stack)
+    except (AddressError, DataDirectoryError) as error:
+        raise StartError(str(error)) from None
+    directory.publish(listen)
+    postgres = EmbeddedPostgres(data_dir) if plan.needs_postgres else None
+    valkey = EmbeddedValkey(data_dir) if plan.needs_valkey else None
+    servers: list[EmbeddedServer] = [server for server in (postgres, valkey) if server is not None]
+    start_embedded(servers, stack, signals.check)
+    prepared = preparer.finish(
+        listen=listen,
+        metrics_listen=metrics_listen,
+        database_url=None if postgres is None else postgres.url,
+        redis_url=None if valkey is None else valkey.url,
+    )
+    signals.check()
+    workers = [first, *(WorkerProcess(index) for index in range(1, plan.workers))]
+    stack.callback(_stop_workers, workers, signals)
+    keepers = _start_workers(workers, prepared.settings.encode()) + [keep(server) for server in servers]
+    preparer.discard()
+
+    def announce() -> None:
+        _log.info("ready", listen=listen, workers=len(workers), seconds=round(time.monotonic() - begin, 2))
+        sys.stdout.write(prepared.screen)
+        sys.stdout.flush()
+
+    selector = stack.enter_context(selectors.DefaultSelector())
+    endpoint = _serve_metrics(listeners, selector, workers, keepers)
+    if endpoint is not None:
+        stack.callback(endpoint.close)
+    _watch(workers, keepers, signals, selector, endpoint, announce)
+
+
+def _open_metrics(wanted: str, stack: ExitStack) -> tuple[list[socket.socket], str]:
     """Listens for scrapes, early, so that a port that is taken ends the start; gives nothing where metrics are off."""
-    if not settings.metrics.listen:
+    if not wanted:
         return [], ""
-    listeners, listen = stack.enter_context(open_listeners(settings.metrics.listen, "PARLEY_METRICS_LISTEN"))
+    listeners, listen = stack.enter_context(open_listeners(wanted, "PARLEY_METRICS_LISTEN"))
     if not is_loopback(split_listen(listen)[0]):
         _log.warning("metrics can be read from other machines", listen=listen)
     return listeners, listen
@@ -113,34 +128,20 @@ def _serve_metrics(
     return MetricsEndpoint(listeners, selector, Exposition(workers, keepers))
 
 
-def _start_workers(workers: Sequence[WorkerProcess], settings: Settings) -> list[Keeper]:
-    handed = json.dumps(reveal(settings)).encode()
+def _start_workers(workers: Sequence[WorkerProcess], settings: bytes) -> list[Keeper]:
     keepers = []
     for worker in workers:
 
         def start(worker: WorkerProcess = worker) -> None:
             worker.spawn()
-            worker.hand(handed)
+            worker.hand(settings)
 
         if worker.is_spawned:
-            worker.hand(handed)
+            worker.hand(settings)
         else:
             start()
         keepers.append(Keeper(worker.name, find_end=worker.find_end, start=start, now=time.monotonic()))
     return keepers
-
-
-def _keep_server(server: EmbeddedServer) -> Keeper:
-    def find_end() -> str | None:
-        return None if server.is_alive() else f"status {server.process.returncode if server.process else None}"
-
-    return Keeper(
-        server.name,
-        find_end=find_end,
-        start=server.restart_if_dead,
-        failures=(EmbeddedError,),
-        now=time.monotonic(),
-    )
 
 
 def _watch(

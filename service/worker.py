@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
+from service.structlog_alone import load_structlog
 from service.worker_process import BEAT, READY
 
 if TYPE_CHECKING:
@@ -34,11 +35,11 @@ def main(index: int, beats: int, page: int) -> int:
     if not handed:  # the supervisor gave up before it knew the settings
         return 0
     from service import logs
-    from service.config import Settings
     from service.data_directory import mark_worker
+    from service.handed_settings import to_settings
 
-    settings = Settings(**json.loads(handed))
-    logs.configure(settings.log, process=f"worker {index}")
+    settings = to_settings(json.loads(handed))
+    logs.configure(settings.log.level, settings.log.format, process=f"worker {index}")
     mark_worker(settings.data_dir)
 
     import structlog
@@ -55,7 +56,8 @@ def main(index: int, beats: int, page: int) -> int:
 
 def _load_early() -> None:
     """Loads what takes long while the supervisor still prepares; not grpc, which comes after logging is set up."""
-    for name in ("uvloop", "structlog", "redis.asyncio", "asyncpg", "jwt", "argon2", "service.config"):
+    load_structlog()
+    for name in ("uvloop", "redis.asyncio", "asyncpg", "jwt", "argon2"):
         import_module(name)
 
 

@@ -2,8 +2,8 @@
 
 Its metrics are on a page of memory (`service/metrics/page.py`) that stays when the process ends.
 
-Secrets are in neither its environment nor its arguments. What the process does is in `worker.py`. Imports little: the
-first worker is started before the supervisor itself has loaded everything.
+Secrets are in neither its environment nor its arguments. What the process does is in `worker.py`. Imports little, as
+all that the supervisor has.
 """
 
 import contextlib

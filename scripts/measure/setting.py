@@ -64,7 +64,7 @@ async def setting(*, workers: int) -> AsyncIterator[Setting]:
     with running_server(workers=workers, settings={"PARLEY_LOG_FORMAT": "json"}) as server:
         settings = administration.open_settings({"data_dir": server.data_dir}, None)
         assert settings.database.url is not None
-        database = Database(settings.database.url.get_secret_value(), command_timeout_seconds=120.0)
+        database = Database(settings.database.url.reveal(), command_timeout_seconds=120.0)
         await database.open()
         try:
             yield Setting(server, database)

@@ -53,7 +53,7 @@ async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
     assert settings.database.url is not None
     assert settings.redis.url is not None
     database = Database(
-        settings.database.url.get_secret_value(),
+        settings.database.url.reveal(),
         schema=settings.database.db_schema,
         pool_size=settings.database.pool_size,
         command_timeout_seconds=settings.database.timeout_seconds,
@@ -61,7 +61,7 @@ async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
     await database.open()
     async with database.acquire() as connection:
         deployment = await read_deployment(connection)
-    pool = make_pool(settings.redis.url.get_secret_value())
+    pool = make_pool(settings.redis.url.reveal())
     redis = Redis(connection_pool=pool)
     retry = settings.retry
     schedule = RetrySchedule(retry.first_delay_seconds, retry.max_delay_seconds, retry.max_attempts)

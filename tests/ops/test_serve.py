@@ -125,6 +125,12 @@ def child(server: RunningServer, name: str) -> psutil.Process:
     return wait_until(find, what=name)
 
 
+def libraries(process: psutil.Process) -> set[str]:
+    """The packages of which the process has loaded compiled parts."""
+    paths = [Path(mapped.path).parts for mapped in process.memory_maps()]
+    return {parts[parts.index("site-packages") + 1] for parts in paths if "site-packages" in parts}
+
+
 def replaced(server: RunningServer, old: psutil.Process, name: str) -> bool:
     """Waits until another process has taken the place of `old`."""
     return bool(
@@ -138,6 +144,16 @@ def test_ps_tells_the_processes_apart(running: RunningServer) -> None:
     assert psutil.Process(running.process.pid).cmdline()[0].strip() == "parley serve"
     for name in ("parley worker 0", "parley worker 1", "valkey-server", "bin/postgres"):
         child(running, name)
+
+
+def test_processes_that_stay_have_not_loaded_what_only_a_start_needs(running: RunningServer) -> None:
+    """What was loaded late is seen here by its libraries; `tests/service/test_cli.py` has what is loaded at once."""
+    supervisor = libraries(psutil.Process(running.process.pid))
+    assert supervisor <= {"setproctitle", "psutil"}  # the second one to find what an earlier run left
+    worker = libraries(child(running, "parley worker 0"))
+    assert "grpc" in worker
+    assert "pydantic_core" not in worker
+    assert not [process for process in family(running) if "prepare" in process.cmdline()]
 
 
 def test_no_secret_is_in_arguments_or_environments_of_workers(running: RunningServer) -> None:
@@ -268,6 +284,32 @@ def test_ctrl_c_while_it_starts_stops_everything(directory: Path, start: Callabl
     for process in everybody:
         wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
     assert "Traceback" not in server.text
+
+
+@pytest.fixture
+def waiting(start: Callable[..., RunningServer]) -> RunningServer:
+    """A server whose preparation waits for a database that is not there."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    server = start(settings={"PARLEY_DATABASE_URL": f"postgresql://u@127.0.0.1:{port}/d"}, is_awaited=False)
+    wait_until(lambda: "waiting for PostgreSQL" in server.text, limit_seconds=30, what="word of the wait")
+    return server
+
+
+def test_sigterm_ends_a_preparation_that_waits(waiting: RunningServer) -> None:
+    everybody = family(waiting)
+    assert waiting.stop() == 0
+    for process in everybody:
+        wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
+
+
+def test_a_preparation_that_is_killed_ends_the_start_with_a_line(waiting: RunningServer) -> None:
+    everybody = family(waiting)
+    child(waiting, "service prepare").kill()
+    assert waiting.process.wait(30) == 1
+    wait_until(lambda: "parley: the preparation was killed by signal 9" in waiting.output, what="the line")
+    for process in everybody:
+        wait_until(lambda process=process: is_gone(process), what=f"the end of {process}")
 
 
 @pytest.mark.parametrize("user", [None, ordinary.USER])

@@ -10,7 +10,7 @@ import yaml
 from typer.main import get_command
 
 from service.auth.keys import ensure_keys_file, load_keys
-from service.cli import app
+from service.cli_commands import app
 
 
 def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -24,6 +24,20 @@ def run(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
         check=False,
         timeout=30,
     )
+
+
+def loaded_by(code: str, *arguments: str) -> set[str]:
+    """Runs it in a process of its own, and gives what that has loaded, with the packages above."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint()\nprint(*sys.modules)", *arguments],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    modules = done.stdout.splitlines()[-1].split()
+    return {*modules, *(name.partition(".")[0] for name in modules)}
 
 
 def test_every_command_and_option_has_a_help() -> None:
@@ -74,9 +88,21 @@ def test_without_a_running_server_commands_say_so(tmp_path: Path, arguments: tup
     assert line.startswith("parley: no server runs on the data directory")
 
 
-def test_the_supervisor_does_not_load_grpc() -> None:
-    code = "import sys, service.cli, service.supervisor, service.first_screen\nsys.exit('grpc' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_what_the_supervisor_loads_is_small() -> None:
+    """What takes much memory is for the process that prepares, which ends, and for workers."""
+    heavy = {"asyncpg", "cryptography", "google", "grpc", "jwt", "pydantic", "redis", "rich.console", "typer", "yaml"}
+    code = "from service import cli\ntry:\n    cli.main()\nexcept SystemExit:\n    pass"
+    loaded = loaded_by(code, "serve", "--help")
+    assert "service.worker_process" in loaded
+    assert heavy.isdisjoint(loaded)
+
+
+def test_what_a_worker_loads_has_nothing_that_only_a_start_needs() -> None:
+    loaded = loaded_by(
+        "from service import worker; worker.main(0, 0, 0); import service.handed_settings, service.server"
+    )
+    assert {"grpc", "asyncpg", "service.server", "service.config"} <= loaded
+    assert {"pydantic", "rich.console", "typer", "yaml"}.isdisjoint(loaded)
 
 
 def test_keys_are_rotated_and_what_was_signed_before_is_still_verified(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from service.config import Settings
+from service.config import LimitSettings, Settings
 from service.interceptors.limits import MAX_UNARY_CALLS
 from service.listening import server_options
 from tests.support.waiting import wait_for, wait_until
@@ -90,7 +90,7 @@ async def test_calls_that_waited_too_long_are_cancelled():
 
 
 async def test_as_many_may_wait_as_may_be_served_and_for_long():
-    options = dict(server_options(Settings(limits={"max_streams": 7})))
+    options = dict(server_options(Settings(limits=LimitSettings(max_streams=7))))
     assert options[MOST] == options[MOST_AT_ALL] == 7 + MAX_UNARY_CALLS
     assert options[WAIT] >= 300
     async with stalling() as (stall, call):

@@ -1,14 +1,18 @@
 """Where settings come from, who wins, and what a mistake is told."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from service import config_text
-from service.config import Settings, is_loopback, split_listen
-from service.loading import GROUPS, LEAVES, ConfigError, load, reveal, value_of
+from service.config import Settings
+from service.handed_settings import to_plain, to_settings
+from service.host_port import is_loopback, split_listen
+from service.loading import GROUPS, LEAVES, ConfigError, load, value_of
 
 
 def write(directory: Path, text: str) -> Path:
@@ -209,13 +213,18 @@ def test_passwords_in_urls_are_masked(url: str, masked: str) -> None:
     assert config_text.mask_url(url) == masked
 
 
-def test_settings_do_not_show_secrets_unless_they_are_revealed() -> None:
+def test_settings_do_not_show_secrets_and_reach_workers_as_they_are() -> None:
     settings = load(environment={"PARLEY_DATABASE_URL": "postgresql://u:hunter2@h"}).settings
     assert "hunter2" not in repr(settings)
-    assert "hunter2" not in settings.model_dump_json()
-    revealed = reveal(settings)
-    assert revealed["database"]["url"] == "postgresql://u:hunter2@h"
-    assert Settings(**revealed) == settings
+    handed = to_plain(settings)
+    assert handed["database"]["url"] == "postgresql://u:hunter2@h"
+    assert to_settings(json.loads(json.dumps(handed))) == settings
+
+
+def test_settings_that_an_older_supervisor_hands_over_have_defaults_for_what_it_does_not_know() -> None:
+    handed = to_plain(replace(Settings(), workers=3))
+    del handed["retry"], handed["limits"]["max_streams"]
+    assert to_settings(handed) == replace(Settings(), workers=3)
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,7 @@ from service.logs import scrub_text
 _CODE = """
 import logging, sys, warnings
 from service import logs
-from service.config import LogSettings
-logs.configure(LogSettings(format=sys.argv[1], level="info"), process="worker 0")
+logs.configure("info", sys.argv[1], process="worker 0")
 import structlog
 log = structlog.get_logger("a")
 {body}
@@ -105,5 +104,5 @@ def test_a_terminal_gets_lines_for_people() -> None:
 
 def test_logging_is_configured_once() -> None:
     lines_of(
-        "try:\n    logs.configure(LogSettings(), process='x')\nexcept RuntimeError:\n    pass\nelse:\n    sys.exit(3)"
+        "try:\n    logs.configure('info', 'auto', process='x')\nexcept RuntimeError:\n    pass\nelse:\n    sys.exit(3)"
     )

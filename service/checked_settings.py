@@ -1,0 +1,65 @@
+"""The settings tree as pydantic has it, made of the plain one in `config.py`: checks values, and gives each its type.
+
+What comes of it is the plain tree again.
+"""
+
+from collections.abc import Callable
+from dataclasses import Field as PlainField
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, create_model
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.config import Secret, Settings
+
+_Base = TypeVar("_Base", bound=BaseModel)
+
+
+class _Node(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class _SourcesNode(BaseSettings):
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+
+def _to_model(kind: Any, base: type[_Base]) -> type[_Base]:
+    hints = get_type_hints(kind)
+    declared: dict[str, Any] = {each.name: _to_field(each, hints[each.name]) for each in fields(kind)}
+    return create_model(kind.__name__, __base__=base, __doc__=kind.__doc__, **declared)
+
+
+def _to_field(declared: "PlainField[Any]", hint: Any) -> tuple[Any, Any]:
+    if isinstance(hint, type) and is_dataclass(hint):
+
+        def to_plain(checked: BaseModel) -> Any:
+            return hint(**dict(checked))
+
+        return Annotated[_to_model(hint, _Node), AfterValidator(to_plain)], Field(default_factory=hint)
+    rules = dict(declared.metadata)
+    check = rules.pop("check", lambda _: None)
+    if Secret in (hint, *get_args(hint)):
+        return Annotated[SecretStr, AfterValidator(_to_secret(check))] | None, Field(default=declared.default, **rules)
+    return Annotated[hint, AfterValidator(_checking(check))], Field(default=declared.default, **rules)
+
+
+def _to_secret(check: Callable[[str], object]) -> Callable[[SecretStr], Secret]:
+    def to_secret(value: SecretStr) -> Secret:
+        check(value.get_secret_value())
+        return Secret(value.get_secret_value())
+
+    return to_secret
+
+
+def _checking(check: Callable[[Any], object]) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:
+        check(value)
+        return value
+
+    return checked
+
+
+CHECKED = _to_model(Settings, _Node)
+# As pydantic-settings wants it; read source by source, since it does not tell where a value came from.
+SOURCES = _to_model(Settings, _SourcesNode)

@@ -1,0 +1,197 @@
+"""The command `parley`: what it takes and prints. What it does is in the modules that each command imports.
+
+Imports stay inside the commands, so that they answer quickly. `serve` comes here in the process that prepares the
+server (`preparer.py`).
+"""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Annotated, Any
+
+import typer
+
+from service.cli_accounts import token_command, user_commands
+from service.cli_options import ConfigOption, DataDirOption, fail
+
+_HELP = """A gRPC-first streaming chat service.
+
+`parley serve` starts a server; without settings it brings its own PostgreSQL and Valkey. Settings come from the file
+that PARLEY_CONFIG names, from PARLEY_* variables, and from flags, the later overriding the earlier.
+"""
+
+app = typer.Typer(
+    help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+)
+keys_commands = typer.Typer(help="Look after the signing keys.", no_args_is_help=True)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs a command line; what is wrong is one line on standard error and exit status 1."""
+    try:
+        app(arguments, prog_name="parley")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"parley {metadata.version('parley')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
+@app.command()
+def serve(
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Address; port 0 takes any free one. Default: 127.0.0.1:50051"),
+    ] = None,
+    data_dir: DataDirOption = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", help="Worker processes. Default: 1")] = None,
+    log_level: Annotated[str | None, typer.Option(metavar="LEVEL", help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="FORMAT", help="auto, console or json.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Run the server until Ctrl-C or SIGTERM.
+
+    Uses the databases that PARLEY_DATABASE_URL and PARLEY_REDIS_URL name, or else starts private ones in the data
+    directory. Logs go to standard error.
+    """
+    from service.loading import ConfigError
+    from service.preparer import prepare
+    from service.start_error import StartError
+
+    flags: dict[str, Any] = {
+        "listen": listen,
+        "data_dir": data_dir,
+        "workers": workers,
+        "log.level": log_level,
+        "log.format": log_format,
+    }
+    try:
+        prepare(flags, config)
+    except (ConfigError, StartError) as error:
+        fail(str(error))
+
+
+@app.command()
+def migrate(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+    """Bring the database schema up to date; `serve` does so too.
+
+    Needs a database that runs: the one of PARLEY_DATABASE_URL, or that of a server running on the data directory.
+    """
+    from service.administration import open_settings
+    from service.loading import ConfigError
+    from service.preparation import bring_up_to_date
+    from service.start_error import StartError
+
+    try:
+        ran = bring_up_to_date(open_settings({"data_dir": data_dir}, config))
+    except (ConfigError, StartError) as error:
+        fail(str(error))
+    typer.echo("\n".join(f"ran {name}" for name in ran) if ran else "the schema is up to date")
+
+
+@app.command()
+def restored(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+    """Say that the database was restored to an earlier state; once, after each restore.
+
+    Begins another epoch: devices that have what is gone are told to forget it. Running workers start anew by themselves
+    within seconds. Needs a database that runs, as `migrate` does.
+    """
+    from service.administration import begin_epoch, open_settings
+    from service.loading import ConfigError
+    from service.start_error import StartError
+
+    try:
+        epoch = asyncio.run(begin_epoch(open_settings({"data_dir": data_dir}, config)))
+    except (ConfigError, StartError) as error:
+        fail(str(error))
+    typer.echo(f"epoch {epoch} begins")
+
+
+@app.command()
+def config(
+    example: Annotated[
+        bool, typer.Option("--example", help="Print a commented file with every setting and its default instead.")
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Print the settings in force and where each comes from; passwords are masked."""
+    from service import config_text
+    from service.loading import ConfigError, load
+
+    if example:
+        typer.echo(config_text.example(), nl=False)
+        return
+    try:
+        typer.echo(config_text.in_force(load(config_file=config)), nl=False)
+    except ConfigError as error:
+        fail(str(error))
+
+
+@keys_commands.command("rotate")
+def rotate_keys(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+    """Add a signing key, which signs from now on; the older ones go on verifying until they are taken out of the file.
+
+    Running servers follow the file within seconds. With several nodes, copy the file to all of them.
+    """
+    from service.auth.key_ring import KeysError
+    from service.auth.keys import add_key
+    from service.loading import ConfigError, load
+    from service.preparation import keys_path
+
+    try:
+        path = keys_path(load({"data_dir": data_dir}, config_file=config).settings)
+        typer.echo(f"{add_key(path)} signs from now on ({path})")
+    except (ConfigError, KeysError) as error:
+        fail(str(error))
+
+
+@app.command()
+def health(
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The server's address. Default: the one in the settings.")
+    ] = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for an answer.")] = 3.0,
+) -> None:
+    """Ask a running server whether it serves (grpc.health.v1); exit status 0 if so, else 1."""
+    from service.health_probe import ProbeError, probe
+    from service.loading import ConfigError, load
+
+    try:
+        settings = load({"listen": listen, "data_dir": data_dir}, config_file=config).settings
+        typer.echo(probe(settings, timeout_seconds=timeout))
+    except (ConfigError, ProbeError) as error:
+        fail(str(error))
+
+
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context) -> None:
+    """Measure a server, and check what it delivers; `parley bench --help` says how.
+
+    Needs the extra `bench`.
+    """
+    try:
+        from bench import cli as bench_cli
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("bench", "hdrh", "matplotlib", "psutil"):
+            raise
+        fail("the load generator is not installed: pip install 'parley[bench]'")
+    bench_cli.main(context.args)
+
+
+app.add_typer(user_commands, name="user")
+app.add_typer(keys_commands, name="keys")
+app.command("token")(token_command)

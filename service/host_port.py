@@ -1,0 +1,26 @@
+"""Addresses that are listened on, written host:port. Loads nothing of ours: the supervisor has it too."""
+
+import ipaddress
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Returns the host, without the brackets of an IPv6 address, and the port.
+
+    Raises:
+        ValueError: it is not host:port.
+    """
+    host, separator, port = listen.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("must be host:port, for example 127.0.0.1:50051 or [::1]:50051")
+    if ":" in host and not bracketed:
+        raise ValueError("must have an IPv6 address in brackets, for example [::1]:50051")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(host: str) -> bool:
+    """Says whether a host can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
