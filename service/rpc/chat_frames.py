@@ -164,7 +164,6 @@ class FrameHandlers:
         window = _to_window(hello)
         session.window = window if session.mode.ack_mode is AckMode.CUMULATIVE else None
         self.is_open = True
-        self.heartbeat_seconds = heartbeat_seconds
         session.is_held = True
         try:
             refusals = await self._attach(hello, explicit)
@@ -176,6 +175,7 @@ class FrameHandlers:
         finally:
             session.is_held = False
         session.put_first(self._welcome(correlation_id))
+        self.heartbeat_seconds = heartbeat_seconds  # signs of life follow the welcome; until then nothing is written
         for nth, refusal in enumerate(refusals, 1):
             session.put_error(correlation_id, refusal)
             if nth % _REFUSALS_A_TURN == 0:

@@ -259,6 +259,7 @@ async def test_password_change_ends_all_streams(server: RunningServer) -> None:
 
 async def test_heartbeats_come_as_asked_for(server: RunningServer) -> None:
     async with registered(server.target) as alice, alice.chat(heartbeat=Duration(seconds=1)) as stream:
+        assert not stream.heartbeats, "none comes with the welcome, or before it"
         await stream.until(lambda: len(stream.heartbeats) >= 2, "two beats")
 
 
