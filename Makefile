@@ -92,6 +92,10 @@ check: lint lint-proto test bench-quick conformance-quick ## All that CI runs
 replay: $(VENV)/.runtime ## Replay IRC logs as chats and compare: make replay FILES="a.txt b.txt" [ARGS="--unordered"]
 	$(BIN)/python -m clients.replay $(ARGS) $(FILES)
 
+.PHONY: services
+services: $(VENV)/.runtime ## Show two services, in Python and Go, that share work through a conversation
+	exec $(BIN)/python clients/examples/services/run.py
+
 .PHONY: measure
 measure: $(VENV)/.dev ## Measure large sizes, some minutes: make measure [WHAT="bus connect hot senders"]
 	$(BIN)/python -m scripts.measure $(WHAT)
