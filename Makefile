@@ -80,6 +80,10 @@ bench-quick: $(VENV)/.dev ## Run each scenario of the load generator for a momen
 conformance: $(VENV)/.dev ## Hold the clients of all languages to the contract: make conformance [LANGUAGE="go java"]
 	$(BIN)/python -m tests.conformance $(LANGUAGE)
 
+.PHONY: conformance-figures
+conformance-figures: $(VENV)/.dev ## Print what each client weighs and how fast it sends, for docs/clients.md
+	$(BIN)/python -m tests.conformance.figures $(LANGUAGE)
+
 .PHONY: conformance-quick
 conformance-quick: $(VENV)/.dev ## The same for the languages that are built soon, and for the last release's client
 	$(BIN)/python -m tests.conformance --quick

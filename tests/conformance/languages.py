@@ -20,6 +20,8 @@ class Language:
         name: as in `make conformance LANGUAGE=name`, and the runner's folder in clients/ unless `folder` says another.
         command: what starts it, in its folder.
         example: what runs the example that people copy, in its folder; host:port is put behind it.
+        example_file: where that is.
+        package: patterns of the files that a program takes along of ours.
         build: what builds it first, in its folder; each is repeatable and does nothing when nothing changed.
         tools: programs that must be on PATH.
         left_out: scenarios that are not for it -> why.
@@ -31,6 +33,8 @@ class Language:
     name: str
     command: Sequence[str]
     example: Sequence[str] = ()
+    example_file: str = ""
+    package: Sequence[str] = ()
     build: Sequence[Sequence[str]] = ()
     tools: Sequence[str] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -64,6 +68,8 @@ LANGUAGES: tuple[Language, ...] = (
         "python",
         (sys.executable, "-m", "conformance"),
         example=(sys.executable, "examples/chat.py"),
+        example_file="examples/chat.py",
+        package=["parley/**/*"],
         is_quick=True,
         environment={"PYTHONPATH": "."},
     ),
@@ -71,6 +77,8 @@ LANGUAGES: tuple[Language, ...] = (
         "python-betterproto",
         (sys.executable, "-m", "conformance"),
         example=(sys.executable, "examples/chat.py"),
+        example_file="examples/chat.py",
+        package=["parley_betterproto/**/*"],
         is_quick=True,
         environment={"PYTHONPATH": "."},
     ),
@@ -78,6 +86,8 @@ LANGUAGES: tuple[Language, ...] = (
         "go",
         (str(BUILD / "go" / "conformance"),),
         example=(str(BUILD / "go" / "chat"),),
+        example_file="examples/chat/main.go",
+        package=["parley/**/*.go", "*.go"],
         build=[["go", "build", "-o", f"{BUILD / 'go'}/", "./conformance", "./examples/chat"]],
         tools=("go",),
         is_quick=True,
@@ -86,6 +96,8 @@ LANGUAGES: tuple[Language, ...] = (
         "typescript",
         ("node", "dist/conformance/main.js"),
         example=("node", "dist/examples/chat.js"),
+        example_file="examples/chat.ts",
+        package=["dist/src/**/*"],
         build=[["../../scripts/client_tools.sh", "typescript"], ["node_modules/.bin/tsc"]],
         tools=("node", "npm"),
         is_quick=True,
