@@ -89,7 +89,12 @@ void Authorize(const json& command, grpc::ClientContext* context) {
   context->AddMetadata("authorization", "Bearer " + command["token"].get<std::string>());
 }
 
-json Call(Stub& stub, const json& command) { return kMethods.at(command["method"])(stub, command); }
+json Call(Stub& stub, const json& command) {
+  const std::string method = command.at("method");
+  auto found = kMethods.find(method);
+  if (found == kMethods.end()) throw std::invalid_argument("there is no unary method " + method);
+  return found->second(stub, command);
+}
 
 json Page(Stub& stub, const json& command) {
   v1::PullRequest request;
