@@ -1,8 +1,8 @@
 """The servers that runners are held against, on one PostgreSQL and one Valkey of their own.
 
 `main` as it comes, through a proxy for each language so that its connections can be cut; `strict` with low limits, no
-registration, and a database that can be taken away; `newer` of a newer contract. A `brief` one is started for a scenario
-that ends it. All accept the same tokens.
+registration, and a database that can be taken away; `newer` of a newer contract. A `brief` one is started for a
+scenario that ends it. All accept the same tokens.
 """
 
 import asyncio
