@@ -8,16 +8,10 @@ use std::{env, error::Error, fs};
 use prost::{DecodeError, Message};
 use prost_types::FileDescriptorSet;
 use protox::Compiler;
-use protox::file::{
-    ChainFileResolver, DescriptorSetFileResolver, GoogleFileResolver, IncludeFileResolver,
-};
+use protox::file::{ChainFileResolver, DescriptorSetFileResolver, GoogleFileResolver, IncludeFileResolver};
 
 /// The last one is imported by nothing; it makes FILE_DESCRIPTOR_SET tell what the details of errors are.
-const FILES: [&str; 3] = [
-    "parley/v1/chat_service.proto",
-    "parley/v1/error.proto",
-    "google/rpc/error_details.proto",
-];
+const FILES: [&str; 3] = ["parley/v1/chat_service.proto", "parley/v1/error.proto", "google/rpc/error_details.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut resolver = ChainFileResolver::new();
@@ -47,11 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// tonic-types has the files without their folder; the contract imports them with it.
 fn google_rpc() -> Result<FileDescriptorSet, DecodeError> {
     let mut set = FileDescriptorSet::decode(tonic_types::pb::FILE_DESCRIPTOR_SET)?;
-    for file in set
-        .file
-        .iter_mut()
-        .filter(|file| file.package() == "google.rpc")
-    {
+    for file in set.file.iter_mut().filter(|file| file.package() == "google.rpc") {
         file.name = Some(format!("google/rpc/{}", file.name()));
     }
     Ok(set)

@@ -38,20 +38,13 @@ struct Session {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let address = env::args()
-        .nth(1)
-        .unwrap_or_else(|| "127.0.0.1:50051".into());
-    let channel = Endpoint::from_shared(format!("http://{address}"))?
-        .connect()
-        .await?;
+    let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:50051".into());
+    let channel = Endpoint::from_shared(format!("http://{address}"))?.connect().await?;
     let bearer = log_in(channel.clone()).await?;
-    let mut parley =
-        ChatServiceClient::with_interceptor(channel, move |mut request: Request<()>| {
-            request
-                .metadata_mut()
-                .insert("authorization", bearer.clone());
-            Ok(request)
-        });
+    let mut parley = ChatServiceClient::with_interceptor(channel, move |mut request: Request<()>| {
+        request.metadata_mut().insert("authorization", bearer.clone());
+        Ok(request)
+    });
 
     let request = note("Sent by a call");
     for _ in 0..2 {
@@ -61,10 +54,7 @@ async fn main() -> Result<()> {
     }
 
     let unanswered = vec![note("Sent by the stream"), note("This one, too")];
-    let mut session = Session {
-        unanswered,
-        ..Default::default()
-    };
+    let mut session = Session { unanswered, ..Default::default() };
     let mut pause = Duration::from_millis(500);
     let mut cut = true;
     while let Err(status) = chat(&mut parley, &mut session, cut).await {
@@ -84,19 +74,11 @@ async fn main() -> Result<()> {
 async fn log_in(channel: Channel) -> Result<MetadataValue<Ascii>> {
     let mut parley = ChatServiceClient::new(channel);
     let (username, password) = (ME.to_owned(), PASSWORD.to_owned());
-    let me = RegisterRequest {
-        username: username.clone(),
-        password: password.clone(),
-        ..Default::default()
-    };
+    let me = RegisterRequest { username: username.clone(), password: password.clone(), ..Default::default() };
     let token = match parley.register(me).await {
         Ok(registered) => registered.into_inner().access_token,
         Err(status) if status.code() == Code::AlreadyExists => {
-            let me = LoginRequest {
-                username,
-                password,
-                ..Default::default()
-            };
+            let me = LoginRequest { username, password, ..Default::default() };
             parley.login(me).await?.into_inner().access_token
         }
         Err(status) => return Err(status.into()),
@@ -116,21 +98,12 @@ fn note(text: &str) -> SendRequest {
 type Client<I> = ChatServiceClient<InterceptedService<Channel, I>>;
 
 /// One stream, until all is answered and acknowledged; with `cut` it breaks off in the middle.
-async fn chat<I: Interceptor>(
-    parley: &mut Client<I>,
-    session: &mut Session,
-    cut: bool,
-) -> Result<(), Status> {
+async fn chat<I: Interceptor>(parley: &mut Client<I>, session: &mut Session, cut: bool) -> Result<(), Status> {
     let (frames, requests) = mpsc::unbounded_channel();
     // The same device_id each time: what this device did not acknowledge comes again.
-    let hello = Hello {
-        device_id: "hello-tonic".to_owned(),
-        ..Default::default()
-    };
+    let hello = Hello { device_id: "hello-tonic".to_owned(), ..Default::default() };
     write(&frames, 1, Payload::Hello(hello));
-    let sends = SendFrame {
-        requests: session.unanswered.clone(),
-    };
+    let sends = SendFrame { requests: session.unanswered.clone() };
     if !sends.requests.is_empty() {
         write(&frames, 2, Payload::Send(sends.clone()));
     }
@@ -146,10 +119,7 @@ async fn chat<I: Interceptor>(
         }
         for message in frame.messages {
             let (conversation_id, seq) = (message.conversation_id, message.seq);
-            let position = session
-                .positions
-                .entry(conversation_id.clone())
-                .or_default();
+            let position = session.positions.entry(conversation_id.clone()).or_default();
             if seq <= *position {
                 continue; // it came before
             }
@@ -159,10 +129,7 @@ async fn chat<I: Interceptor>(
             println!("{seq} from {}: {}", message.sender, message.text);
             *position = seq;
             if let Some(frames) = &frames {
-                let positions = vec![Position {
-                    conversation_id,
-                    seq,
-                }];
+                let positions = vec![Position { conversation_id, seq }];
                 write(frames, 3, Payload::Ack(AckFrame { positions }));
             }
         }
@@ -170,19 +137,12 @@ async fn chat<I: Interceptor>(
             frames = None; // our half of the stream ends; the server finishes, and ends its half
         }
     }
-    if session.is_done() {
-        Ok(())
-    } else {
-        Err(Status::unavailable("the server ended the stream"))
-    }
+    if session.is_done() { Ok(()) } else { Err(Status::unavailable("the server ended the stream")) }
 }
 
 fn write(frames: &UnboundedSender<ChatRequest>, correlation_id: i64, payload: Payload) {
     // It fails when the stream has ended; reading says why.
-    let _ = frames.send(ChatRequest {
-        correlation_id,
-        payload: Some(payload),
-    });
+    let _ = frames.send(ChatRequest { correlation_id, payload: Some(payload) });
 }
 
 impl Session {
@@ -198,8 +158,7 @@ impl Session {
             Some(Outcome::Error(error)) => println!("refused: {}", error.message),
             None => {}
         }
-        self.unanswered
-            .retain(|unanswered| unanswered.request_id != request.request_id);
+        self.unanswered.retain(|unanswered| unanswered.request_id != request.request_id);
         Ok(())
     }
 
@@ -214,9 +173,5 @@ fn again(deduplicated: bool) -> &'static str {
 }
 
 fn to_status(error: tonic_types::Status) -> Status {
-    Status::with_details(
-        error.code.into(),
-        &error.message,
-        error.encode_to_vec().into(),
-    )
+    Status::with_details(error.code.into(), &error.message, error.encode_to_vec().into())
 }

@@ -65,11 +65,7 @@ pub async fn call(json: &Json, client: Client, call: &Call) -> Result<Value> {
     )
 }
 
-async fn unary<Q, A, F>(
-    json: &Json,
-    call: &Call,
-    run: impl FnOnce(Request<Q>) -> F,
-) -> Result<Value>
+async fn unary<Q, A, F>(json: &Json, call: &Call, run: impl FnOnce(Request<Q>) -> F) -> Result<Value>
 where
     Q: Name + Default,
     A: Name,

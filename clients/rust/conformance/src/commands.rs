@@ -79,11 +79,7 @@ pub struct Runner {
 
 impl Runner {
     pub fn new() -> Result<Self> {
-        Ok(Self {
-            json: Json::new()?,
-            channels: HashMap::new(),
-            streams: HashMap::new(),
-        })
+        Ok(Self { json: Json::new()?, channels: HashMap::new(), streams: HashMap::new() })
     }
 
     /// Carries out one command and gives its answer; an `Err` is something that the runner was not made for.
@@ -93,13 +89,7 @@ impl Runner {
                 let client = self.client(&call.target)?;
                 calls::call(&self.json, client, &call).await
             }
-            Command::Open {
-                stream,
-                target,
-                method,
-                token,
-                request,
-            } => {
+            Command::Open { stream, target, method, token, request } => {
                 let token = token.as_deref();
                 let opened = match method.as_str() {
                     "Chat" => Stream::chat(self.channel(&target)?, token)?,
@@ -116,14 +106,12 @@ impl Runner {
                 let frame = self.json.parse(&frame)?;
                 Ok(json!({"written": self.stream(&stream)?.write(frame)}))
             }
-            Command::WriteNewer {
-                stream,
-                correlation_id,
-            } => Ok(json!({"written": self.stream(&stream)?.write_newer(correlation_id)})),
+            Command::WriteNewer { stream, correlation_id } => {
+                Ok(json!({"written": self.stream(&stream)?.write_newer(correlation_id)}))
+            }
             Command::Read { stream, timeout_ms } => {
                 let open = self.streams.get_mut(&stream).context("no such stream")?;
-                open.read(&self.json, Duration::from_millis(timeout_ms))
-                    .await
+                open.read(&self.json, Duration::from_millis(timeout_ms)).await
             }
             Command::Close { stream } => {
                 self.stream(&stream)?.close();
@@ -133,30 +121,13 @@ impl Runner {
                 self.stream(&stream)?.cancel();
                 Ok(json!({"cancelled": true}))
             }
-            Command::Page {
-                target,
-                token,
-                request,
-            } => {
+            Command::Page { target, token, request } => {
                 let request = self.json.parse(&request)?;
                 calls::page(self.client(&target)?, token.as_deref(), request).await
             }
-            Command::Measure {
-                target,
-                token,
-                conversation_id,
-                outstanding,
-                count,
-            } => {
+            Command::Measure { target, token, conversation_id, outstanding, count } => {
                 let client = self.client(&target)?;
-                measure::measure(
-                    client,
-                    token.as_deref(),
-                    conversation_id,
-                    outstanding,
-                    count,
-                )
-                .await
+                measure::measure(client, token.as_deref(), conversation_id, outstanding, count).await
             }
         }
     }
@@ -175,9 +146,7 @@ impl Runner {
             return Ok(channel.clone());
         }
         let endpoint = Endpoint::from_shared(format!("http://{target}"))?;
-        let channel = endpoint
-            .connect_timeout(Duration::from_secs(5))
-            .connect_lazy();
+        let channel = endpoint.connect_timeout(Duration::from_secs(5)).connect_lazy();
         self.channels.insert(target.to_owned(), channel.clone());
         Ok(channel)
     }

@@ -14,19 +14,12 @@ pub fn describe(status: &Status) -> Value {
     error.insert("message".into(), status.message().into());
     error.insert("log".into(), status.to_string().into());
     let details = status.get_error_details();
-    if let Some(info) = details
-        .error_info()
-        .filter(|info| info.domain == "parley.v1")
-    {
+    if let Some(info) = details.error_info().filter(|info| info.domain == "parley.v1") {
         error.insert("reason".into(), info.reason.as_str().into());
         error.insert("metadata".into(), json!(info.metadata));
     }
     if let Some(bad) = details.bad_request() {
-        let fields: Vec<_> = bad
-            .field_violations
-            .iter()
-            .map(|v| v.field.as_str())
-            .collect();
+        let fields: Vec<_> = bad.field_violations.iter().map(|v| v.field.as_str()).collect();
         error.insert("fields".into(), json!(fields));
     }
     if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {

@@ -13,9 +13,7 @@ pub struct Json {
 
 impl Json {
     pub fn new() -> Result<Self> {
-        Ok(Self {
-            pool: DescriptorPool::decode(FILE_DESCRIPTOR_SET)?,
-        })
+        Ok(Self { pool: DescriptorPool::decode(FILE_DESCRIPTOR_SET)? })
     }
 
     /// The message that the value is the JSON form of; null stands for an empty one.
@@ -35,8 +33,6 @@ impl Json {
 
     fn descriptor<T: Name>(&self) -> Result<MessageDescriptor> {
         let name = T::full_name();
-        self.pool
-            .get_message_by_name(&name)
-            .with_context(|| format!("no message {name}"))
+        self.pool.get_message_by_name(&name).with_context(|| format!("no message {name}"))
     }
 }

@@ -23,49 +23,31 @@ pub async fn measure(
     count: usize,
 ) -> Result<Value> {
     let (frames, requests) = channel(outstanding.max(1));
-    let hello = Hello {
-        start: Start::Latest.into(),
-        no_echo: true,
-        ..Default::default()
-    };
+    let hello = Hello { start: Start::Latest.into(), no_echo: true, ..Default::default() };
     frames.send(frame(0, Payload::Hello(hello))).await?;
     let request = authorized(ReceiverStream::new(requests), token)?;
     let mut responses = client.chat(request).await?.into_inner();
     while next(&mut responses).await?.welcomes.is_empty() {}
 
     let text = "x".repeat(100);
-    let send = SendRequest {
-        conversation_id,
-        text,
-        ..Default::default()
-    };
+    let send = SendRequest { conversation_id, text, ..Default::default() };
     let begin = Instant::now();
     let (mut written, mut answered, mut accepted) = (0, 0, 0);
     while answered < count {
         while written < count && written - answered < outstanding {
             written += 1;
-            let send = SendFrame {
-                requests: vec![send.clone()],
-            };
-            frames
-                .send(frame(written as i64, Payload::Send(send)))
-                .await?;
+            let send = SendFrame { requests: vec![send.clone()] };
+            frames.send(frame(written as i64, Payload::Send(send))).await?;
         }
         let results = next(&mut responses).await?.results;
         answered += results.len();
-        accepted += results
-            .iter()
-            .filter(|result| matches!(result.outcome, Some(Outcome::Accepted(_))))
-            .count();
+        accepted += results.iter().filter(|result| matches!(result.outcome, Some(Outcome::Accepted(_)))).count();
     }
     Ok(json!({"seconds": begin.elapsed().as_secs_f64(), "accepted": accepted}))
 }
 
 fn frame(correlation_id: i64, payload: Payload) -> ChatRequest {
-    ChatRequest {
-        correlation_id,
-        payload: Some(payload),
-    }
+    ChatRequest { correlation_id, payload: Some(payload) }
 }
 
 async fn next(responses: &mut Streaming<ChatResponse>) -> Result<ChatResponse> {

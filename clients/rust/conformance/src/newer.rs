@@ -23,17 +23,8 @@ pub struct NewerChatRequest {
 }
 
 impl From<ChatRequest> for NewerChatRequest {
-    fn from(
-        ChatRequest {
-            correlation_id,
-            payload,
-        }: ChatRequest,
-    ) -> Self {
-        Self {
-            correlation_id,
-            payload,
-            newer: None,
-        }
+    fn from(ChatRequest { correlation_id, payload }: ChatRequest) -> Self {
+        Self { correlation_id, payload, newer: None }
     }
 }
 
@@ -43,13 +34,8 @@ pub async fn chat(
     request: Request<UnboundedReceiver<NewerChatRequest>>,
 ) -> Result<Response<Streaming<ChatResponse>>, Status> {
     let mut client = Grpc::new(channel);
-    client
-        .ready()
-        .await
-        .map_err(|error| Status::from_error(error.into()))?;
+    client.ready().await.map_err(|error| Status::from_error(error.into()))?;
     let path = PathAndQuery::from_static("/parley.v1.ChatService/Chat");
     let codec = ProstCodec::<NewerChatRequest, ChatResponse>::default();
-    client
-        .streaming(request.map(UnboundedReceiverStream::new), path, codec)
-        .await
+    client.streaming(request.map(UnboundedReceiverStream::new), path, codec).await
 }

@@ -37,10 +37,7 @@ impl Stream {
         Ok(Self::open(Some(frames), newer::chat(channel, request)))
     }
 
-    pub fn subscribe(
-        mut client: ChatServiceClient<Channel>,
-        request: Request<SubscribeRequest>,
-    ) -> Self {
+    pub fn subscribe(mut client: ChatServiceClient<Channel>, request: Request<SubscribeRequest>) -> Self {
         Self::open(None, async move { client.subscribe(request).await })
     }
 
@@ -50,18 +47,11 @@ impl Stream {
     {
         let (sender, events) = unbounded_channel();
         let reader = tokio::spawn(async move {
-            let end = receive(call, &sender)
-                .await
-                .err()
-                .unwrap_or_else(|| Status::ok(""));
+            let end = receive(call, &sender).await.err().unwrap_or_else(|| Status::ok(""));
             // It fails when the runner has ended: then nobody wants to know.
             let _ = sender.send(Event::End(end));
         });
-        Self {
-            frames,
-            events,
-            reader,
-        }
+        Self { frames, events, reader }
     }
 
     /// Whether the stream still takes frames.
@@ -71,19 +61,12 @@ impl Stream {
 
     pub fn write_newer(&mut self, correlation_id: i64) -> bool {
         let newer = Some("newer".to_owned());
-        self.write_frame(NewerChatRequest {
-            correlation_id,
-            payload: None,
-            newer,
-        })
+        self.write_frame(NewerChatRequest { correlation_id, payload: None, newer })
     }
 
     fn write_frame(&mut self, frame: NewerChatRequest) -> bool {
         let open = !self.reader.is_finished();
-        open && self
-            .frames
-            .as_ref()
-            .is_some_and(|frames| frames.send(frame).is_ok())
+        open && self.frames.as_ref().is_some_and(|frames| frames.send(frame).is_ok())
     }
 
     pub async fn read(&mut self, json: &Json, limit: Duration) -> Result<Value> {
@@ -109,9 +92,7 @@ impl Stream {
         self.frames = None;
         let (sender, events) = unbounded_channel();
         self.events = events;
-        let _ = sender.send(Event::End(Status::cancelled(
-            "The caller dropped the stream.",
-        )));
+        let _ = sender.send(Event::End(Status::cancelled("The caller dropped the stream.")));
     }
 }
 
