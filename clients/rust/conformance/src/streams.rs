@@ -18,10 +18,8 @@ use crate::errors::describe;
 use crate::json::Json;
 use crate::newer::{self, NewerChatRequest};
 
-enum Event {
-    Frame(ChatResponse),
-    End(Status),
-}
+/// A frame, or how the stream ended, which may be with OK.
+type Event = Result<ChatResponse, Status>;
 
 pub struct Stream {
     /// None after the half-close, and in a Subscribe.
@@ -49,7 +47,7 @@ impl Stream {
         let reader = tokio::spawn(async move {
             let end = receive(call, &sender).await.err().unwrap_or_else(|| Status::ok(""));
             // It fails when the runner has ended: then nobody wants to know.
-            let _ = sender.send(Event::End(end));
+            let _ = sender.send(Err(end));
         });
         Self { frames, events, reader }
     }
@@ -74,8 +72,8 @@ impl Stream {
             return Ok(json!({"nothing": true}));
         };
         Ok(match event.context("the stream's end was read before")? {
-            Event::Frame(frame) => json!({"frame": json.print(&frame)?}),
-            Event::End(status) => json!({"end": describe(&status)}),
+            Ok(frame) => json!({"frame": json.print(&frame)?}),
+            Err(status) => json!({"end": describe(&status)}),
         })
     }
 
@@ -92,7 +90,7 @@ impl Stream {
         self.frames = None;
         let (sender, events) = unbounded_channel();
         self.events = events;
-        let _ = sender.send(Event::End(Status::cancelled("The caller dropped the stream.")));
+        let _ = sender.send(Err(Status::cancelled("The caller dropped the stream.")));
     }
 }
 
@@ -102,7 +100,7 @@ where
 {
     let mut responses = call.await?.into_inner();
     while let Some(frame) = responses.message().await? {
-        let _ = events.send(Event::Frame(frame));
+        let _ = events.send(Ok(frame));
     }
     Ok(())
 }
