@@ -103,6 +103,31 @@ LANGUAGES: tuple[Language, ...] = (
         is_quick=True,
     ),
     Language(
+        "rust",
+        ("target/release/parley-conformance",),
+        example=("target/release/examples/hello",),
+        example_file="examples/hello.rs",
+        package=["src/**/*", "target/release/build/parley-client-*/out/*.rs"],
+        build=[
+            ["cargo", "build", "--quiet", "--release", "--package", "parley-conformance"],
+            ["cargo", "build", "--quiet", "--release", "--example", "hello"],
+        ],
+        tools=("cargo",),
+    ),
+    Language(
+        "cpp",
+        (str(BUILD / "cpp" / "parley_conformance"),),
+        example=(str(BUILD / "cpp" / "parley_hello"),),
+        example_file="examples/hello.cpp",
+        package=["../../build/cpp/libparley_client.a"],
+        build=[
+            ["../../scripts/googleapis.sh"],
+            ["cmake", "-S", ".", "-B", str(BUILD / "cpp"), "-DCMAKE_BUILD_TYPE=Release", "-DPARLEY_CONFORMANCE=ON"],
+            ["cmake", "--build", str(BUILD / "cpp"), "--parallel", "2"],
+        ],
+        tools=("cmake", "c++", "protoc", "grpc_cpp_plugin"),
+    ),
+    Language(
         "grpcurl",
         (sys.executable, "-m", "conformance"),
         tools=("grpcurl",),
