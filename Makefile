@@ -76,6 +76,10 @@ bench: $(VENV)/.dev ## Measure everything, some 12 minutes, and write the figure
 bench-quick: $(VENV)/.dev ## Run each scenario of the load generator for a moment, and check what is delivered
 	$(BIN)/python -m bench.suite --quick
 
+.PHONY: conformance
+conformance: $(VENV)/.dev ## Hold the clients of all languages to the contract: make conformance [LANGUAGE="go java"]
+	$(BIN)/python -m tests.conformance $(LANGUAGE)
+
 .PHONY: check
 check: lint lint-proto test bench-quick ## All that CI runs
 

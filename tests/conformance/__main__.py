@@ -1,0 +1,135 @@
+"""`make conformance`: plays all scenarios on all runners, prints a table, and fails on any difference.
+
+Arguments: names of languages (none: all), or --quick for those that are built soon. A language whose tools are absent is
+left out with a reason; with CI set in the environment that is a failure.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+
+from tests.conformance.languages import LANGUAGES, Language
+from tests.conformance.operator import Operator
+from tests.conformance.play import Play, StepFailed
+from tests.conformance.report import FAILED, PASSED, SKIPPED, Result, table
+from tests.conformance.runner import Runner, RunnerFailed, started
+from tests.conformance.scenarios import Scenario, load_scenarios
+from tests.conformance.stage import Stage, open_stage
+from tests.support.proxy import open_proxy
+
+_AT_ONCE = 2
+_BUILD_SECONDS = 1800.0
+
+
+async def _build(language: Language) -> str:
+    """Builds a runner; gives why it can't be built."""
+    for command in language.build:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=language.folder,
+            env=language.full_environment(),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await asyncio.wait_for(process.communicate(), _BUILD_SECONDS)
+        if process.returncode:
+            return f"{' '.join(command)} ended with {process.returncode}:\n{output.decode(errors='replace')[-4000:]}"
+    return ""
+
+
+def _real_names(scenario: Scenario, run: str) -> dict[str, str]:
+    return {user: f"{user}-{run}-{secrets.token_hex(3)}" for user in scenario.users}
+
+
+async def _play(stage: Stage, language: Language, scenarios: Sequence[Scenario]) -> Result:
+    """Plays all scenarios on one runner, one after the other."""
+    result = Result(language.name)
+    casts = [(scenario, _real_names(scenario, secrets.token_hex(2))) for scenario in scenarios]
+    names = [name for _, cast in casts for name in cast.values()]
+    await stage.make_users(names)
+    tokens = {name: stage.token(name) for name in names}
+    command, folder, environment = language.command, language.folder, language.full_environment()
+    async with open_proxy(stage.main.target) as proxy, started(command, folder, environment) as runner:
+        result.runtime = f"{runner.about.get('version')} on {runner.about.get('runtime')}"
+        for scenario, cast in casts:
+            operator = Operator(stage, proxy)
+            play = Play(runner, operator, cast, tokens)
+            try:
+                if scenario.uses("strict"):
+                    async with stage.strict_turn:
+                        await _play_one(play, operator, scenario)
+                else:
+                    await _play_one(play, operator, scenario)
+                result.outcomes[scenario.name] = PASSED
+            except StepFailed as error:
+                result.outcomes[scenario.name] = FAILED
+                result.reasons[scenario.name] = str(error)
+    return result
+
+
+async def _play_one(play: Play, operator: Operator, scenario: Scenario) -> None:
+    try:
+        await play.run(scenario)
+    finally:
+        await play.close()
+        await operator.close()
+
+
+async def _run_language(stage: Stage, language: Language, scenarios: Sequence[Scenario]) -> Result:
+    result = Result(language.name)
+    if reason := language.missing:
+        result.outcomes = dict.fromkeys((scenario.name for scenario in scenarios), SKIPPED)
+        result.reasons[""] = reason
+        return result
+    if reason := await _build(language):
+        result.outcomes = dict.fromkeys((scenario.name for scenario in scenarios), FAILED)
+        result.reasons[""] = reason
+        return result
+    try:
+        return await _play(stage, language, scenarios)
+    except RunnerFailed as error:
+        result.outcomes = dict.fromkeys((scenario.name for scenario in scenarios), FAILED)
+        result.reasons[""] = str(error)
+        return result
+
+
+async def _main(languages: Sequence[Language], scenarios: Sequence[Scenario]) -> int:
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async with open_stage() as stage:
+
+        async def run(language: Language) -> Result:
+            async with turns:
+                return await _run_language(stage, language, scenarios)
+
+        results = await asyncio.gather(*map(run, languages))
+    print("\n".join(table(results, {scenario.name: scenario.about for scenario in scenarios})))
+    nothing_may_be_skipped = bool(os.environ.get("CI"))
+    bad = sum(result.count(FAILED) + nothing_may_be_skipped * result.count(SKIPPED) for result in results)
+    return 1 if bad else 0
+
+
+def main() -> None:
+    """Runs the suite."""
+    parser = argparse.ArgumentParser(prog="make conformance", description=__doc__)
+    parser.add_argument("languages", nargs="*", metavar="LANGUAGE")
+    parser.add_argument("--quick", action="store_true", help="only the languages that are built soon")
+    parser.add_argument("--scenario", action="append", help="only this one; may be given several times")
+    arguments = parser.parse_args()
+    known = {language.name: language for language in LANGUAGES}
+    if unknown := set(arguments.languages) - set(known):
+        parser.error(f"there is no runner for {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    chosen = [known[name] for name in arguments.languages] or list(LANGUAGES)
+    chosen = [language for language in chosen if language.is_quick or not arguments.quick]
+    scenarios = [item for item in load_scenarios() if not arguments.scenario or item.name in arguments.scenario]
+    if not scenarios:
+        parser.error("there is no such scenario")
+    sys.exit(asyncio.run(_main(chosen, scenarios)))
+
+
+if __name__ == "__main__":
+    main()

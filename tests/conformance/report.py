@@ -1,0 +1,49 @@
+"""The table of a run: languages beside scenarios, then a line for each runner."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+PASSED, FAILED, SKIPPED = "ok", "FAILED", "-"
+
+
+@dataclass(slots=True)
+class Result:
+    """What a runner did.
+
+    Attributes:
+        language: its name.
+        outcomes: scenario -> PASSED, FAILED or SKIPPED.
+        reasons: scenario -> why not PASSED; "" -> why nothing was played.
+        runtime: what it runs on.
+    """
+
+    language: str
+    outcomes: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    runtime: str = ""
+
+    def count(self, outcome: str) -> int:
+        """How many scenarios came out so."""
+        return sum(found == outcome for found in self.outcomes.values())
+
+    @property
+    def line(self) -> str:
+        """`go: 41 passed, 0 failed, 0 skipped`."""
+        return (
+            f"{self.language}: {self.count(PASSED)} passed, {self.count(FAILED)} failed, {self.count(SKIPPED)} skipped"
+        )
+
+
+def table(results: Sequence[Result], abouts: Mapping[str, str]) -> Iterator[str]:
+    """Gives the lines of the table, then why, then a line for each runner."""
+    width = max(len(name) for name in abouts)
+    yield " ".join([" " * width, *(result.language for result in results)])
+    for name in abouts:
+        cells = (result.outcomes.get(name, SKIPPED).center(len(result.language)) for result in results)
+        yield " ".join([name.ljust(width), *cells]).rstrip()
+    yield ""
+    for result in results:
+        for name, reason in result.reasons.items():
+            yield f"{result.language}, {name}: {reason}" if name else f"{result.language} is left out: {reason}"
+    for result in results:
+        yield result.line
