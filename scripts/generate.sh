@@ -1,27 +1,34 @@
 #!/bin/sh
-# Generates all stubs from proto/ into clients/ (or the directory that is given), from installed packages alone.
-# `make generate` runs it, with the virtual environment's programs first on PATH. google/rpc stays an import of its own
-# for grpcio (the installed package has it) and is generated along for betterproto, which has no package of it.
+# Generates the committed stubs from proto/ into clients/ (or DIR/clients/, when DIR is given): what buf.gen.yaml and
+# buf.gen.rpc.yaml say. `make generate` runs it, with the virtual environment's programs first on PATH. Stubs of a
+# language that is absent here are left as they are, and a line says so; with CI set that is a failure.
 set -eu
 cd "$(dirname "$0")/.."
+out=${1:-.}
 scripts/googleapis.sh
-out=${1:-clients}
-protos=$(cd proto && find parley -name '*.proto' | sort)
 
-python_out=$out/python
-rm -rf "$python_out/parley"
-mkdir -p "$python_out"
-# shellcheck disable=SC2086 # the list is meant to be split
-python -m grpc_tools.protoc -I proto -I build/googleapis \
-  --python_out="$python_out" --pyi_out="$python_out" --grpc_python_out="$python_out" --mypy_grpc_out="$python_out" $protos
-touch "$python_out/parley/__init__.py" "$python_out/parley/v1/__init__.py" "$python_out/parley/py.typed"
-# Services only: the other files' gRPC stubs are empty.
-find "$python_out/parley" -name '*_pb2_grpc.py*' ! -name 'chat_service_*' -delete
+absent=
+for client in go typescript; do
+  status=0
+  scripts/client_tools.sh "$client" || status=$?
+  case $status in
+  0) ;;
+  3)
+    [ -z "${CI:-}" ] || exit 1
+    absent="$absent $client"
+    echo "generate: so its stubs are left as they are" >&2
+    ;;
+  *) exit "$status" ;;
+  esac
+done
 
-betterproto_out=$out/python-betterproto/parley_betterproto
-rm -rf "$betterproto_out"
-mkdir -p "$betterproto_out"
-# shellcheck disable=SC2086
-python -m grpc_tools.protoc -I proto -I build/googleapis \
-  --python_betterproto_out="$betterproto_out" $protos google/rpc/status.proto google/rpc/error_details.proto
-touch "$betterproto_out/__init__.py" "$betterproto_out/py.typed"
+rm -rf "$out/clients/python/parley" "$out/clients/python-betterproto/parley_betterproto"
+case $absent in *go*) ;; *) rm -rf "$out/clients/go/parley" ;; esac
+case $absent in *typescript*) ;; *) rm -rf "$out/clients/typescript/src/gen" ;; esac
+for template in buf.gen.yaml buf.gen.rpc.yaml; do
+  # shellcheck disable=SC2086 # the list is meant to be split
+  buf generate --template "$(python scripts/buf_template.py "$template" $absent)" -o "$out"
+done
+# What makes packages of the stubs' folders, with types.
+python=$out/clients/python/parley betterproto=$out/clients/python-betterproto/parley_betterproto
+touch "$python/__init__.py" "$python/v1/__init__.py" "$python/py.typed" "$betterproto/py.typed"

@@ -1,11 +1,13 @@
 """Writes acks in batches: what arrives while one batch is written becomes the next.
 
 An ack that is lost with the process costs a repeated delivery, never a message. Bounded by devices times conversations:
-a later ack of the same device and conversation replaces the earlier one.
+a later ack of the same device and conversation replaces the earlier one. Who connects again, or ends a stream in order,
+is not to be given what was acknowledged just now: `settle`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -33,11 +35,16 @@ class AckWriter:
         self._epoch = epoch
         self._on_stored = on_stored
         self._waiting: dict[tuple[str, str, str], int] = {}
+        # (user, device) -> how many of its acks wait or are being written.
+        self._unwritten: Counter[tuple[str, str]] = Counter()
+        self._writing = asyncio.Lock()
         self._filled = asyncio.Event()
 
     def note(self, username: str, device_id: str, conversation_id: str, seq: int) -> None:
         """Takes an ack that was checked."""
         key = (username, device_id, conversation_id)
+        if key not in self._waiting:
+            self._unwritten[key[:2]] += 1
         if seq > self._waiting.get(key, 0):
             self._waiting[key] = seq
             self._filled.set()
@@ -55,22 +62,41 @@ class AckWriter:
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._filled.set()
 
+    async def settle(self, username: str, device_id: str) -> None:
+        """Returns when the acks of a device that were taken so far are stored; at once when none waits.
+
+        Raises:
+            Unavailable: the database is; they wait on.
+        """
+        if (username, device_id) in self._unwritten:
+            await self.flush()
+
     async def flush(self) -> None:
         """Writes what waits.
 
         Raises:
             Unavailable: the database is; what was not written waits on.
         """
-        while self._waiting:
-            keys = list(self._waiting)[:_MAX_BATCH]
-            batch = {key: self._waiting.pop(key) for key in keys}
-            try:
-                moved = await self._positions.store_acks(
-                    [Ack(*key, seq) for key, seq in batch.items()], epoch=self._epoch
-                )
-            except BaseException:
-                for key, seq in batch.items():
-                    self._waiting[key] = max(seq, self._waiting.get(key, 0))
-                raise
-            for conversation_id, username in moved:
-                self._on_stored(conversation_id, username)
+        async with self._writing:
+            while self._waiting:
+                await self._write([(key, self._waiting.pop(key)) for key in list(self._waiting)[:_MAX_BATCH]])
+
+    async def _write(self, batch: Sequence[tuple[tuple[str, str, str], int]]) -> None:
+        try:
+            moved = await self._positions.store_acks([Ack(*key, seq) for key, seq in batch], epoch=self._epoch)
+        except BaseException:
+            for key, seq in batch:
+                if key in self._waiting:
+                    self._forget(key)  # a later one of the same conversation came meanwhile, and counts
+                self._waiting[key] = max(seq, self._waiting.get(key, 0))
+            raise
+        for key, _ in batch:
+            self._forget(key)
+        for conversation_id, username in moved:
+            self._on_stored(conversation_id, username)
+
+    def _forget(self, key: tuple[str, str, str]) -> None:
+        device = key[:2]
+        self._unwritten[device] -= 1
+        if not self._unwritten[device]:
+            del self._unwritten[device]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
+import structlog
 from google.protobuf.message import DecodeError
 from parley.v1 import chat_pb2
 
@@ -25,14 +26,19 @@ from service.metrics.histogram import MESSAGES, Histogram
 from service.rpc.chat_frames import MAX_POSITIONS, ChatParts, FrameHandlers
 from service.rpc.manual_frames import to_acks
 from service.rpc.registry import Context
+from storage.errors import Unavailable
 from storage.postgres.positions import Ack, Positions
 from storage.postgres.restores import Restores
 from storage.records import AckMode
+
+_log = structlog.get_logger(__name__)
 
 # A stream that says nothing for this long after it was opened is ended.
 HELLO_SECONDS = 30.0
 # What ends reading and what cancels the handler come from one event of the transport, in any order.
 _BREAK_OFF_SECONDS = 0.05
+# Between attempts to store what was acknowledged, while the database is away.
+_RETRY_SECONDS = 0.25
 
 
 class FrameCounts:
@@ -260,9 +266,21 @@ class _ChatStream:
         """
         session = self._session
         await self._wait_until(lambda: not session.unanswered_count)
+        await self._store_acks()
         await self._parts.attendants.attach_own(session)
         await self._wait_until(lambda: not self._parts.hub.owes_own(session))
         self._is_half_closed = True
+
+    async def _store_acks(self) -> None:
+        """Waits until what the client acknowledged is stored: it is not to come again to the device's next stream."""
+        while True:
+            try:
+                await self._parts.acks.settle(self._session.username, self._session.device_id)
+            except Unavailable as error:
+                _log.warning("acks of a half-closed stream wait", username=self._session.username, error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
 
     async def _wait_until(self, condition: Callable[[], bool]) -> None:
         """Waits for something that wakes the write loop when it comes about."""

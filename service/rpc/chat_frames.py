@@ -187,6 +187,7 @@ class FrameHandlers:
         """Has the session begin where its hello says; gives what was wrong with its positions."""
         starts_at_latest = hello.start == chat_pb2.START_LATEST
         if self._session.mode.ack_mode is AckMode.CUMULATIVE:
+            await self._parts.acks.settle(self._session.username, self._session.device_id)
             return await self._parts.attendants.attach(
                 self._session, explicit, starts_at_latest=starts_at_latest, epoch=hello.epoch
             )
@@ -263,10 +264,10 @@ class FrameHandlers:
     def _flow(self, frame: chat_pb2.FlowFrame) -> None:
         window = self._session.window
         if frame.total_messages < 0:
-            raise errors.InvalidRequest("flow.total_messages", "must not be negative")
+            raise errors.InvalidRequest("total_messages", "must not be negative")
         if window is not None and not window.flow(frame.total_messages):
             raise errors.InvalidRequest(
-                "flow.total_messages", f"is above what this stream brought, which is {window.delivered_count}"
+                "total_messages", f"is above what this stream brought, which is {window.delivered_count}"
             )
         self._session.wake()
 

@@ -1,7 +1,7 @@
 """A server of a newer contract, for clients that know only today's: fields, payloads and entry kinds that they skip.
 
-It has no storage and no accounts; each answer is today's message with fields appended that today's contract lacks, and it
-joins frames by joining their bytes, as the contract allows.
+It has no storage and no accounts; each answer is today's message with fields appended that today's contract lacks, and
+it joins frames by joining their bytes, as the contract allows.
 """
 
 import contextlib

@@ -1,15 +1,22 @@
-"""What happens around a client that the client does not do: connections break, a database goes, an account is disabled."""
+"""What happens around a client: connections break, a database goes, an account is disabled, a server is stopped."""
 
 import asyncio
 import contextlib
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import asyncpg
+import grpc
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from parley.v1 import account_pb2, chat_service_pb2_grpc
 
 from tests.conformance.stage import Stage, brief_server
 from tests.support.proxy import Proxy
 from tests.support.servers import RunningServer
+
+_WAIT_SECONDS = 30.0
 
 
 class OperatorFailed(Exception):
@@ -28,15 +35,18 @@ class Operator:
         self._proxy = proxy
         self._stack = contextlib.AsyncExitStack()
         self._brief: RunningServer | None = None
+        self._took_database = False
         self._acts: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
             "cut_connections": self._cut_connections,
             "set_last_seq": self._set_last_seq,
+            "make_name": self._make_name,
             "disable_user": self._disable_user,
             "make_token": self._make_token,
             "make_expired_token": self._make_expired_token,
             "take_database": self._take_database,
             "freeze_database": self._freeze_database,
             "give_database": self._give_database,
+            "wait_for_database": self._wait_for_database,
             "start_brief": self._start_brief,
             "stop_brief": self._stop_brief,
         }
@@ -53,7 +63,8 @@ class Operator:
 
     async def close(self) -> None:
         """Undoes what is left of its acts."""
-        self._stage.strict_database.restore()
+        if self._took_database:
+            self._stage.strict_database.restore()
         await self._stack.aclose()
 
     def target(self, server: str) -> str:
@@ -80,13 +91,14 @@ class Operator:
         connection = await asyncpg.connect(self._stage.backends.postgres.url)
         try:
             changed = await connection.execute(
-                "UPDATE conformance.conversations SET first_seq = $2 + 1, last_seq = $2"
+                "UPDATE conformance.conversations SET first_seq = $2::bigint + 1, last_seq = $2::bigint"
                 " WHERE conversation_id = $1 AND last_seq = 0",
                 options["conversation_id"],
                 int(options["seq"]),
             )
             await connection.execute(
-                "UPDATE conformance.members SET start_seq = $2, read_seq = $2 WHERE conversation_id = $1",
+                "UPDATE conformance.members SET start_seq = $2::bigint, read_seq = $2::bigint"
+                " WHERE conversation_id = $1",
                 options["conversation_id"],
                 int(options["seq"]),
             )
@@ -95,8 +107,24 @@ class Operator:
         if changed != "UPDATE 1":
             raise OperatorFailed("there is no such conversation without entries")
 
+    async def _make_name(self, _options: Mapping[str, Any]) -> str:
+        """A user name that nobody has."""
+        return f"new-{secrets.token_hex(6)}"
+
     async def _disable_user(self, options: Mapping[str, Any]) -> None:
+        """Shuts an account out, and waits until the main server has heard of it."""
+        metadata = (("authorization", f"Bearer {self._stage.token(options['user'])}"),)
         await self._stage.command("conformance", "user", "disable", options["user"])
+        async with aio.insecure_channel(self._stage.main.target) as channel, asyncio.timeout(_WAIT_SECONDS):
+            stub = chat_service_pb2_grpc.ChatServiceStub(channel)
+            while True:
+                try:
+                    await stub.GetUser(account_pb2.GetUserRequest(), metadata=metadata)
+                except aio.AioRpcError as error:
+                    if error.code() in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
+                        return
+                    raise
+                await asyncio.sleep(0.05)
 
     async def _make_token(self, options: Mapping[str, Any]) -> str:
         return self._stage.token(options["user"], seconds=options.get("seconds", 3600), scope=options.get("scope", ""))
@@ -106,15 +134,24 @@ class Operator:
 
     async def _take_database(self, _options: Mapping[str, Any]) -> None:
         """Cuts the strict server off from PostgreSQL."""
+        self._took_database = True
         self._stage.strict_database.cut()
 
     async def _freeze_database(self, _options: Mapping[str, Any]) -> None:
         """Lets what PostgreSQL answers the strict server get lost: it does what it is told, and nobody hears of it."""
+        self._took_database = True
         self._stage.strict_database.swallow_answers()
 
     async def _give_database(self, _options: Mapping[str, Any]) -> None:
         self._stage.strict_database.drop()
         self._stage.strict_database.restore()
+
+    async def _wait_for_database(self, _options: Mapping[str, Any]) -> None:
+        """Until the strict server says that it serves."""
+        async with aio.insecure_channel(self._stage.strict.target) as channel, asyncio.timeout(_WAIT_SECONDS):
+            async for answer in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()):
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return
 
     async def _start_brief(self, _options: Mapping[str, Any]) -> None:
         self._brief = await self._stack.enter_async_context(brief_server(self._stage))

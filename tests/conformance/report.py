@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-PASSED, FAILED, SKIPPED = "ok", "FAILED", "-"
+PASSED, FAILED, SKIPPED, LEFT_OUT = "ok", "FAILED", "-", ""
 
 
 @dataclass(slots=True)
@@ -12,7 +12,7 @@ class Result:
 
     Attributes:
         language: its name.
-        outcomes: scenario -> PASSED, FAILED or SKIPPED.
+        outcomes: scenario -> PASSED, FAILED, SKIPPED, or LEFT_OUT for what is not for it.
         reasons: scenario -> why not PASSED; "" -> why nothing was played.
         runtime: what it runs on.
     """

@@ -1,8 +1,8 @@
 """The servers that runners are held against, on one PostgreSQL and one Valkey of their own.
 
 `main` as it comes, through a proxy for each language so that its connections can be cut; `strict` with low limits, no
-registration, and a database that can be taken away; `newer` of a newer contract. A `brief` one is started for a scenario
-that ends it. All accept the same tokens.
+registration, and a database that can be taken away; `newer` of a newer contract. A `brief` one is started for a
+scenario that ends it. All accept the same tokens.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from tests.support.servers import RunningServer, running_server
 # Small enough to reach, and the same for all languages: each scenario has users of its own.
 STRICT = {
     "PARLEY_AUTH_REGISTRATION": "closed",
+    "PARLEY_AUTH_ATTEMPTS_PER_MINUTE": "1",
     "PARLEY_LIMITS_MAX_MEMBERS": "3",
     "PARLEY_LIMITS_MAX_DEVICES": "2",
     "PARLEY_LIMITS_MAX_STREAMS_PER_USER": "2",

@@ -190,6 +190,27 @@ async def test_half_close_finishes_what_is_outstanding(server: RunningServer) ->
             assert [result.accepted.seq for result in stream.results] == list(range(1, 101))
 
 
+async def test_what_was_acknowledged_does_not_come_again_however_soon_the_next_stream_begins(
+    server: RunningServer,
+) -> None:
+    async with registered(server.target) as alice:
+        own = f"{alice.name}:{alice.name}"
+        for is_broken in (False, True, False, True):
+            async with alice.chat() as stream:
+                last_seq = await stream.say(own, "fence")
+                await stream.until(lambda stream=stream, seq=last_seq: seq in stream.seqs(own), "the fence")
+                assert stream.seqs(own) == [last_seq], "nothing came that was acknowledged"
+                await stream.write(
+                    ack=chat_pb2.AckFrame(positions=[chat_pb2.Position(conversation_id=own, seq=last_seq)])
+                )
+                if is_broken:
+                    await stream.write(hello=chat_pb2.Hello())
+                    await stream.until(lambda stream=stream: stream.errors, "the frame after the ack was read")
+                else:
+                    await stream.call.done_writing()
+                    assert await stream.end() is grpc.StatusCode.OK
+
+
 async def test_zero_correlation_id_answers_only_errors(server: RunningServer) -> None:
     async with registered(server.target) as alice, alice.chat() as stream:
         own = f"{alice.name}:{alice.name}"

@@ -14,7 +14,11 @@ def describe(error: grpc.RpcError) -> dict[str, Any]:
     answer: dict[str, Any] = {"code": error.code().name, "message": error.details() or "", "log": str(error)}
     status = rpc_status.from_call(error)
     for detail in status.details if status is not None else ():
-        info, request, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        info, request, retry = (
+            error_details_pb2.ErrorInfo(),
+            error_details_pb2.BadRequest(),
+            error_details_pb2.RetryInfo(),
+        )
         if detail.Unpack(info) and info.domain == DOMAIN:
             answer |= {"reason": info.reason, "metadata": dict(info.metadata)}
         elif detail.Unpack(request):

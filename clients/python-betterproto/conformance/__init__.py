@@ -1,0 +1,1 @@
+"""The conformance runner on the betterproto stubs, over grpclib; ../../conformance/README.md says what it must do."""
