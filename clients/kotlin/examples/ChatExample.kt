@@ -153,22 +153,14 @@ private class ChatExample(private val channel: ManagedChannel) {
                 for (welcome in frame.welcomesList) {
                     welcomedEpoch = welcome.epoch
                     pauseMillis = FIRST_PAUSE_MILLIS
-                    if (unanswered.isNotEmpty()) {
-                        val frameOfAll = sendFrame { this.requests += unanswered }
-                        requests.send(
-                            chatRequest {
-                                correlationId = 2
-                                send = frameOfAll
-                            }
-                        )
-                    }
+                    if (unanswered.isNotEmpty()) requests.send(sendAll(unanswered))
                 }
                 frame.resetsList.forEach { positions.merge(it.conversationId, it.seq, ::minOf) }
                 // Not before: all resets have come by now.
                 if (frame.messagesCount + frame.caughtUpCount > 0) epoch = welcomedEpoch
-                receive(frame)?.let {
-                    requests.trySend(it)
-                } // fails after the half-close, when acks are no more taken
+                // After the half-close nothing is taken any more: what comes then is acknowledged
+                // next time.
+                receive(frame)?.let { requests.trySend(it) }
                 settle(frame, unanswered)
                 // The server ends its half with OK.
                 if (outbox.isEmpty() && positions.getOrDefault(NOTES, 0) >= lastStoredSeq)
@@ -185,6 +177,11 @@ private class ChatExample(private val channel: ManagedChannel) {
             heartbeat = Durations.fromSeconds(HEARTBEAT_SECONDS)
             positions += this@ChatExample.positions.map { (id, seq) -> place(id, seq) }
         }
+    }
+
+    private fun sendAll(notes: List<SendRequest>) = chatRequest {
+        correlationId = 2
+        send = sendFrame { requests += notes }
     }
 
     /** Prints what is new, and gives the frame that acknowledges it. */
