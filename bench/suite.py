@@ -19,6 +19,7 @@ from bench.errors import BenchError
 from bench.files import allow
 from bench.limit.measure import LimitError, measure_limits
 from bench.machine import describe_machine
+from bench.output import check_place, in_words, write_whole
 from bench.progress import wide_console
 from bench.report.page import write_page, write_pictures
 from bench.report.table import to_page, to_rich
@@ -103,30 +104,35 @@ class _Suite:
                 self.report = replace(self.report, runs=(*self.report.runs[: len(before)], *part.runs))
                 self.write()
 
-            allow(max(scenario.connection_count for scenario, _ in runs))
+            allow(max(scenario.connection_count for scenario, _ in runs), can_share=False)
             await run_all(Place(None, None, workers=1, generators=1), runs, self.console, keep)
+
+    def check_place(self) -> None:
+        """Says no to a directory in which nothing can be written. Raises: BenchError."""
+        if self.directory is not None:
+            try:
+                self.directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise BenchError(in_words(error)) from error
+            check_place(self.directory / f"{_NAME}.json")
 
     def write(self) -> None:
         """Writes what there is. Raises: BenchError."""
-        if self.directory is None:
-            return
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self.report.write(self.directory / f"{_NAME}.json")
-        except OSError as error:
-            raise BenchError(f"the report can't be written: {error}") from error
+        if self.directory is not None:
+            try:
+                self.report.write(self.directory / f"{_NAME}.json")
+            except OSError as error:
+                raise BenchError(in_words(error)) from error
 
     def draw(self) -> None:
-        """Writes page, table and pictures. Raises: BenchError."""
-        if self.directory is None:
-            return
-        try:
-            write_page(self.report, self.directory / f"{_NAME}.html")
-            table = self.directory / f"{_NAME}.md"
-            table.write_text(to_page(self.report), encoding="utf-8")
-            write_pictures(self.report, self.directory)
-        except OSError as error:
-            raise BenchError(f"the page can't be written: {error}") from error
+        """Writes page, table and pictures of what there is. Raises: BenchError."""
+        if self.directory is not None and self.report.runs:
+            try:
+                write_page(self.report, self.directory / f"{_NAME}.html")
+                write_whole(self.directory / f"{_NAME}.md", to_page(self.report).encode())
+                write_pictures(self.report, self.directory)
+            except OSError as error:
+                raise BenchError(in_words(error)) from error
 
 
 def main(
@@ -140,23 +146,27 @@ def main(
     time_text = datetime.now(UTC).isoformat(timespec="seconds")
     command = "make bench-quick" if is_quick else "make bench"
     suite = _Suite(Report(command, time_text, describe_machine()), None if is_quick else directory, console)
-    problem = ""
+    problems = []
     try:
+        suite.check_place()
         if not is_quick:
             limits = measure_limits(_LIMIT_SECONDS, tell=lambda words: console.print(words, highlight=False))
             suite.report = replace(suite.report, limits=limits)
         asyncio.run(suite.run(quick() if is_quick else whole()))
-        suite.draw()
     except (BenchError, LimitError) as error:
-        problem = str(error)
+        problems.append(str(error))
     except Interrupted:
-        problem = "interrupted"
+        problems.append("interrupted")
+    try:
+        suite.draw()
+    except BenchError as error:
+        problems.append(str(error))
     wide_console().print(to_rich(suite.report))
     console.print(f"took {time.monotonic() - begin:.0f} s", highlight=False)
     failures = [f"{run.scenario}: {run.title}: {run.failure}" for run in suite.report.runs if run.failure]
-    for text in [*failures, *([problem] if problem else [])]:
+    for text in [*failures, *problems]:
         typer.echo(f"parley: {text}", err=True)
-    sys.exit(1 if failures or problem else 0)
+    sys.exit(1 if failures or problems else 0)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,10 @@ PerConnectionOption = Annotated[
 ]
 
 
-def check_rate(rate: float | None) -> None:
-    """Says no to a rate at which nothing is ever sent. Raises: BenchError."""
+def check_rate(rate: float | None, without: str = "send as fast as answers come") -> None:
+    """Says no to a rate at which nothing is ever sent; `without` is what is done without one. Raises: BenchError."""
     if rate is not None and not 0.1 <= rate <= 10_000_000:
-        raise BenchError(f"--rate {rate:g}: give 0.1 or more, or leave it out to send as fast as answers come")
+        raise BenchError(f"--rate {rate:g}: give 0.1 to 10,000,000, or leave it out to {without}")
 
 
 def to_parameters(scenario: "DataclassInstance") -> Mapping[str, str | int | float | bool]:

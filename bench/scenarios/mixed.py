@@ -60,7 +60,7 @@ class Mixed(Plain):
 
     def check(self) -> None:
         """Says no to options that make no sense. Raises: BenchError."""
-        check_rate(self.rate)
+        check_rate(self.rate, without="send 200")
 
     async def prepare(self, site: Site, places: int) -> Sequence["MixedPart"]:
         """Makes the people and their groups."""
