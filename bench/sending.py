@@ -12,12 +12,10 @@ from bench.connections import delay_of_status, reason_of_status
 from bench.meter import Meter, now_us
 from bench.reading import ReadingStream
 from bench.streams import Stream
-from bench.texts import Texts
+from bench.texts import REQUEST_ID, Texts
 from bench.verify import Acks, to_key
 
 _FIRST_CORRELATION_ID = 2  # hello has 1
-REQUEST_ID = slice(0, 29)
-"""The part of a text that names its message: run, sender and number."""
 
 
 @dataclass(slots=True)

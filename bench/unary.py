@@ -10,8 +10,7 @@ from parley.v1 import message_pb2
 from bench.connections import delay_of_status, in_words, reason_of_status, status_of, stub_of, to_metadata
 from bench.errors import RunBroken
 from bench.meter import Meter, now_us
-from bench.sending import REQUEST_ID
-from bench.texts import Texts
+from bench.texts import REQUEST_ID, Texts
 from bench.verify import Acks, to_key
 
 _CALL_SECONDS = 30.0

@@ -19,7 +19,8 @@ _COST_AXES = {
     "conversations": "conversations",
     STREAMS: "streams",
     "readers": "readers",
-    "history": "messages stored before",
+    "stored": "messages in the logs",
+    "history": "messages in the log that is read",
     "workers": "worker processes",
 }
 

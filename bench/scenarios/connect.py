@@ -19,9 +19,10 @@ from bench.meter import Meter, now_us
 from bench.reading import Frames
 from bench.results import Verification
 from bench.scenarios.fields import PerConnectionOption, Plain, count_connections, to_parameters
-from bench.site import Site, User
+from bench.site import Site
 from bench.streams import Stream
 from bench.texts import Texts
+from bench.users import User
 from bench.verify import Acks, Brought, Evidence, Logs, Reader
 from bench.window import Times, Window
 

@@ -17,8 +17,9 @@ from bench.errors import BenchError, RunBroken
 from bench.meter import Meter
 from bench.results import ProcessUse
 from bench.scenarios.fields import PerConnectionOption, count_connections, to_parameters
-from bench.site import Site, User
+from bench.site import Site
 from bench.streams import Stream, open_all
+from bench.users import User
 from bench.window import Times, Window
 
 

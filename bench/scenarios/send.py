@@ -8,7 +8,15 @@ from typing import Annotated, ClassVar
 import typer
 
 from bench.errors import BenchError
-from bench.scenarios.fields import AckOption, Plain, RateOption, SizeOption, check_rate, to_parameters
+from bench.scenarios.fields import (
+    AckOption,
+    Plain,
+    RateOption,
+    SizeOption,
+    check_rate,
+    count_connections,
+    to_parameters,
+)
 from bench.site import Site
 from bench.talk import Pace, StreamPlan, TalkPart
 
@@ -43,8 +51,8 @@ class Send(Plain):
 
     @property
     def connection_count(self) -> int:
-        """Some calls share one."""
-        return self.outstanding + self.conversations
+        """Some calls share one, and readers, too."""
+        return count_connections(self.outstanding + self.conversations, _CALLS_A_CONNECTION)
 
     def check(self) -> None:
         """Says no to options that make no sense. Raises: BenchError."""
