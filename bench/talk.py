@@ -1,7 +1,6 @@
 """The load of all scenarios that send: senders at a pace, and streams that read what they sent."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
@@ -163,10 +162,12 @@ class Talk:
         for each in self._senders:
             each.stop()
         if not self._failure:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await asyncio.gather(*sending, return_exceptions=True)
                     await asyncio.gather(*(each.drain() for each in self._senders))
+            except TimeoutError:
+                self._failure = f"not all that was sent was answered within {_ANSWER_SECONDS:.0f} s"
         if self._failure:
             raise RunBroken(self._failure)
 
