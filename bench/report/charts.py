@@ -19,8 +19,8 @@ _COST_AXES = {
     "conversations": "conversations",
     STREAMS: "streams",
     "readers": "readers",
-    "stored": "messages in the logs",
-    "history": "messages in the log that is read",
+    "stored": "messages stored before",
+    "history": "messages in the log",
     "workers": "worker processes",
 }
 

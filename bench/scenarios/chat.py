@@ -1,14 +1,14 @@
 """Streams that send, and a stream of another user that reads, in each conversation: the headline."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import typer
 
 from bench.errors import BenchError
-from bench.scenarios.fields import AckOption, Plain, RateOption, SizeOption, check_rate, to_parameters
+from bench.scenarios.fields import AckOption, Plain, RateOption, SizeOption, check_rate
 from bench.site import Site
 from bench.talk import Pace, StreamPlan, TalkPart
 from bench.texts import Texts
@@ -79,11 +79,6 @@ class Chat(Plain):
         return (
             f"{self.stream_count} streams, {self.conversations} conversations, {frame} a frame{spread}, {pace}{stored}"
         )
-
-    @property
-    def parameters(self) -> Mapping[str, str | int | float | bool]:
-        """The options."""
-        return to_parameters(self)
 
     async def prepare(self, site: Site, places: int) -> Sequence[TalkPart]:
         """Makes a pair of users for each sending stream, and their conversations."""

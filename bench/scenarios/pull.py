@@ -25,7 +25,7 @@ from bench.connections import (
 from bench.errors import RunBroken
 from bench.meter import Meter, now_us
 from bench.results import Verification
-from bench.scenarios.fields import Plain, SizeOption, to_parameters
+from bench.scenarios.fields import Plain, SizeOption
 from bench.site import Site
 from bench.texts import Texts
 from bench.users import User
@@ -53,17 +53,9 @@ class Pull(Plain):
         return f"pages of {self.limit} anywhere in a log of {self.history:,}, {self.outstanding} at once"
 
     @property
-    def parameters(self) -> Mapping[str, str | int | float | bool]:
-        """The options."""
-        return to_parameters(self)
-
-    @property
     def connection_count(self) -> int:
         """One for each call at once."""
         return self.outstanding
-
-    def check(self) -> None:
-        """Has nothing to say no to."""
 
     async def prepare(self, site: Site, places: int) -> Sequence["PullPart"]:
         """Writes the history."""

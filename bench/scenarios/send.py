@@ -1,7 +1,7 @@
 """Unary `Send`, many calls outstanding; a stream of another user reads each conversation."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -15,7 +15,6 @@ from bench.scenarios.fields import (
     SizeOption,
     check_rate,
     count_connections,
-    to_parameters,
 )
 from bench.site import Site
 from bench.talk import Pace, StreamPlan, TalkPart
@@ -43,11 +42,6 @@ class Send(Plain):
         """What sets a run apart."""
         pace = "" if self.rate is None else f", {self.rate:g}/s offered"
         return f"unary, {self.outstanding} outstanding, {self.conversations} conversations{pace}"
-
-    @property
-    def parameters(self) -> Mapping[str, str | int | float | bool]:
-        """The options."""
-        return to_parameters(self)
 
     @property
     def connection_count(self) -> int:
