@@ -72,9 +72,13 @@ lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml
 bench: $(VENV)/.dev ## Measure everything, some 12 minutes, and write the figures to docs/performance
 	$(BIN)/python -m bench.suite
 
+.PHONY: bench-large
+bench-large: $(VENV)/.dev ## Measure with ten million messages stored, which takes 6 GB of disk for a while, and minutes
+	$(BIN)/python -m bench.suite large
+
 .PHONY: bench-quick
 bench-quick: $(VENV)/.dev ## Run each scenario of the load generator for a moment, and check what is delivered
-	$(BIN)/python -m bench.suite --quick
+	$(BIN)/python -m bench.suite quick
 
 .PHONY: conformance
 conformance: $(VENV)/.dev ## Hold the clients of all languages to the contract: make conformance [LANGUAGE="go java"]
