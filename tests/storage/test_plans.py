@@ -50,7 +50,7 @@ def statements_of_streams(database: Database) -> list[Callable[[], Awaitable[obj
         lambda: devices.admit_stream("bob", "phone", DeviceMode(), session_id=1),
         lambda: devices.forget_streams([1]),
         lambda: positions.membership_versions(["bob", "ann"]),
-        lambda: positions.list_conversation_ids("bob"),
+        lambda: positions.read_memberships("bob"),
         lambda: positions.last_seqs(["g0", "g1"]),
         lambda: positions.list_attendances("bob", "phone"),
         lambda: positions.list_attendances("bob", "phone", only=["g0"], also_former=["g0"]),
