@@ -136,12 +136,7 @@ class Attendants:
         self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool, epoch: int
     ) -> list[errors.ParleyError]:
         username = session.username
-        versions, _ = await asyncio.gather(
-            self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
-        )
-        # Not raised for another stream of the user that is here already: what that one has not seen must still differ.
-        self._versions.setdefault(username, versions.get(username, 0))
-        await self._open_channels(await self._positions.list_conversation_ids(username))
+        await self._open_channels(await self._meet(username))
         attendances = await self._positions.list_attendances(
             username,
             session.device_id,
@@ -174,6 +169,14 @@ class Attendants:
             session.put(encode.caught_up(marks[first : first + _MARKS_A_PIECE]))
         self._replayer.nudge(session)
         return refusals
+
+    async def _meet(self, username: str) -> list[str]:
+        """Sees to it that word of a user's memberships is heard from now on; gives the conversations that there are."""
+        await self._bus.subscribe([user_channel(username)])
+        version, conversation_ids = await self._positions.read_memberships(username)
+        # Not raised for another stream of the user that is here already: what that one has not seen must still differ.
+        self._versions.setdefault(username, version)
+        return conversation_ids
 
     async def _find_resets(
         self, attendances: Sequence[Attendance], starts: Mapping[str, int], claims: Mapping[str, int]
@@ -222,11 +225,7 @@ class Attendants:
         username = session.username
         await self._enroll(session, starts_at_latest=starts_at_latest)
         async with self._hello(session):
-            versions, _ = await asyncio.gather(
-                self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
-            )
-            self._versions.setdefault(username, versions.get(username, 0))
-            conversation_ids = await self._positions.list_conversation_ids(username)
+            conversation_ids = await self._meet(username)
             await self._open_channels(conversation_ids)
             for conversation_id in conversation_ids:
                 session.conversation_ids.add(conversation_id)
@@ -286,8 +285,7 @@ class Attendants:
 
     async def _refresh(self, username: str) -> None:
         try:
-            versions = await self._positions.membership_versions([username])
-            conversation_ids = await self._positions.list_conversation_ids(username)
+            version, conversation_ids = await self._positions.read_memberships(username)
             for session in list(self._hub.users.get(username, ())):
                 if session in self._attaching:
                     self._attaching[session] = True
@@ -296,7 +294,7 @@ class Attendants:
                     session, [name for name in conversation_ids if name not in session.conversation_ids]
                 )
             if username in self._hub.users:
-                self._versions[username] = versions.get(username, 0)
+                self._versions[username] = version
         except Unavailable as error:
             # The version stays as it was, so the next comparison tries again.
             _log.warning("memberships not read", username=username, error=str(error))

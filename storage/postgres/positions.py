@@ -141,15 +141,21 @@ class Positions:
             for row in rows
         ]
 
-    async def list_conversation_ids(self, username: str) -> list[str]:
-        """Lists the conversations that the user is a member of now."""
-        rows = await self._database.fetch(
-            """SELECT m.conversation_id FROM members m
-               JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
-               WHERE m.username = $1 AND m.role > 0""",
+    async def read_memberships(self, username: str) -> tuple[int, list[str]]:
+        """Reads what the user is a member of now; one statement.
+
+        Returns:
+            The number that grows with each change of that (0 when there is no such user), and the conversations.
+        """
+        row = await self._database.fetchrow(
+            """SELECT coalesce((SELECT u.membership_version FROM users u WHERE u.username = $1), 0) AS version,
+                      ARRAY(SELECT m.conversation_id FROM members m
+                            JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
+                            WHERE m.username = $1 AND m.role > 0) AS conversation_ids""",
             username,
         )
-        return [row["conversation_id"] for row in rows]
+        assert row is not None  # of a statement without FROM
+        return row["version"], row["conversation_ids"]
 
     async def last_seqs(self, conversation_ids: Sequence[str]) -> dict[str, int]:
         """Reads where logs end now; one statement."""
