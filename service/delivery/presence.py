@@ -105,7 +105,11 @@ class PresenceTracker:
 
     async def _refresh(self) -> None:
         await self.writer.refresh()
-        for username, record in (await self._store.read(list(self._watchers))).items():
+        here = [username for username in self._watchers if self.writer.has(username)]
+        for username in here:
+            self._tell(username, PresenceRecord(True, None))
+        elsewhere = self._watchers.keys() - here
+        for username, record in (await self._store.read(list(elsewhere))).items():
             self._tell(username, record)
 
     def _announce(self, username: str, record: PresenceRecord) -> None:

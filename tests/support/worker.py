@@ -112,7 +112,6 @@ async def running_worker(
         hub, replayer, positions or Positions(database), restores, modes, bus, epoch=epoch, max_devices=100
     )
     store = Gated(redis, prefix=bus._prefix)
-    await store.settle()
     presence = PresenceTracker(store, bus, Conversations(database).shares_conversation)
     receipts = ReceiptTracker(Receipts(database), hub, bus)
     manual = ManualDelivery(
