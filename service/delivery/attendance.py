@@ -245,15 +245,11 @@ class Attendants:
 
     async def refresh_changed(self) -> None:
         """Compares the version of every user here with the one last seen; one statement. Repairs lost announcements."""
-        users = list(self._hub.users)
-        if not users:
-            return
-        versions = await self._positions.membership_versions(users)
-        for username, version in versions.items():
-            if username in self._versions and self._versions[username] != version:
-                self.refresh(username)
         for username in [name for name in self._versions if name not in self._hub.users]:
             del self._versions[username]
+        if self._versions:
+            for username in await self._positions.changed_versions(self._versions):
+                self.refresh(username)
 
     async def drop_idle(self) -> None:
         """Ends the subscriptions of channels and users that nobody here needs any more."""
