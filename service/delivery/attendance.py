@@ -229,8 +229,9 @@ class Attendants:
             conversation_ids = await self._positions.list_conversation_ids(username)
             await self._open_channels(conversation_ids)
             for conversation_id in conversation_ids:
-                session.conversation_ids.add(conversation_id)
-                self._hub.join(self._hub.channels[conversation_id], session)
+                channel = self._hub.channels[conversation_id]
+                session.conversation_ids[channel.conversation_id] = None
+                self._hub.join(channel, session)
 
     def refresh(self, username: str) -> None:
         """Looks in the background whether a user with a session here is in new conversations."""
@@ -330,7 +331,7 @@ class Attendants:
                 session.fall_behind(conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq)
             return None
         channel = self._hub.channels[conversation_id]
-        session.conversation_ids.add(conversation_id)
+        session.conversation_ids[channel.conversation_id] = None  # the one string that all its sessions share
         session.finished.pop(conversation_id, None)
         if (lag := session.lags.get(conversation_id)) is not None:
             # One who comes back while the former past is still being brought: that goes on, from the database alone.
