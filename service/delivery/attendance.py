@@ -228,8 +228,9 @@ class Attendants:
             conversation_ids = await self._meet(username)
             await self._open_channels(conversation_ids)
             for conversation_id in conversation_ids:
-                session.conversation_ids.add(conversation_id)
-                self._hub.join(self._hub.channels[conversation_id], session)
+                channel = self._hub.channels[conversation_id]
+                session.conversation_ids[channel.conversation_id] = None
+                self._hub.join(channel, session)
 
     def refresh(self, username: str) -> None:
         """Looks in the background whether a user with a session here is in new conversations."""
@@ -244,15 +245,11 @@ class Attendants:
 
     async def refresh_changed(self) -> None:
         """Compares the version of every user here with the one last seen; one statement. Repairs lost announcements."""
-        users = list(self._hub.users)
-        if not users:
-            return
-        versions = await self._positions.membership_versions(users)
-        for username, version in versions.items():
-            if username in self._versions and self._versions[username] != version:
-                self.refresh(username)
         for username in [name for name in self._versions if name not in self._hub.users]:
             del self._versions[username]
+        if self._versions:
+            for username in await self._positions.changed_versions(self._versions):
+                self.refresh(username)
 
     async def drop_idle(self) -> None:
         """Ends the subscriptions of channels and users that nobody here needs any more."""
@@ -332,7 +329,7 @@ class Attendants:
                 session.fall_behind(conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq)
             return None
         channel = self._hub.channels[conversation_id]
-        session.conversation_ids.add(conversation_id)
+        session.conversation_ids[channel.conversation_id] = None  # the one string that all its sessions share
         session.finished.pop(conversation_id, None)
         if (lag := session.lags.get(conversation_id)) is not None:
             # One who comes back while the former past is still being brought: that goes on, from the database alone.

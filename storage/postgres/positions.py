@@ -3,7 +3,7 @@
 Cursors never go back. Rows are written in the order of their keys, so that two writers can't wait for each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.postgres.database import Database
@@ -210,5 +210,16 @@ class Positions:
         """Reads the numbers that grow with each change of what the users are members of; one statement."""
         rows = await self._database.fetch(
             "SELECT username, membership_version FROM users WHERE username = ANY ($1)", list(usernames)
+        )
+        return {row["username"]: row["membership_version"] for row in rows}
+
+    async def changed_versions(self, known: Mapping[str, int]) -> dict[str, int]:
+        """Reads those of users' membership versions that are not what is known of them; one statement."""
+        rows = await self._database.fetch(
+            """SELECT u.username, u.membership_version
+               FROM unnest($1::text[], $2::bigint[]) AS known(username, version) JOIN users u USING (username)
+               WHERE u.membership_version <> known.version""",
+            list(known),
+            list(known.values()),
         )
         return {row["username"]: row["membership_version"] for row in rows}

@@ -203,6 +203,8 @@ async def test_membership_version_grows_with_each_change(positions, db):
     await change_members(db, "g", MembershipAction.REMOVED, "bob")
     seen.append(await positions.membership_versions(["bob"]))
     versions = [one["bob"] for one in seen]
+    assert await positions.changed_versions({"bob": versions[-1], "nobody": -1}) == {}
+    assert await positions.changed_versions({"bob": versions[0], "nobody": 1}) == {"bob": versions[-1]}
     assert versions == sorted(set(versions))
     assert set(seen[0]) == {"bob"}
     assert await positions.read_memberships("bob") == (versions[-1], ["ann:bob"])
