@@ -63,6 +63,9 @@ class Language:
         return kept | self.environment
 
 
+# The flag is for what Netty does, of which newer JDKs warn.
+_JVM = ("java", "--enable-native-access=ALL-UNNAMED", "-cp", "target/*:target/test-classes:target/lib/*")
+
 LANGUAGES: tuple[Language, ...] = (
     Language(
         "python",
@@ -101,6 +104,24 @@ LANGUAGES: tuple[Language, ...] = (
         build=[["../../scripts/client_tools.sh", "typescript"], ["node_modules/.bin/tsc"]],
         tools=("node", "npm"),
         is_quick=True,
+    ),
+    Language(
+        "java",
+        (*_JVM, "conformance.Runner"),
+        example=(*_JVM, "examples.ChatExample"),
+        example_file="examples/ChatExample.java",
+        package=["target/parley-client-*.jar"],
+        build=[["mvn", "-q", "-B", "package"]],
+        tools=("java", "mvn"),
+    ),
+    Language(
+        "kotlin",
+        (*_JVM, "conformance.RunnerKt"),
+        example=(*_JVM, "examples.ChatExampleKt"),
+        example_file="examples/ChatExample.kt",
+        package=["target/parley-client-kotlin-*.jar"],
+        build=[["mvn", "-q", "-B", "package"]],
+        tools=("java", "mvn"),
     ),
     Language(
         "rust",
