@@ -72,13 +72,21 @@ lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml
 bench: $(VENV)/.dev ## Measure everything, some 12 minutes, and write the figures to docs/performance
 	$(BIN)/python -m bench.suite
 
+.PHONY: bench-large
+bench-large: $(VENV)/.dev ## Measure with ten million messages stored, which takes 6 GB of disk for a while, and minutes
+	$(BIN)/python -m bench.suite large
+
 .PHONY: bench-quick
 bench-quick: $(VENV)/.dev ## Run each scenario of the load generator for a moment, and check what is delivered
-	$(BIN)/python -m bench.suite --quick
+	$(BIN)/python -m bench.suite quick
 
 .PHONY: conformance
 conformance: $(VENV)/.dev ## Hold the clients of all languages to the contract: make conformance [LANGUAGE="go java"]
 	$(BIN)/python -m tests.conformance $(LANGUAGE)
+
+.PHONY: conformance-figures
+conformance-figures: $(VENV)/.dev ## Print what each client weighs and how fast it sends, for docs/clients.md
+	$(BIN)/python -m tests.conformance.figures $(LANGUAGE)
 
 .PHONY: conformance-quick
 conformance-quick: $(VENV)/.dev ## The same for the languages that are built soon, and for the last release's client

@@ -1,6 +1,7 @@
 """The commands under `parley bench`: what they take and print."""
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import typer
@@ -10,6 +11,7 @@ from bench.errors import BenchError
 from bench.files import allow
 from bench.limit.command import limit_command
 from bench.options import Common, command_of
+from bench.output import check_place, in_words
 from bench.progress import wide_console
 from bench.report.commands import compare_command, page_command
 from bench.report.table import to_rich
@@ -46,33 +48,41 @@ def main(arguments: list[str]) -> None:
 
 def _run(scenario: Scenario, common: Common) -> None:
     """Runs one scenario and prints what it found."""
+    problems: list[str] = []
     try:
         scenario.check()
         place = Place(common.address(), common.token_file, common.workers, common.generators)
-        allow(scenario.connection_count)
+        check_place(common.json)
+        check_place(common.html)
+        allow(scenario.connection_count, can_share="streams_per_connection" in scenario.parameters)
         runs = [(scenario, Times(common.warmup, common.seconds))]
-        report = asyncio.run(run_all(place, runs, Console(stderr=True), lambda report: _write(report, common)))
+        console = Console(stderr=True)
+        report = asyncio.run(run_all(place, runs, console, lambda report: problems.extend(_write(report, common))))
     except BenchError as error:
-        _fail(str(error))
+        _fail([str(error)])
     except Interrupted:
-        _fail("interrupted", _INTERRUPTED)
+        _fail(["interrupted"], _INTERRUPTED)
     _print(report)
     if failure := report.runs[-1].failure:
-        _fail(failure, _INTERRUPTED if failure == "interrupted" else 1)
+        problems.append(failure)
+    if problems:
+        _fail(problems, _INTERRUPTED if failure == "interrupted" else 1)
 
 
-def _write(report: Report, common: Common) -> None:
-    """Writes what there is so far. Raises: BenchError."""
-    try:
-        if common.json is not None:
+def _write(report: Report, common: Common) -> Iterator[str]:
+    """Writes what there is so far; gives what could not be written, and why."""
+    if common.json is not None:
+        try:
             report.write(common.json)
-        if common.html is not None:
+        except OSError as error:
+            yield in_words(error)
+    if common.html is not None:
+        try:
             from bench.report.page import write_page
 
             write_page(report, common.html)
-    except OSError as error:
-        _print(report)
-        raise BenchError(f"the result can't be written: {error}") from error
+        except OSError as error:
+            yield in_words(error)
 
 
 def _print(report: Report) -> None:
@@ -86,8 +96,9 @@ def _print(report: Report) -> None:
             console.print(f"{name.replace('_', ' ')}: {value:,.1f}", highlight=False)
 
 
-def _fail(text: str, status: int = 1) -> NoReturn:
-    typer.echo(f"parley: {text}", err=True)
+def _fail(texts: Sequence[str], status: int = 1) -> NoReturn:
+    for text in texts:
+        typer.echo(f"parley: {text}", err=True)
     raise typer.Exit(status)
 
 

@@ -8,8 +8,11 @@ _SPARE = 200
 """For all that is no connection: libraries, pipes, PostgreSQL's and Valkey's own."""
 
 
-def allow(connection_count: int) -> None:
+def allow(connection_count: int, *, can_share: bool) -> None:
     """Raises the limit on open files as far as needed, for this process and those that it starts.
+
+    Args:
+        can_share: whether the scenario lets streams share connections, if it is told to.
 
     Raises:
         BenchError: the hard limit is too low.
@@ -19,8 +22,9 @@ def allow(connection_count: int) -> None:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return
     if hard != resource.RLIM_INFINITY and hard < needed:
+        instead = "let streams share connections (--streams-per-connection)" if can_share else "ask for fewer"
         raise BenchError(
             f"{connection_count:,} connections need {needed:,} open files, and the limit is {hard:,}: raise it "
-            f"(ulimit -n {needed}), or let streams share connections (--streams-per-connection)"
+            f"(ulimit -n {needed}), or {instead}"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

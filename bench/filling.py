@@ -1,6 +1,7 @@
 """Puts messages into conversations before a run, by `BatchSend`, whose requests are stored in order."""
 
 import itertools
+import time
 from collections.abc import Callable, Mapping
 
 from grpc import aio
@@ -9,13 +10,30 @@ from parley.v1 import message_pb2
 from bench.connections import Address, in_words, reason_of_status, stub_of, to_metadata
 from bench.errors import BenchError
 from bench.meter import now_us
-from bench.sending import REQUEST_ID
-from bench.site import User
-from bench.texts import Texts
+from bench.texts import REQUEST_ID, Texts
+from bench.users import User
 from bench.verify import Acks, to_key
 
 _BATCH = 500
 _CALL_SECONDS = 60.0
+_TELL_SECONDS = 5.0
+
+
+class Told:
+    """Tells in words how far a filling is, now and then."""
+
+    def __init__(self, tell: Callable[[str], None], count: int) -> None:
+        self._tell = tell
+        self._count = count
+        self._done = 0
+        self._next = time.monotonic() + _TELL_SECONDS
+
+    def note(self, more: int) -> None:
+        """So many more are there."""
+        self._done += more
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _TELL_SECONDS
+            self._tell(f"{self._done:,} of {self._count:,} messages are stored")
 
 
 async def fill(
@@ -24,13 +42,13 @@ async def fill(
     index: int,
     counts: Mapping[str, int],
     texts: Texts,
-    tell: Callable[[int], None] = lambda _: None,
+    note: Callable[[int], None] = lambda _: None,
 ) -> Mapping[str, Acks]:
     """Has a user send so many messages to each of its conversations; number n is the nth message of all.
 
     Args:
         index: of the sender, in the texts.
-        tell: called with how many are there so far.
+        note: called with how many more are there.
 
     Returns:
         What the server acknowledged, which is all of it.
@@ -61,5 +79,5 @@ async def fill(
                 acks[name].seqs.append(result.accepted.seq)
                 acks[name].keys.append(to_key(index, number))
                 number += 1
-            tell(number - 1)
+            note(len(batch))
     return acks

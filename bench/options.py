@@ -72,7 +72,7 @@ class Common:
                     raise BenchError(f"--{name.replace('_', '-')} needs a --target")
             return None
         host, _, port = self.target.rpartition(":")
-        if not host or not port.isdecimal():
+        if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65_536:
             raise BenchError(f"--target {self.target}: not HOST:PORT")
         try:
             ca = self.tls_ca.read_bytes() if self.tls_ca else None

@@ -14,6 +14,8 @@ from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from bench.output import write_whole
+
 FORMAT = 1
 
 
@@ -142,9 +144,7 @@ class Report:
             OSError: it could not be written.
         """
         text = json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1)
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, f"{text}\n".encode())
 
     @classmethod
     def read(cls, path: Path) -> Self:

@@ -177,17 +177,19 @@ class Runner:
     def _failure(self, done: Sequence[Done], errors: Mapping[str, int], verification: Verification | None) -> str:
         """Why the run is no good, in a line; empty if it is."""
         if broken := [each.failure for each in done if each.failure]:
-            return broken[0]
-        if verification is not None and not verification.is_held:
-            return (
+            failure = broken[0]
+        elif verification is not None and not verification.is_held:
+            failure = (
                 f"verification failed: {verification.lost} lost, {verification.doubled} doubled, "
                 f"{verification.disordered} out of order, {verification.altered} altered"
             )
-        if self._is_interrupted:
+        elif self._is_interrupted:
             return "interrupted"
-        if errors:
-            return "refused: " + ", ".join(f"{reason} {count}" for reason, count in sorted(errors.items()))
-        return ""
+        elif errors:
+            failure = "refused: " + ", ".join(f"{reason} {count}" for reason, count in sorted(errors.items()))
+        else:
+            return ""
+        return "; ".join(filter(None, (failure, self._site.find_trouble())))
 
 
 async def _is_set_by(event: asyncio.Event, time_ns: int) -> bool:

@@ -1,7 +1,6 @@
 """A stream that sends: makes frames, writes them by pace or by window, and notes what the server answered."""
 
 import asyncio
-import collections
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +9,13 @@ from parley.v1 import chat_pb2, message_pb2
 
 from bench.connections import delay_of_status, reason_of_status
 from bench.meter import Meter, now_us
+from bench.outbox import Outbox
 from bench.reading import ReadingStream
 from bench.streams import Stream
-from bench.texts import Texts
-from bench.verify import Acks, to_key
+from bench.texts import REQUEST_ID, Texts
+from bench.verify import to_key
 
 _FIRST_CORRELATION_ID = 2  # hello has 1
-REQUEST_ID = slice(0, 29)
-"""The part of a text that names its message: run, sender and number."""
 
 
 @dataclass(slots=True)
@@ -34,7 +32,7 @@ class _Frame:
     is_repeat: bool = False
 
 
-class Sender:
+class Sender(Outbox):
     """Sends numbered texts on one stream to its conversations in turn.
 
     Attributes:
@@ -59,6 +57,7 @@ class Sender:
             repeat_every: each such frame is sent twice, as a client does that was not answered; 0: none.
             is_spread: the messages of a frame go to conversations in turn, not all to one.
         """
+        super().__init__(conversations)
         self.stream = stream
         self._index = index
         self._conversations = conversations
@@ -73,41 +72,18 @@ class Sender:
         self.doubled = 0
         self._ids = itertools.count(_FIRST_CORRELATION_ID)
         self._pending: dict[int, _Frame] = {}
-        self._due: collections.deque[int] = collections.deque()
-        self._change = asyncio.Event()
-        self._is_stopped = False
         self._pause_seconds = 0.0
         self._readers: Sequence[ReadingStream] = ()
-        self.acks = {conversation: Acks() for conversation in conversations}
         # Made once: filling the same messages anew is twice as fast as making them.
         self._request = chat_pb2.ChatRequest()
         for conversation in itertools.islice(itertools.cycle(conversations), frame_messages):
             self._request.send.requests.add(conversation_id=conversation)
-
-    def push(self, time_ns: int) -> None:
-        """Has a frame sent that was due then; for an open loop."""
-        self._due.append(time_ns // 1000)
-        self._change.set()
 
     def hold_for(self, readers: Sequence[ReadingStream]) -> None:
         """Counts a message of a closed loop as outstanding until these have it, too."""
         self._readers = readers
         for reading in readers:
             reading.on_read = self._change.set
-
-    def stop(self) -> None:
-        """Sends no further frame."""
-        self._is_stopped = True
-        self._change.set()
-
-    async def send_open(self) -> None:
-        """Sends what is pushed, until `stop`. Raises: RunBroken."""
-        while not self._is_stopped:
-            while self._due:
-                await self._write(self._due.popleft())
-            self._change.clear()
-            if not self._is_stopped:
-                await self._change.wait()
 
     async def send_closed(self, window_frames: int) -> None:
         """Sends as long as fewer frames than that are unanswered, until `stop`. Raises: RunBroken."""
@@ -116,7 +92,7 @@ class Sender:
                 if self._pause_seconds:
                     await asyncio.sleep(self._pause_seconds)  # as the server asked
                     self._pause_seconds = 0.0
-                await self._write(now_us())
+                await self._send(now_us())
             else:
                 self._change.clear()
                 await self._change.wait()
@@ -185,7 +161,7 @@ class Sender:
         self._pause_seconds = max(self._pause_seconds, delay_of_status(error.error))
         self._change.set()
 
-    async def _write(self, time_us: int) -> None:
+    async def _send(self, time_us: int) -> None:
         """Writes a frame, and again if it is one of those."""
         await self.stream.write(self._make_frame(time_us))
         if self._repeat_every and (self._number - 1) // self._size % self._repeat_every == 0:

@@ -40,13 +40,13 @@ class Place:
     generators: int
 
     @contextlib.asynccontextmanager
-    async def open(self) -> AsyncIterator[Site]:
-        """The site. Raises: BenchError."""
+    async def open(self, tell: Callable[[str], None]) -> AsyncIterator[Site]:
+        """The site; `tell` is called with what takes long there. Raises: BenchError."""
         if self.address is None:
-            async with own_site(self.workers) as site:
+            async with own_site(self.workers, tell) as site:
                 yield site
         else:
-            async with site_at(self.address, self.token_file) as site:
+            async with site_at(self.address, self.token_file, tell) as site:
                 yield site
 
 
@@ -77,7 +77,7 @@ async def run_all(
     try:
         with _interruptible() as interruption:
             watcher.phase("starting a server" if place.address is None else "asking the server")
-            async with place.open() as site:
+            async with place.open(watcher.phase) as site:
                 runner = Runner(site, place.generators, watcher)
                 interruption.then(runner.interrupt)
                 for scenario, times in scenarios:

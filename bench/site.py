@@ -2,30 +2,25 @@
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
+import psutil
 from grpc import aio
-from parley.v1 import account_pb2, conversation_pb2, server_info_pb2
+from parley.v1 import conversation_pb2, server_info_pb2
 
-from bench import accounts
 from bench.at_once import at_once
+from bench.bulk import Bulk, Past, find_bulk
 from bench.connections import Address, in_words, stub_of, to_metadata
 from bench.errors import BenchError
-from bench.private_server import ServerFailed, ServerPlace, private_server
+from bench.filling import Told, fill
+from bench.private_server import ServerFailed, private_server
+from bench.texts import Texts
+from bench.users import Listed, Minted, Registered, User, Users
 
 _CALL_SECONDS = 60.0
 _MEMBERS_A_REQUEST = 500
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Somebody who may log in."""
-
-    name: str
-    token: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,100 +31,6 @@ class Group:
     base_seq: int
 
 
-class Users(Protocol):
-    """Where users come from."""
-
-    async def take(self, count: int) -> list[User]:
-        """So many users that were not taken before. Raises: BenchError."""
-
-
-class Minted:
-    """Users that are made, and their tokens minted, by the command `parley` on the server's own data."""
-
-    def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
-
-    async def take(self, count: int) -> list[User]:
-        """Makes users."""
-        prefix = secrets.token_hex(4)
-        names = [f"b{prefix}-{nth}" for nth in range(count)]
-        try:
-            await accounts.create_users(names, self._environment)
-            tokens = await accounts.mint_tokens(names, self._environment)
-        except accounts.CommandFailed as error:
-            raise BenchError(f"no users: {error}") from error
-        return [User(name, tokens[name]) for name in names]
-
-
-class Listed:
-    """Users whose tokens were given in a file, lines of `name token` as `parley token` prints them."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise BenchError(f"the token file can't be read: {error}") from error
-        self._users: list[User] = []
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                fields = line.split()
-                if len(fields) != 2:
-                    raise BenchError(f"{path}, line {number}: not `name token`")
-                self._users.append(User(*fields))
-        self._path = path
-
-    async def take(self, count: int) -> list[User]:
-        """Takes users from the file."""
-        if count > len(self._users):
-            raise BenchError(
-                f"the scenario needs {count} users and {self._path} has {len(self._users)} left; make some on the "
-                f"server: parley user create NAME..., parley token NAME... --ttl 86400"
-            )
-        taken, self._users = self._users[:count], self._users[count:]
-        return taken
-
-
-class Registered:
-    """Users that are registered as anybody registers, and deleted at the end. Costs the server a password hash each."""
-
-    def __init__(self, address: Address) -> None:
-        self._address = address
-        self._made: list[User] = []
-
-    async def take(self, count: int) -> list[User]:
-        """Registers users."""
-        prefix, password = secrets.token_hex(4), secrets.token_urlsafe(18)
-        async with self._address.open() as channel:
-            stub = stub_of(channel)
-
-            async def register(nth: int) -> User:
-                request = account_pb2.RegisterRequest(username=f"b{prefix}-{nth}", password=password, device_id="bench")
-                answer = await stub.Register(request, timeout=_CALL_SECONDS)
-                return User(answer.user.username, answer.access_token)
-
-            try:
-                made = await at_once(register, range(count))
-            except aio.AioRpcError as error:
-                raise BenchError(
-                    f"the server registers no users ({in_words(error)}); give tokens instead: --token-file"
-                ) from error
-        self._made += made
-        self._password = password
-        return made
-
-    async def delete(self) -> None:
-        """Deletes them."""
-        async with self._address.open() as channel:
-            stub = stub_of(channel)
-
-            async def delete(user: User) -> None:
-                request = account_pb2.DeleteAccountRequest(password=self._password)
-                with contextlib.suppress(aio.AioRpcError):  # the run is over, and its result is what counts
-                    await stub.DeleteAccount(request, metadata=to_metadata(user.token), timeout=_CALL_SECONDS)
-
-            await at_once(delete, self._made)
-
-
 @dataclass(frozen=True, slots=True)
 class Site:
     """A server that answers.
@@ -137,12 +38,22 @@ class Site:
     Attributes:
         server_pid: of the supervisor that we started; None against a server that was there.
         version: what the server says it is.
+        bulk: the server's own PostgreSQL, if it is a private one that we may write to.
+        tell: called with what is done now, in words, where it takes long.
     """
 
     address: Address
     users: Users
     server_pid: int | None
     version: str
+    bulk: Bulk | None
+    tell: Callable[[str], None]
+
+    def find_trouble(self) -> str:
+        """What is known to be wrong with the server that was started, in words; empty if nothing is."""
+        if self.server_pid is not None and not psutil.pid_exists(self.server_pid):
+            return "the server that was started for the run has ended"
+        return self.bulk.find_trouble() if self.bulk is not None else ""
 
     async def make_groups(self, plans: Sequence[tuple[User, Sequence[str]]]) -> list[Group]:
         """Makes a group for each (creator, other members); in order. Raises: BenchError."""
@@ -172,29 +83,58 @@ class Site:
             except aio.AioRpcError as error:
                 raise BenchError(f"no conversation can be made: {in_words(error)}") from error
 
+    async def fill(self, groups: Sequence[Group], writers: Sequence[User], count: int, texts: Texts) -> list[Group]:
+        """Has messages stored before the run: by a private PostgreSQL itself, else over the wire.
+
+        Args:
+            writers: who sends to each group. The nth group's is sender n of the texts; its nth message has number n.
+            count: of all groups together, which get as many each, or one less.
+
+        Returns:
+            The groups, as they are then.
+
+        Raises:
+            BenchError: something was refused, or there is no room.
+        """
+        shares = [len(range(nth, count, len(groups))) for nth in range(len(groups))]
+        plans = list(zip(groups, writers, shares, range(len(groups)), strict=True))
+        note = Told(self.tell, count).note
+        if self.bulk is not None:
+            pasts = [
+                Past(group.conversation, writer.name, texts.head(nth), share) for group, writer, share, nth in plans
+            ]
+            await self.bulk.store(pasts, texts, note)
+        else:
+
+            async def write(plan: tuple[Group, User, int, int]) -> None:
+                group, writer, share, nth = plan
+                await fill(self.address, writer, nth, {group.conversation: share}, texts, note)
+
+            await at_once(write, plans)
+        return [Group(group.conversation, group.base_seq + share) for group, _, share, _ in plans]
+
 
 @contextlib.asynccontextmanager
-async def own_site(workers: int) -> AsyncIterator[Site]:
+async def own_site(workers: int, tell: Callable[[str], None]) -> AsyncIterator[Site]:
     """A server that is started for the run, on data that go away with it. Raises: BenchError."""
     try:
         async with private_server(workers) as place:
-            yield await _own(place)
+            address = Address(place.target)
+            version = await _ask_version(address)
+            bulk = find_bulk(place.data_dir) if place.data_dir else None
+            yield Site(address, Minted(place.environment), place.pid, version, bulk, tell)
     except ServerFailed as error:
-        raise BenchError(f"the server did not start: {' '.join(str(error).split())[-500:]}") from error
-
-
-async def _own(place: ServerPlace) -> Site:
-    address = Address(place.target)
-    return Site(address, Minted(place.environment), place.pid, await _ask_version(address))
+        last = str(error).splitlines()[-1].removeprefix("parley: ")
+        raise BenchError(f"the server did not start: {last[-500:]}") from error
 
 
 @contextlib.asynccontextmanager
-async def site_at(address: Address, token_file: Path | None) -> AsyncIterator[Site]:
+async def site_at(address: Address, token_file: Path | None, tell: Callable[[str], None]) -> AsyncIterator[Site]:
     """A server that is there. Raises: BenchError."""
     users = Listed(token_file) if token_file else Registered(address)
     version = await _ask_version(address)
     try:
-        yield Site(address, users, None, version)
+        yield Site(address, users, None, version, None, tell)
     finally:
         if isinstance(users, Registered):
             await users.delete()

@@ -69,8 +69,7 @@ class Stream:
         except aio.AioRpcError as error:
             raise RunBroken(f"{self.name}: the stream ended: {in_words(error)}") from error
         if data is aio.EOF:
-            code = await self._call.code()
-            raise RunBroken(f"{self.name}: the server ended the stream: {code.name}: {await self._call.details()}")
+            raise RunBroken(await self._describe_end())
         frame: bytes = data
         return frame
 
@@ -86,7 +85,7 @@ class Stream:
         except aio.AioRpcError as error:
             raise RunBroken(f"{self.name}: the stream ended: {in_words(error)}") from error
         except asyncio.InvalidStateError as error:
-            raise RunBroken(f"{self.name}: the stream had ended") from error
+            raise RunBroken(await self._describe_end()) from error
 
     async def finish(self) -> None:
         """Says that nothing more is to come, and waits until the server has done what it was told.
@@ -100,6 +99,11 @@ class Stream:
                 pass
         except aio.AioRpcError as error:
             raise RunBroken(f"{self.name}: the stream ended: {in_words(error)}") from error
+
+    async def _describe_end(self) -> str:
+        """Why the stream, which has ended, did."""
+        code, details = await self._call.code(), await self._call.details()
+        return f"{self.name}: the server ended the stream: {code.name}: {details}"
 
     def cancel(self) -> None:
         """Hangs up."""

@@ -1,17 +1,17 @@
 """The load of all scenarios that send: senders at a pace, and streams that read what they sent."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from parley.v1 import chat_pb2
 
 from bench.connections import Address, Connections
 from bench.errors import RunBroken
 from bench.meter import Meter
+from bench.outbox import Outbox
 from bench.pacing import Alarm, Schedule
 from bench.reading import Frames, ReadingStream
 from bench.results import Verification
@@ -92,27 +92,6 @@ class TalkPart:
         return Talk(self, meter)
 
 
-class AnySender(Protocol):
-    """What sends: on a stream, or by calls."""
-
-    acks: dict[str, Acks]
-
-    def push(self, time_ns: int) -> None:
-        """Has something sent that was due then."""
-
-    def stop(self) -> None:
-        """Sends nothing more."""
-
-    async def send_open(self) -> None:
-        """Sends what is pushed."""
-
-    async def send_closed(self, window_frames: int) -> None:
-        """Sends as answers come."""
-
-    async def drain(self) -> None:
-        """Waits for the last answers."""
-
-
 class Talk:
     """The load; see `bench.load.Load`."""
 
@@ -126,7 +105,7 @@ class Talk:
         self._frames = Frames(self._logs, meter, is_shared=is_shared)
         self._streams: list[tuple[Stream, chat_pb2.Hello]] = []
         self._stream_senders: list[Sender] = []
-        self._senders: list[AnySender] = []
+        self._senders: list[Outbox] = []
         self._readers: list[ReadingStream] = []
         self._make_streams()
         if part.pace.is_held:
@@ -163,10 +142,12 @@ class Talk:
         for each in self._senders:
             each.stop()
         if not self._failure:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(_ANSWER_SECONDS):
                     await asyncio.gather(*sending, return_exceptions=True)
                     await asyncio.gather(*(each.drain() for each in self._senders))
+            except TimeoutError:
+                self._failure = f"not all that was sent was answered within {_ANSWER_SECONDS:.0f} s"
         if self._failure:
             raise RunBroken(self._failure)
 
@@ -225,7 +206,7 @@ class Talk:
         self._senders += [self._make_sender(plan) for plan in self._part.senders]
         self._readers += [self._make_reader(plan) for plan in self._part.readers]
 
-    def _make_sender(self, plan: StreamPlan) -> AnySender:
+    def _make_sender(self, plan: StreamPlan) -> Outbox:
         channel = self._connections.next()
         if self._part.pace.is_unary:
             return UnarySender(channel, plan.token, plan.index, plan.conversations, self._texts, self._meter)

@@ -13,20 +13,28 @@ _NUMBER = slice(19, 29)
 _TIME = slice(29, 45)
 _PADDING = slice(45, None)
 SHORTEST_BYTES = 64
+REQUEST_ID = slice(0, 29)
+"""The part of a text that names its message, and is its request id: run, sender and number."""
 # A prime, so that one wrong digit anywhere in number or time gives another padding.
 _PADDINGS = 61
 _ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 
 
 class Texts:
-    """Makes and reads the texts of a run."""
+    """Makes and reads the texts of a run.
+
+    Attributes:
+        size_bytes: of each.
+        paddings: what texts end with; the one at (number + time) modulo their count.
+    """
 
     def __init__(self, run: str, size_bytes: int) -> None:
         """Makes ready for texts of a run, 8 hexadecimal digits, of `SHORTEST_BYTES` or more each."""
         self._run = run
+        self.size_bytes = size_bytes
         length = size_bytes - _PADDING.start - 1
         endless = _ALPHABET * (length // len(_ALPHABET) + 2)
-        self._paddings = tuple(f" {endless[at : at + length]}" for at in range(_PADDINGS))
+        self.paddings = tuple(f" {endless[at : at + length]}" for at in range(_PADDINGS))
         self._senders: dict[str, int] = {}
         self._time_digits, self._time_us = "", 0
 
@@ -36,7 +44,7 @@ class Texts:
 
     def make(self, head: str, numbers: Iterable[int], time_us: int) -> list[str]:
         """The texts of messages that are sent at one time."""
-        paddings, time_text = self._paddings, f"{time_us:016d}"
+        paddings, time_text = self.paddings, f"{time_us:016d}"
         return [f"{head}{number:010d}{time_text}{paddings[(number + time_us) % _PADDINGS]}" for number in numbers]
 
     def read(self, text: str) -> tuple[int, int, int] | None:
@@ -53,7 +61,7 @@ class Texts:
         if sender is None or not number_digits.isdecimal():
             return None
         number, time_us = int(number_digits), self._time_us
-        if text[_PADDING] != self._paddings[(number + time_us) % _PADDINGS]:
+        if text[_PADDING] != self.paddings[(number + time_us) % _PADDINGS]:
             return None
         return sender, number, time_us
 

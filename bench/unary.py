@@ -1,7 +1,6 @@
 """A sender that calls `Send`, one message after the other: many of them make many outstanding calls."""
 
 import asyncio
-import collections
 from collections.abc import Sequence
 
 from grpc import aio
@@ -10,21 +9,22 @@ from parley.v1 import message_pb2
 from bench.connections import delay_of_status, in_words, reason_of_status, status_of, stub_of, to_metadata
 from bench.errors import RunBroken
 from bench.meter import Meter, now_us
-from bench.sending import REQUEST_ID
-from bench.texts import Texts
-from bench.verify import Acks, to_key
+from bench.outbox import Outbox
+from bench.texts import REQUEST_ID, Texts
+from bench.verify import to_key
 
 _CALL_SECONDS = 30.0
 # A server that refuses everything else is at work; these say that it is gone, or that nothing will ever be taken.
 _HOPELESS = frozenset({"UNAUTHENTICATED", "TOKEN_INVALID", "TOKEN_EXPIRED", "UNAVAILABLE", "CANCELLED"})
 
 
-class UnarySender:
+class UnarySender(Outbox):
     """Sends numbered texts to its conversations in turn, a call each."""
 
     def __init__(
         self, channel: aio.Channel, token: str, index: int, conversations: Sequence[str], texts: Texts, meter: Meter
     ) -> None:
+        super().__init__(conversations)
         self._stub = stub_of(channel)
         self._metadata = to_metadata(token)
         self._index = index
@@ -33,31 +33,8 @@ class UnarySender:
         self._head = texts.head(index)
         self._meter = meter
         self._number = 1
-        self._due: collections.deque[int] = collections.deque()
-        self._change = asyncio.Event()
-        self._is_stopped = False
-        self.acks = {conversation: Acks() for conversation in conversations}
 
-    def push(self, time_ns: int) -> None:
-        """Has a message sent that was due then."""
-        self._due.append(time_ns // 1000)
-        self._change.set()
-
-    def stop(self) -> None:
-        """Sends no further message."""
-        self._is_stopped = True
-        self._change.set()
-
-    async def send_open(self) -> None:
-        """Sends what is pushed, until `stop`. Raises: RunBroken."""
-        while not self._is_stopped:
-            while self._due:
-                await self._send(self._due.popleft())
-            self._change.clear()
-            if not self._is_stopped:
-                await self._change.wait()
-
-    async def send_closed(self, _window_frames: int) -> None:
+    async def send_closed(self, window_frames: int) -> None:
         """Sends one after the other, until `stop`. Raises: RunBroken."""
         while not self._is_stopped:
             await self._send(now_us())

@@ -39,9 +39,8 @@ class _Comments:
         self._texts = {tuple(item.path): item.leading_comments for item in file.source_code_info.location}
 
     def at(self, path: tuple[int, ...]) -> str:
-        """A comment as Markdown: paragraphs stay, lines are joined, and what linters are told is left out."""
-        lines = [line.strip() for line in self._texts.get(path, "").splitlines()]
-        text = "\n".join(line for line in lines if not line.startswith("buf:lint:"))
+        """A comment as Markdown: paragraphs stay, lines are joined."""
+        text = "\n".join(line.strip() for line in self._texts.get(path, "").splitlines())
         return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n")).strip()
 
 

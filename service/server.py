@@ -209,6 +209,7 @@ async def _stop(
     for task in background:
         task.cancel()
     await asyncio.gather(*background, return_exceptions=True)
+    await delivery.presence.writer.close()
     await delivery.replayer.close()
     await delivery.hub.close()
     await delivery.bus.close()

@@ -3,14 +3,16 @@
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from bench.errors import BenchError
 from bench.limit.measure import LimitError, is_in_memory, measure_limits
 from bench.machine import describe_machine
+from bench.output import check_place, in_words
 from bench.report.words import describe_limits
 from bench.results import Report
 
@@ -39,15 +41,23 @@ def limit_command(
     if is_in_memory(directory):
         notes.print("parley: that directory is in memory: what is said of commits and the disk holds for no disk")
     try:
+        check_place(json_file)
         with notes.status("") as status:
             limits = measure_limits(seconds, directory=directory, tell=lambda words: status.update(f"{words} ..."))
-        if json_file is not None:
-            Report(" ".join(["parley", *sys.argv[1:]]), time, describe_machine(), (), limits).write(json_file)
-    except (LimitError, OSError) as error:
-        typer.echo(f"parley: {error}", err=True)
-        raise typer.Exit(1) from None
+    except (LimitError, BenchError) as error:
+        _fail(str(error))
     table = Table("limit", box=None, pad_edge=False, show_header=False)
     table.add_column("value", justify="right")
     for words, value in describe_limits(limits):
         table.add_row(words, value)
     console.print(table)
+    if json_file is not None:
+        try:
+            Report(" ".join(["parley", *sys.argv[1:]]), time, describe_machine(), (), limits).write(json_file)
+        except OSError as error:
+            _fail(in_words(error))
+
+
+def _fail(text: str) -> NoReturn:
+    typer.echo(f"parley: {text}", err=True)
+    raise typer.Exit(1)

@@ -19,7 +19,8 @@ _COST_AXES = {
     "conversations": "conversations",
     STREAMS: "streams",
     "readers": "readers",
-    "history": "messages stored before",
+    "stored": "messages stored before",
+    "history": "messages in the log",
     "workers": "worker processes",
 }
 

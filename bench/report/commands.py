@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bench.output import in_words
 from bench.report.compare import Comparison, Mark, compare
 from bench.report.words import in_digits
 from bench.results import Report
@@ -67,7 +68,7 @@ def page_command(
         if png is not None:
             write_pictures(report, png)
     except OSError as error:
-        _fail(f"can't write {error.filename}: {error.strerror}")
+        _fail(in_words(error))
 
 
 def _read(path: Path) -> Report:

@@ -5,6 +5,7 @@ import html
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from bench.output import write_whole
 from bench.report.charts import Picture, draw
 from bench.report.summary import COLUMNS, Row, is_held, rows_of
 from bench.report.words import describe_limits, describe_machine_of, in_digits
@@ -27,12 +28,12 @@ code { font-size: 0.9em; overflow-wrap: anywhere; }
 
 
 def write_page(report: Report, path: Path) -> None:
-    """Writes the page anew.
+    """Writes the page anew, as a whole or not at all.
 
     Raises:
         OSError: it could not be written.
     """
-    path.write_text(to_html(report, draw(report)), encoding="utf-8")
+    write_whole(path, to_html(report, draw(report)).encode())
 
 
 def write_pictures(report: Report, directory: Path) -> list[Path]:
@@ -45,7 +46,7 @@ def write_pictures(report: Report, directory: Path) -> list[Path]:
     written = []
     for picture in draw(report):
         path = directory / f"{picture.name}.png"
-        path.write_bytes(picture.png)
+        write_whole(path, picture.png)
         written.append(path)
     return written
 

@@ -1,16 +1,17 @@
 """Streams that send, and a stream of another user that reads, in each conversation: the headline."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import typer
 
 from bench.errors import BenchError
-from bench.scenarios.fields import AckOption, Plain, RateOption, SizeOption, check_rate, to_parameters
+from bench.scenarios.fields import AckOption, Plain, RateOption, SizeOption, check_rate
 from bench.site import Site
 from bench.talk import Pace, StreamPlan, TalkPart
+from bench.texts import Texts
 
 _DEFAULT_STREAMS = 16
 
@@ -38,6 +39,15 @@ class Chat(Plain):
     window: Annotated[
         int, typer.Option(metavar="N", min=1, help="Closed loop: how many frames of a stream may be unanswered.")
     ] = 4
+    stored: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Messages that are in the logs before, dealt to the conversations. A server that is started has them "
+            "put into its database, 100,000 a second; to a --target they are sent.",
+        ),
+    ] = None
     rate: RateOption = None
     size: SizeOption = 100
     ack_seconds: AckOption = 1.0
@@ -65,12 +75,10 @@ class Chat(Plain):
         pace = f"{self.rate:g}/s offered" if self.rate is not None else f"{self.window} frames outstanding"
         spread = ", spread" if self.spread else ""
         frame = "1 message" if self.frame == 1 else f"{self.frame} messages"
-        return f"{self.stream_count} streams, {self.conversations} conversations, {frame} a frame{spread}, {pace}"
-
-    @property
-    def parameters(self) -> Mapping[str, str | int | float | bool]:
-        """The options."""
-        return to_parameters(self)
+        stored = "" if self.stored is None else f", {self.stored:,} stored before"
+        return (
+            f"{self.stream_count} streams, {self.conversations} conversations, {frame} a frame{spread}, {pace}{stored}"
+        )
 
     async def prepare(self, site: Site, places: int) -> Sequence[TalkPart]:
         """Makes a pair of users for each sending stream, and their conversations."""
@@ -82,6 +90,9 @@ class Chat(Plain):
                 for nth in range(self.conversations)
             ]
         )
+        if self.stored is not None:
+            writers = [sending[nth % self.stream_count] for nth in range(self.conversations)]
+            groups = await site.fill(groups, writers, self.stored, Texts(secrets.token_hex(4), self.size))
         pace = Pace(self.frame, self.window, self.rate, self.ack_seconds, is_spread=self.spread)
         run = secrets.token_hex(4)
         parts = []

@@ -11,17 +11,18 @@ import typer
 from parley.v1 import chat_pb2
 
 from bench.at_once import at_once
-from bench.circles import deal
 from bench.connections import Address, Connections
+from bench.crowd import gather_crowd
 from bench.errors import BenchError, RunBroken
 from bench.filling import fill
 from bench.meter import Meter, now_us
 from bench.reading import Frames
 from bench.results import Verification
-from bench.scenarios.fields import PerConnectionOption, Plain, count_connections, to_parameters
-from bench.site import Site, User
+from bench.scenarios.fields import Crowded, GroupsOption, MembersOption, PerConnectionOption
+from bench.site import Site
 from bench.streams import Stream
 from bench.texts import Texts
+from bench.users import User
 from bench.verify import Acks, Brought, Evidence, Logs, Reader
 from bench.window import Times, Window
 
@@ -30,12 +31,12 @@ _LIMIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Connect(Plain):
+class Connect(Crowded):
     """The scenario; the options are its fields."""
 
     streams: Annotated[int, typer.Option(metavar="N", min=2, help="Devices, of a user each.")] = 1000
-    conversations: Annotated[int, typer.Option(metavar="N", min=1, help="Groups that each user is in.")] = 20
-    members: Annotated[int, typer.Option(metavar="N", min=2, max=500, help="Users in each group.")] = 10
+    conversations: GroupsOption = 20
+    members: MembersOption = 10
     backlog: Annotated[
         int, typer.Option(metavar="N", min=0, help="Messages that were sent to each group meanwhile.")
     ] = 1
@@ -47,40 +48,23 @@ class Connect(Plain):
         """What sets a run apart."""
         return f"{self.streams:,} devices, {self.conversations} conversations each, {self.backlog} missed in each"
 
-    @property
-    def parameters(self) -> Mapping[str, str | int | float | bool]:
-        """The options."""
-        return to_parameters(self)
-
-    @property
-    def connection_count(self) -> int:
-        """Of the devices."""
-        return count_connections(self.streams, self.streams_per_connection)
-
-    def check(self) -> None:
-        """Has nothing to say no to."""
-
     def times(self, given: Times) -> Times:
         """It is over when all are level, and has no warm-up."""
         return replace(given, warmup=0.0, measured=_LIMIT_SECONDS)
 
     async def prepare(self, site: Site, places: int) -> Sequence["ConnectPart"]:
         """Makes users and groups, has each device connect and acknowledge once, then writes what they miss."""
-        users = await site.users.take(self.streams)
-        circles = deal(users, self.conversations, self.members)
-        groups = await site.make_groups([(circle[0], [user.name for user in circle[1:]]) for circle in circles])
+        crowd = await gather_crowd(site, self.streams, self.conversations, self.members)
+        users, own = crowd.users, crowd.list_conversations()
         run = secrets.token_hex(4)
         texts = Texts(run, 100)
-        writers: dict[str, dict[str, int]] = {user.name: {} for user in users}
-        own: dict[str, list[str]] = {user.name: [] for user in users}
-        for circle, group in zip(circles, groups, strict=True):
-            writers[circle[0].name][group.conversation] = 1
-            for user in circle:
-                own[user.name].append(group.conversation)
+        made: dict[str, list[str]] = {user.name: [] for user in users}
+        for group, circle in crowd.circles:
+            made[circle[0].name].append(group.conversation)
 
         async def write(place: tuple[int, User], count: int) -> Mapping[str, Acks]:
             index, user = place
-            return await fill(site.address, user, index, dict.fromkeys(writers[user.name], count), texts)
+            return await fill(site.address, user, index, dict.fromkeys(made[user.name], count), texts)
 
         numbered = list(enumerate(users))
         await at_once(lambda place: write(place, 1), numbered)

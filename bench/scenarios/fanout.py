@@ -1,7 +1,7 @@
 """One sender in a large group: what it costs to bring a message to very many streams."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -15,7 +15,6 @@ from bench.scenarios.fields import (
     SizeOption,
     check_rate,
     count_connections,
-    to_parameters,
 )
 from bench.site import Site
 from bench.talk import Pace, StreamPlan, TalkPart
@@ -45,11 +44,6 @@ class Fanout(Plain):
         """What sets a run apart."""
         pace = f"{self.rate:g}/s offered" if self.rate is not None else f"{self.window} frames outstanding"
         return f"1 sender, {self.streams} streams, {self.frame} a frame, {pace}"
-
-    @property
-    def parameters(self) -> Mapping[str, str | int | float | bool]:
-        """The options."""
-        return to_parameters(self)
 
     @property
     def connection_count(self) -> int:

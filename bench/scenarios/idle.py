@@ -11,27 +11,26 @@ import typer
 from google.protobuf import duration_pb2
 from parley.v1 import chat_pb2
 
-from bench.circles import deal
 from bench.connections import Address, Connections
+from bench.crowd import gather_crowd
 from bench.errors import BenchError, RunBroken
 from bench.meter import Meter
 from bench.results import ProcessUse
-from bench.scenarios.fields import PerConnectionOption, count_connections, to_parameters
-from bench.site import Site, User
+from bench.scenarios.fields import Crowded, GroupsOption, MembersOption, PerConnectionOption, WatchedOption
+from bench.site import Site
 from bench.streams import Stream, open_all
-from bench.window import Times, Window
+from bench.users import User
+from bench.window import Window
 
 
 @dataclass(frozen=True, slots=True)
-class Idle:
+class Idle(Crowded):
     """The scenario; the options are its fields."""
 
     streams: Annotated[int, typer.Option(metavar="N", min=2, help="Open streams, of a user each.")] = 1000
-    conversations: Annotated[int, typer.Option(metavar="N", min=1, help="Groups that each user is in.")] = 20
-    members: Annotated[int, typer.Option(metavar="N", min=2, max=500, help="Users in each group.")] = 10
-    watched: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Users whose presence each stream watches, of its groups.")
-    ] = 10
+    conversations: GroupsOption = 20
+    members: MembersOption = 10
+    watched: WatchedOption = 10
     heartbeat: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="Heartbeats that each stream asks for; 0: none.")
     ] = 0.0
@@ -44,16 +43,6 @@ class Idle:
         """What sets a run apart."""
         return f"{self.streams:,} streams, {self.conversations} conversations each, watching {self.watched}"
 
-    @property
-    def parameters(self) -> Mapping[str, str | int | float | bool]:
-        """The options."""
-        return to_parameters(self)
-
-    @property
-    def connection_count(self) -> int:
-        """Of the streams."""
-        return count_connections(self.streams, self.streams_per_connection)
-
     def check(self) -> None:
         """Says no to options that make no sense. Raises: BenchError."""
         if 0 < self.heartbeat < 1:
@@ -61,19 +50,10 @@ class Idle:
 
     async def prepare(self, site: Site, places: int) -> Sequence["IdlePart"]:
         """Makes the users and their groups."""
-        users = await site.users.take(self.streams)
-        circles = deal(users, self.conversations, self.members)
-        await site.make_groups([(circle[0], [user.name for user in circle[1:]]) for circle in circles])
-        known: dict[str, set[str]] = {user.name: set() for user in users}
-        for circle in circles:
-            for user in circle:
-                known[user.name].update(other.name for other in circle if other is not user)
-        plans = [IdlePlan(user, tuple(sorted(known[user.name])[: self.watched])) for user in users]
+        crowd = await gather_crowd(site, self.streams, self.conversations, self.members)
+        known = crowd.list_known(self.watched)
+        plans = [IdlePlan(user, known[user.name]) for user in crowd.users]
         return [IdlePart(site.address, tuple(plans[place::places]), self) for place in range(places)]
-
-    def times(self, given: Times) -> Times:
-        """As given."""
-        return given
 
     def figures(
         self, uses: Sequence[ProcessUse], baseline: Sequence[ProcessUse], counts: Mapping[str, int], seconds: float

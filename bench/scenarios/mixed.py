@@ -10,10 +10,18 @@ from typing import Annotated, ClassVar
 import typer
 from parley.v1 import chat_pb2
 
-from bench.circles import deal
+from bench.crowd import gather_crowd
 from bench.meter import Meter
 from bench.reading import ReadingStream
-from bench.scenarios.fields import PerConnectionOption, Plain, SizeOption, check_rate, count_connections, to_parameters
+from bench.scenarios.fields import (
+    Crowded,
+    GroupsOption,
+    MembersOption,
+    PerConnectionOption,
+    SizeOption,
+    WatchedOption,
+    check_rate,
+)
 from bench.sending import Sender
 from bench.site import Site
 from bench.streams import Stream
@@ -24,18 +32,18 @@ _TYPING_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Mixed(Plain):
+class Mixed(Crowded):
     """The scenario; the options are its fields."""
 
     streams: Annotated[int, typer.Option(metavar="N", min=2, help="People, of a stream each.")] = 200
-    conversations: Annotated[int, typer.Option(metavar="N", min=1, help="Groups that each is in.")] = 5
-    members: Annotated[int, typer.Option(metavar="N", min=2, max=500, help="People in each group.")] = 10
+    conversations: GroupsOption = 5
+    members: MembersOption = 10
     rate: Annotated[float, typer.Option(metavar="N", help="Messages a second that all together send, open loop.")] = 200
     typing: Annotated[int, typer.Option(metavar="N", min=0, help="Signs of typing a second, of all together.")] = 100
     repeat_every: Annotated[
         int, typer.Option(metavar="N", min=0, help="Each Nth message is sent twice, with one request id; 0: none.")
     ] = 50
-    watched: Annotated[int, typer.Option(metavar="N", min=0, max=500, help="People whose presence each watches.")] = 10
+    watched: WatchedOption = 10
     size: SizeOption = 100
     ack_seconds: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="How often people acknowledge, and say what they read.")
@@ -48,36 +56,20 @@ class Mixed(Plain):
         """What sets a run apart."""
         return f"{self.streams:,} people in groups of {self.members}, {self.rate:g} messages/s offered"
 
-    @property
-    def parameters(self) -> Mapping[str, str | int | float | bool]:
-        """The options."""
-        return to_parameters(self)
-
-    @property
-    def connection_count(self) -> int:
-        """Of the people."""
-        return count_connections(self.streams, self.streams_per_connection)
-
     def check(self) -> None:
         """Says no to options that make no sense. Raises: BenchError."""
-        check_rate(self.rate)
+        check_rate(self.rate, without="send 200")
 
     async def prepare(self, site: Site, places: int) -> Sequence["MixedPart"]:
         """Makes the people and their groups."""
-        users = await site.users.take(self.streams)
-        circles = deal(users, self.conversations, self.members)
-        groups = await site.make_groups([(circle[0], [user.name for user in circle[1:]]) for circle in circles])
-        own: dict[str, list[str]] = {user.name: [] for user in users}
-        known: dict[str, set[str]] = {user.name: set() for user in users}
-        for circle, group in zip(circles, groups, strict=True):
-            for user in circle:
-                own[user.name].append(group.conversation)
-                known[user.name].update(other.name for other in circle if other is not user)
+        crowd = await gather_crowd(site, self.streams, self.conversations, self.members)
+        own, watched = crowd.list_conversations(), crowd.list_known(self.watched)
         people = [
-            StreamPlan(user.name, user.token, "bench", tuple(own[user.name]), index) for index, user in enumerate(users)
+            StreamPlan(user.name, user.token, "bench", tuple(own[user.name]), index)
+            for index, user in enumerate(crowd.users)
         ]
         run = secrets.token_hex(4)
-        base_seqs = {group.conversation: group.base_seq for group in groups}
+        base_seqs = {group.conversation: group.base_seq for group, _ in crowd.circles}
         parts = []
         for place in range(places):
             mine = people[place::places]
@@ -95,7 +87,7 @@ class Mixed(Plain):
                     place=place,
                     places=places,
                     options=self,
-                    watched={plan.username: tuple(sorted(known[plan.username])[: self.watched]) for plan in mine},
+                    watched={plan.username: watched[plan.username] for plan in mine},
                 )
             )
         return parts

@@ -23,12 +23,12 @@ from bench.connections import (
     to_metadata,
 )
 from bench.errors import RunBroken
-from bench.filling import fill
 from bench.meter import Meter, now_us
 from bench.results import Verification
-from bench.scenarios.fields import Plain, SizeOption, to_parameters
-from bench.site import Site, User
+from bench.scenarios.fields import Plain, SizeOption
+from bench.site import Site
 from bench.texts import Texts
+from bench.users import User
 from bench.verify import Evidence
 from bench.window import Window
 
@@ -53,25 +53,16 @@ class Pull(Plain):
         return f"pages of {self.limit} anywhere in a log of {self.history:,}, {self.outstanding} at once"
 
     @property
-    def parameters(self) -> Mapping[str, str | int | float | bool]:
-        """The options."""
-        return to_parameters(self)
-
-    @property
     def connection_count(self) -> int:
         """One for each call at once."""
         return self.outstanding
 
-    def check(self) -> None:
-        """Has nothing to say no to."""
-
     async def prepare(self, site: Site, places: int) -> Sequence["PullPart"]:
         """Writes the history."""
         writer, reader = await site.users.take(2)
-        (group,) = await site.make_groups([(writer, [reader.name])])
+        groups = await site.make_groups([(writer, [reader.name])])
         run = secrets.token_hex(4)
-        texts = Texts(run, self.size)
-        await fill(site.address, writer, 0, {group.conversation: self.history}, texts)
+        (group,) = await site.fill(groups, [writer], self.history, Texts(run, self.size))
         lanes = [len(range(place, self.outstanding, places)) for place in range(places)]
         return [
             PullPart(site.address, reader, group.conversation, self, run, self.seed + place, count)

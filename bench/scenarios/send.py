@@ -1,14 +1,21 @@
 """Unary `Send`, many calls outstanding; a stream of another user reads each conversation."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import typer
 
 from bench.errors import BenchError
-from bench.scenarios.fields import AckOption, Plain, RateOption, SizeOption, check_rate, to_parameters
+from bench.scenarios.fields import (
+    AckOption,
+    Plain,
+    RateOption,
+    SizeOption,
+    check_rate,
+    count_connections,
+)
 from bench.site import Site
 from bench.talk import Pace, StreamPlan, TalkPart
 
@@ -37,14 +44,9 @@ class Send(Plain):
         return f"unary, {self.outstanding} outstanding, {self.conversations} conversations{pace}"
 
     @property
-    def parameters(self) -> Mapping[str, str | int | float | bool]:
-        """The options."""
-        return to_parameters(self)
-
-    @property
     def connection_count(self) -> int:
-        """Some calls share one."""
-        return self.outstanding + self.conversations
+        """Some calls share one, and readers, too."""
+        return count_connections(self.outstanding + self.conversations, _CALLS_A_CONNECTION)
 
     def check(self) -> None:
         """Says no to options that make no sense. Raises: BenchError."""

@@ -83,7 +83,10 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         on_read=intake.moved,
     )
     presence = PresenceTracker(
-        PresenceStore(stores.redis, prefix=prefix), bus, stores.conversations.shares_conversation
+        PresenceStore(stores.redis, prefix=prefix),
+        bus,
+        stores.conversations.shares_conversation,
+        stores.positions.changed_versions,
     )
     receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
     acks = AckWriter(stores.positions, intake.moved, epoch=stores.deployment.epoch)

@@ -136,12 +136,7 @@ class Attendants:
         self, session: Session, explicit: Mapping[str, int], *, starts_at_latest: bool, epoch: int
     ) -> list[errors.ParleyError]:
         username = session.username
-        versions, _ = await asyncio.gather(
-            self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
-        )
-        # Not raised for another stream of the user that is here already: what that one has not seen must still differ.
-        self._versions.setdefault(username, versions.get(username, 0))
-        await self._open_channels(await self._positions.list_conversation_ids(username))
+        await self._open_channels(await self._meet(username))
         attendances = await self._positions.list_attendances(
             username,
             session.device_id,
@@ -174,6 +169,14 @@ class Attendants:
             session.put(encode.caught_up(marks[first : first + _MARKS_A_PIECE]))
         self._replayer.nudge(session)
         return refusals
+
+    async def _meet(self, username: str) -> list[str]:
+        """Sees to it that word of a user's memberships is heard from now on; gives the conversations that there are."""
+        await self._bus.subscribe([user_channel(username)])
+        version, conversation_ids = await self._positions.read_memberships(username)
+        # Not raised for another stream of the user that is here already: what that one has not seen must still differ.
+        self._versions.setdefault(username, version)
+        return conversation_ids
 
     async def _find_resets(
         self, attendances: Sequence[Attendance], starts: Mapping[str, int], claims: Mapping[str, int]
@@ -222,15 +225,12 @@ class Attendants:
         username = session.username
         await self._enroll(session, starts_at_latest=starts_at_latest)
         async with self._hello(session):
-            versions, _ = await asyncio.gather(
-                self._positions.membership_versions([username]), self._bus.subscribe([user_channel(username)])
-            )
-            self._versions.setdefault(username, versions.get(username, 0))
-            conversation_ids = await self._positions.list_conversation_ids(username)
+            conversation_ids = await self._meet(username)
             await self._open_channels(conversation_ids)
             for conversation_id in conversation_ids:
-                session.conversation_ids.add(conversation_id)
-                self._hub.join(self._hub.channels[conversation_id], session)
+                channel = self._hub.channels[conversation_id]
+                session.conversation_ids[channel.conversation_id] = None
+                self._hub.join(channel, session)
 
     def refresh(self, username: str) -> None:
         """Looks in the background whether a user with a session here is in new conversations."""
@@ -245,15 +245,11 @@ class Attendants:
 
     async def refresh_changed(self) -> None:
         """Compares the version of every user here with the one last seen; one statement. Repairs lost announcements."""
-        users = list(self._hub.users)
-        if not users:
-            return
-        versions = await self._positions.membership_versions(users)
-        for username, version in versions.items():
-            if username in self._versions and self._versions[username] != version:
-                self.refresh(username)
         for username in [name for name in self._versions if name not in self._hub.users]:
             del self._versions[username]
+        if self._versions:
+            for username in await self._positions.changed_versions(self._versions):
+                self.refresh(username)
 
     async def drop_idle(self) -> None:
         """Ends the subscriptions of channels and users that nobody here needs any more."""
@@ -286,8 +282,7 @@ class Attendants:
 
     async def _refresh(self, username: str) -> None:
         try:
-            versions = await self._positions.membership_versions([username])
-            conversation_ids = await self._positions.list_conversation_ids(username)
+            version, conversation_ids = await self._positions.read_memberships(username)
             for session in list(self._hub.users.get(username, ())):
                 if session in self._attaching:
                     self._attaching[session] = True
@@ -296,7 +291,7 @@ class Attendants:
                     session, [name for name in conversation_ids if name not in session.conversation_ids]
                 )
             if username in self._hub.users:
-                self._versions[username] = versions.get(username, 0)
+                self._versions[username] = version
         except Unavailable as error:
             # The version stays as it was, so the next comparison tries again.
             _log.warning("memberships not read", username=username, error=str(error))
@@ -334,7 +329,7 @@ class Attendants:
                 session.fall_behind(conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq)
             return None
         channel = self._hub.channels[conversation_id]
-        session.conversation_ids.add(conversation_id)
+        session.conversation_ids[channel.conversation_id] = None  # the one string that all its sessions share
         session.finished.pop(conversation_id, None)
         if (lag := session.lags.get(conversation_id)) is not None:
             # One who comes back while the former past is still being brought: that goes on, from the database alone.

@@ -5,7 +5,6 @@ came too early. What is at or below the position is dropped; what is beyond the 
 before it is filled, by the bus or, after PARK_SECONDS, from PostgreSQL.
 """
 
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -39,7 +38,7 @@ class Channel:
     parked: dict[int, Item] = field(default_factory=dict)
     idle_since: float | None = None
     is_reading: bool = False
-    _tail: deque[Item] = field(default_factory=deque)
+    _tail: list[Item] = field(default_factory=list)
     _tail_bytes: int = 0
 
     def open_at(self, last_seq: int) -> None:
@@ -106,5 +105,9 @@ class Channel:
             run = run[-MAX_TAIL_ITEMS:]
         tail.extend(run)
         self._tail_bytes += sum(len(item.body) for item in run)
-        while len(tail) > MAX_TAIL_ITEMS or (self._tail_bytes > MAX_TAIL_BYTES and len(tail) > 1):
-            self._tail_bytes -= len(tail.popleft().body)
+        gone_count = 0
+        while len(tail) - gone_count > (MAX_TAIL_ITEMS if self._tail_bytes <= MAX_TAIL_BYTES else 1):
+            self._tail_bytes -= len(tail[gone_count].body)
+            gone_count += 1
+        if gone_count:
+            del tail[:gone_count]

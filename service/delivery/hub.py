@@ -86,7 +86,7 @@ class Hub:
 
     def leave(self, conversation_id: str, session: Session) -> None:
         """Takes a session out of a conversation."""
-        session.conversation_ids.discard(conversation_id)
+        session.conversation_ids.pop(conversation_id, None)
         channel = self.channels.get(conversation_id)
         if channel is not None:
             channel.leave(session, asyncio.get_running_loop().time())

@@ -6,7 +6,7 @@ While Redis is away everybody who is watched is UNKNOWN; so is, for a moment aft
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -24,6 +24,8 @@ _log = structlog.get_logger(__name__)
 REFRESH_SECONDS = 3.0
 # Gives those of some users who share a conversation with a user.
 SharedWith = Callable[[str, Sequence[str]], Awaitable[set[str]]]
+# Gives those of users' membership versions that are not what is known of them.
+ChangedVersions = Callable[[Mapping[str, int]], Awaitable[dict[str, int]]]
 
 
 def presence_channel(username: str) -> str:
@@ -34,14 +36,19 @@ def presence_channel(username: str) -> str:
 class PresenceTracker:
     """Presence as this worker's sessions make it and see it."""
 
-    def __init__(self, store: PresenceStore, bus: Bus, shared_with: SharedWith) -> None:
+    def __init__(
+        self, store: PresenceStore, bus: Bus, shared_with: SharedWith, changed_versions: ChangedVersions
+    ) -> None:
         self._store = store
         self._bus = bus
         self._shared_with = shared_with
+        self._changed_versions = changed_versions
         self.writer = PresenceWriter(store, self._announce)
         self._watchers: dict[str, set[Session]] = {}
         self._watched: dict[Session, set[str]] = {}
         self._known: dict[str, PresenceRecord | None] = {}
+        # Of those who watch or are watched, as of the last look whether they share something; -1: look again.
+        self._versions: dict[str, int] = {}
 
     async def arrive(self, session: Session) -> None:
         """Notes an open stream; on return its user is online, unless Redis is away or slow."""
@@ -74,7 +81,10 @@ class PresenceTracker:
         Raises:
             Unavailable: the database is.
         """
+        versions = await self._changed_versions(dict.fromkeys([*usernames, session.username], -1))
         records = await self.read(session.username, usernames)
+        for name, version in versions.items():  # what changed since they were read must still differ
+            self._versions[name] = min(version, self._versions.get(name, version))
         self._unwatch(session)
         names = [name for name, _ in records]
         self._watched[session] = set(names)
@@ -105,7 +115,11 @@ class PresenceTracker:
 
     async def _refresh(self) -> None:
         await self.writer.refresh()
-        for username, record in (await self._store.read(list(self._watchers))).items():
+        here = [username for username in self._watchers if self.writer.has(username)]
+        for username in here:
+            self._tell(username, PresenceRecord(True, None))
+        elsewhere = self._watchers.keys() - here
+        for username, record in (await self._store.read(list(elsewhere))).items():
             self._tell(username, record)
 
     def _announce(self, username: str, record: PresenceRecord) -> None:
@@ -141,15 +155,38 @@ class PresenceTracker:
                 self._known.pop(name, None)
 
     async def recheck(self) -> None:
-        """Ends watches of users who share no conversation with their watcher any more; one statement a watcher."""
-        for session, names in list(self._watched.items()):
-            others = [name for name in names if name != session.username]
-            if not others:
-                continue
-            gone = set(others) - await self._shared_with(session.username, others)
-            for name in gone & self._watched.get(session, set()):
-                self._watched[session].discard(name)
-                self._stop_watching(session, name)
+        """Ends watches of users who share no conversation with their watcher any more.
+
+        One statement, and one for each watch whose users' memberships have changed.
+
+        Raises:
+            Unavailable: the database is.
+        """
+        names = self._watchers.keys() | {session.username for session in self._watched}
+        known = {name: self._versions.get(name, -1) for name in names}
+        changed = await self._changed_versions(known) if known else {}
+        moved = changed.keys()
+        touched = [
+            session
+            for session, watched in self._watched.items()
+            if session.username in moved or not watched.isdisjoint(moved)
+        ]
+        self._versions = known | changed
+        try:
+            for session in touched:
+                await self._recheck_of(session)
+        except BaseException:
+            self._versions.update(dict.fromkeys(changed, -1))
+            raise
+
+    async def _recheck_of(self, session: Session) -> None:
+        others = [name for name in self._watched.get(session, ()) if name != session.username]
+        if not others:
+            return
+        gone = set(others) - await self._shared_with(session.username, others)
+        for name in gone & self._watched.get(session, set()):
+            self._watched[session].discard(name)
+            self._stop_watching(session, name)
 
     async def drop_unwatched(self) -> None:
         """Ends the subscriptions to users whom nobody here watches any more."""

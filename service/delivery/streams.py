@@ -17,7 +17,7 @@ from service.delivery import encode
 from service.delivery.session import Session
 from storage.records import Revocation
 
-_TICK_SECONDS = 0.25
+_TICK_SECONDS = 1.0  # of which tokens are made, too
 # How long a stream that is to end may take for its last write.
 _END_SECONDS = 2.0
 

@@ -23,6 +23,7 @@ from service.delivery.streams import OpenStream, Streams
 from service.interceptors.errors import to_refusal
 from service.interceptors.telemetry import ErrorCounts
 from service.metrics.histogram import MESSAGES, Histogram
+from service.rpc.bell import Bell
 from service.rpc.chat_frames import MAX_POSITIONS, ChatParts, FrameHandlers
 from service.rpc.manual_frames import to_acks
 from service.rpc.registry import Context
@@ -202,12 +203,12 @@ class _ChatStream:
         self._replayer = replayer
         self._context = context
         self._hello = hello
-        self._wake = asyncio.Event()
-        self._turned = asyncio.Event()  # the write loop came round: the read loop may look whether it may go on
+        self._wake = Bell()
+        self._turned = Bell()  # the write loop came round: the read loop may look whether it may go on
         self._is_half_closed = False
         self._write_time = 0.0  # of the last frame, on the event loop's clock
         self._silence_timer: asyncio.TimerHandle | None = None
-        session = Session(secrets.randbits(63) | 1, call.caller.username, "", wake=self._wake.set)
+        session = Session(secrets.randbits(63) | 1, call.caller.username, "", wake=self._wake.ring)
         self.open_stream = OpenStream(session, call.caller)
         self._session = session
         self._frames = FrameHandlers(parts, self.open_stream)
@@ -220,7 +221,7 @@ class _ChatStream:
         """
         self.open_stream.task = asyncio.current_task()
         reader = asyncio.create_task(self._read_all() if self._hello is None else self._subscribe(self._hello))
-        reader.add_done_callback(lambda _: self._wake.set())
+        reader.add_done_callback(lambda _: self._wake.ring())
         try:
             await self._write_all(reader)
         finally:
@@ -313,10 +314,10 @@ class _ChatStream:
                 self._counts.note(len(frame), session.taken_count)
                 await self._context.write(frame)
                 self._write_time = loop.time()
-                self._turned.set()
+                self._turned.ring()
                 self._frames.go_on()
                 continue
-            self._turned.set()
+            self._turned.ring()
             if reader.done():
                 self._check_reader(reader)
             if session.is_going_away and not session.unanswered_count:

@@ -1,6 +1,6 @@
 """A batch of drafts as the arguments of store_messages, and the rows that it gives as their answers. Pure.
 
-The function itself, and what its columns mean: migrations/0007_store_messages_at_places.sql.
+The function itself: migrations/0008_store_messages_at_one_place.sql; what its columns mean: 0007.
 """
 
 from collections.abc import Sequence

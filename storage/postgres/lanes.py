@@ -15,12 +15,6 @@ from storage.postgres.connection import Connection, leaves_outcome_open
 from storage.postgres.database import Database
 from storage.records import Draft, Stored
 
-# One plan for every batch, by index look-ups alone: planning costs more than running a small batch, and a plan made
-# while the tables were empty would scan them for ever.
-_PLANNER = (
-    "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_hashjoin = off;"
-    " SET enable_mergejoin = off"
-)
 # Commits stand still: one of ours has waited for a standby for longer than a standby takes.
 _STUCK = """
 SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'parley'
@@ -87,7 +81,7 @@ class LaneConnection:
         self.discard()
         self._connection = connection = await self._database.connect()
         with self._database.guarded(connection):
-            await connection.execute(f"{_PLANNER}; SET lock_timeout = {self._lock_timeout_ms}")
+            await connection.execute(f"SET lock_timeout = {self._lock_timeout_ms}")
             if self._was_too_slow and await connection.fetchval(_STUCK):
                 # Each further attempt would leave one more backend that waits, until there is no connection left.
                 raise errors.Unavailable("an earlier write still waits for the standby")

@@ -3,7 +3,7 @@
 Cursors never go back. Rows are written in the order of their keys, so that two writers can't wait for each other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.postgres.database import Database
@@ -141,15 +141,21 @@ class Positions:
             for row in rows
         ]
 
-    async def list_conversation_ids(self, username: str) -> list[str]:
-        """Lists the conversations that the user is a member of now."""
-        rows = await self._database.fetch(
-            """SELECT m.conversation_id FROM members m
-               JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
-               WHERE m.username = $1 AND m.role > 0""",
+    async def read_memberships(self, username: str) -> tuple[int, list[str]]:
+        """Reads what the user is a member of now; one statement.
+
+        Returns:
+            The number that grows with each change of that (0 when there is no such user), and the conversations.
+        """
+        row = await self._database.fetchrow(
+            """SELECT coalesce((SELECT u.membership_version FROM users u WHERE u.username = $1), 0) AS version,
+                      ARRAY(SELECT m.conversation_id FROM members m
+                            JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
+                            WHERE m.username = $1 AND m.role > 0) AS conversation_ids""",
             username,
         )
-        return [row["conversation_id"] for row in rows]
+        assert row is not None  # of a statement without FROM
+        return row["version"], row["conversation_ids"]
 
     async def last_seqs(self, conversation_ids: Sequence[str]) -> dict[str, int]:
         """Reads where logs end now; one statement."""
@@ -204,5 +210,16 @@ class Positions:
         """Reads the numbers that grow with each change of what the users are members of; one statement."""
         rows = await self._database.fetch(
             "SELECT username, membership_version FROM users WHERE username = ANY ($1)", list(usernames)
+        )
+        return {row["username"]: row["membership_version"] for row in rows}
+
+    async def changed_versions(self, known: Mapping[str, int]) -> dict[str, int]:
+        """Reads those of users' membership versions that are not what is known of them; one statement."""
+        rows = await self._database.fetch(
+            """SELECT u.username, u.membership_version
+               FROM unnest($1::text[], $2::bigint[]) AS known(username, version) JOIN users u USING (username)
+               WHERE u.membership_version <> known.version""",
+            list(known),
+            list(known.values()),
         )
         return {row["username"]: row["membership_version"] for row in rows}

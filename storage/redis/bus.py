@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from storage.redis.publisher import Publisher
+from storage.redis.subscriber import Subscriber
 
 _log = structlog.get_logger(__name__)
 
@@ -23,7 +24,7 @@ _log = structlog.get_logger(__name__)
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
 _PIPELINE = 512
 _BEAT_SECONDS = 1.0
-# A connection on which the own beat was not heard for this long is taken for dead.
+# A connection on which nothing was heard for this long, not even the own beat, is taken for dead.
 _SILENCE_SECONDS = 3.0
 _RECONNECT_SECONDS = 0.2
 
@@ -63,8 +64,7 @@ class Bus:
         on_message: Callable[[str, bytes], None],
         on_connect: Callable[[], None],
     ) -> None:
-        self._redis = redis
-        self._pubsub = redis.pubsub()
+        self._subscriber = Subscriber(redis)
         self._publisher = Publisher(redis)
         self._prefix = f"{prefix}:"
         self._beat_channel = f"beat:{worker_id}"
@@ -81,6 +81,8 @@ class Bus:
         self._is_told_lost = False  # once is enough for the log
         self._is_told_dropped = False
         self._last_beat = float("-inf")
+        self._heard_time = 0.0  # when something came last, on the event loop's clock
+        self._silence_timer: asyncio.TimerHandle
         self.published_count = 0
         self.dropped_count = 0
         self.received_count = 0
@@ -125,7 +127,7 @@ class Bus:
             self._waiting.setdefault(channel, []).append(confirmations)
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._pubsub.subscribe(*(self._prefix + channel for channel in wanted))
+                await self._subscriber.subscribe(self._prefix + channel for channel in wanted)
             _, late = await asyncio.wait([confirmations.all_came], timeout=timeout_seconds)
             return not late
         except (RedisError, OSError, TimeoutError) as error:
@@ -150,7 +152,7 @@ class Bus:
         self._confirmed.difference_update(gone)
         if gone and self._is_connected:
             with suppress(RedisError, OSError):  # the reader sees the same fault and connects anew, without these
-                await self._pubsub.unsubscribe(*(self._prefix + channel for channel in gone))
+                await self._subscriber.unsubscribe(self._prefix + channel for channel in gone)
 
     async def run(self) -> None:
         """Reads, publishes and beats until it is cancelled."""
@@ -162,8 +164,7 @@ class Bus:
     async def close(self) -> None:
         """Closes both connections."""
         await self._publisher.close()
-        with suppress(RedisError, OSError):  # it is thrown away either way
-            await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
+        await self._subscriber.close()
 
     async def flush(self, timeout_seconds: float) -> None:
         """Waits until what was queued is published, or the time is up."""
@@ -177,52 +178,59 @@ class Bus:
         while True:
             try:
                 await self._connect()
-                while True:
-                    message = await self._pubsub.get_message(timeout=_SILENCE_SECONDS)
-                    if message is not None:
-                        self._take(message)
-                    elif not self.is_alive:
-                        raise ConnectionError("the bus is silent")
+                await self._read()
             except (RedisError, OSError) as error:
                 if not self._is_told_lost:
-                    _log.warning("bus connection lost", error=str(error))
+                    _log.warning("bus connection lost", error=str(error) or "the bus is silent")
                 self._is_told_lost = True
                 self._is_connected = False
                 self._confirmed.clear()
-                with suppress(RedisError, OSError):  # it is broken already
-                    await self._pubsub.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it unannotated
-                self._pubsub = self._redis.pubsub()
+                await self._subscriber.close()
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _connect(self) -> None:
         async with asyncio.timeout(_SILENCE_SECONDS):
-            await self._pubsub.subscribe(
-                *(self._prefix + channel for channel in (self._beat_channel, *sorted(self._channels)))
+            await self._subscriber.connect(
+                self._prefix + channel for channel in (self._beat_channel, *sorted(self._channels))
             )
         self._on_connect()
 
-    def _take(self, message: dict[str, object]) -> None:
-        raw = message["channel"]
-        assert isinstance(raw, bytes)
-        channel = raw.decode()[len(self._prefix) :]
-        kind = message["type"]
-        if kind == "message":
-            payload = message["data"]
-            assert isinstance(payload, bytes)
-            if channel == self._beat_channel:
-                self._last_beat = time.monotonic()
-                self.beat_count += 1
-                self.beat_lag_seconds = self._last_beat - float(payload)
-                if self._is_told_lost:
-                    _log.warning("bus back")
-                    self._is_told_lost = False
+    async def _read(self) -> None:
+        """Takes what comes. Raises: RedisError, OSError (TimeoutError: nothing came for too long)."""
+        loop = asyncio.get_running_loop()
+        self._heard_time = loop.time()
+        async with asyncio.timeout(None) as limit:
+            self._watch_silence(limit)
+            try:
+                while True:
+                    kind, channel, payload = await self._subscriber.read()
+                    self._heard_time = loop.time()
+                    self._take(kind, channel.decode()[len(self._prefix) :], payload)
+            finally:
+                self._silence_timer.cancel()
+
+    def _watch_silence(self, limit: asyncio.Timeout) -> None:
+        """Ends the reading when nothing came for too long, with one timer in that time and not one a message."""
+        loop = asyncio.get_running_loop()
+        deadline = self._heard_time + _SILENCE_SECONDS
+        if loop.time() < deadline:
+            self._silence_timer = loop.call_at(deadline, self._watch_silence, limit)
+        else:
+            limit.reschedule(deadline)
+
+    def _take(self, kind: bytes, channel: str, payload: bytes) -> None:
+        if kind == b"message":
+            if channel != self._beat_channel:
+                self.received_count += 1
+                self._on_message(channel, payload)
                 return
-            self.received_count += 1
-            self._on_message(channel, payload)
-        elif kind == "subscribe":
-            if channel == self._beat_channel and channel in self._confirmed:
-                # redis-py connects and subscribes again by itself; what was published in between is lost.
-                raise ConnectionError("the bus connection was made anew")
+            self._last_beat = time.monotonic()
+            self.beat_count += 1
+            self.beat_lag_seconds = self._last_beat - float(payload)
+            if self._is_told_lost:
+                _log.warning("bus back")
+                self._is_told_lost = False
+        elif kind == b"subscribe":
             self._confirmed.add(channel)
             if channel == self._beat_channel:
                 self._is_connected = True  # the server has answered; a hung one takes a subscription, too
@@ -242,7 +250,7 @@ class Bus:
 
     async def _publish(self, batch: list[tuple[str, bytes]]) -> None:
         try:
-            await self._publisher.publish([(self._prefix + channel, payload) for channel, payload in batch])
+            await self._publisher.publish([((self._prefix + channel).encode(), payload) for channel, payload in batch])
             self.published_count += len(batch)
             self._is_told_dropped = False
         except (RedisError, OSError, TimeoutError) as error:

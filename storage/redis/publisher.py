@@ -1,7 +1,8 @@
 """PUBLISH, many in one round trip, on a connection that is held.
 
 A pipeline of redis-py takes a connection from the pool and builds an object for each command; that was an eighth of
-what a worker spent on a message that came alone. `Connection` is what a pipeline uses, too.
+what a worker spent on a message that came alone. `Connection` is what a pipeline uses, too. Its `pack_commands` took
+nearly half of what was left, so the commands are written here.
 """
 
 import asyncio
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 from redis.asyncio import Connection, Redis
 
 _TIMEOUT_SECONDS = 2.0
+# The three parts of the command as the protocol has them. Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
+_PUBLISH = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
 
 
 class Publisher:
@@ -23,8 +26,8 @@ class Publisher:
         self._pool = redis.connection_pool
         self._connection: Connection | None = None
 
-    async def publish(self, messages: Sequence[tuple[str, bytes]]) -> None:
-        """Publishes (channel, payload) in order.
+    async def publish(self, messages: Sequence[tuple[bytes, bytes]]) -> None:
+        """Publishes (channel, payload) in order, in one write.
 
         Raises:
             RedisError, OSError, TimeoutError: some or all may be lost.
@@ -34,8 +37,8 @@ class Publisher:
                 if self._connection is None:
                     self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call] # as redis-py has it
                 connection = self._connection
-                commands = connection.pack_commands([("PUBLISH", *message) for message in messages])
-                await connection.send_packed_command(commands, check_health=False)
+                commands = [_PUBLISH % (len(channel), channel, len(payload), payload) for channel, payload in messages]
+                await connection.send_packed_command(b"".join(commands), check_health=False)
                 for _ in messages:
                     await connection.read_response()
         except BaseException:

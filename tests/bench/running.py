@@ -33,10 +33,17 @@ class Ended:
         return self.errors.strip().splitlines()[-1]
 
 
-def begin(directory: Path, *arguments: str, prepare: Callable[[], None] | None = None) -> "subprocess.Popen[str]":
+def begin(
+    directory: Path,
+    *arguments: str,
+    prepare: Callable[[], None] | None = None,
+    temporary_directory: Path | None = None,
+) -> "subprocess.Popen[str]":
     """Begins a command that writes its report into a directory."""
     command = [sys.executable, "-m", "service", "bench", *arguments, "--json", str(directory / "report.json")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
+    if temporary_directory is not None:
+        environment["TMPDIR"] = str(temporary_directory)
     return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -47,6 +54,15 @@ def begin(directory: Path, *arguments: str, prepare: Callable[[], None] | None =
         preexec_fn=prepare,
         start_new_session=True,
     )
+
+
+def wait_for_line(process: "subprocess.Popen[str]", words: str) -> None:
+    """Reads what a command says on standard error up to a line with these words."""
+    assert process.stderr is not None
+    line = ""
+    while words not in line:
+        line = process.stderr.readline()
+        assert line, "it ended too early"
 
 
 def wait(process: "subprocess.Popen[str]", directory: Path) -> Ended:

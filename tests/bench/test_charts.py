@@ -47,7 +47,7 @@ def test_whole_report_has_every_picture(pictures: dict[str, Picture]) -> None:
         ("latency-by-rate-chat", ["messages offered a second", "delivery latency, ms", "p50", "p99.9", "1k", "10k"]),
         ("rate-by-frame", ["messages a frame", "messages a second", "1", "100"]),
         ("memory-by-streams", ["open streams", "resident memory of the workers, MiB", "idle: 52 KiB a stream"]),
-        ("cost-by-size", ["microseconds of CPU each", "conversations", "streams", "messages stored before", "1M"]),
+        ("cost-by-size", ["microseconds of CPU each", "conversations", "streams", "messages in the log", "1M"]),
         ("latency-of-runs", ["milliseconds", "p50", "p99", "fanout: 1 to 1,000 streams (delivery)"]),
         ("cost-of-runs", ["microseconds of CPU for each message or delivery", "server", "PostgreSQL", "Valkey"]),
     ],

@@ -145,4 +145,4 @@ def test_page_command_prints_the_table_and_writes_what_is_asked(tmp_path: Path) 
 def test_page_command_says_what_it_can_not_write(tmp_path: Path) -> None:
     result = invoke(write(tmp_path / "a.json", make_run()), "--html", tmp_path / "no" / "a.html", command=page_command)
     assert result.exit_code == 1
-    assert "can't write" in result.output
+    assert "can't be written" in result.output

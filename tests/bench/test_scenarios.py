@@ -43,6 +43,13 @@ def test_many_conversations_share_few_streams(server: RunningServer, tmp_path: P
     assert found.verification.checked > 0
 
 
+def test_messages_that_are_stored_before_are_sent_to_a_target(server: RunningServer, tmp_path: Path):
+    found = run(server, tmp_path, "chat", "--conversations", "3", "--stored", "1100").run
+    assert found.parameters["stored"] == 1100
+    assert found.verification is not None
+    assert found.verification.checked > 0
+
+
 def test_send_calls(server: RunningServer, tmp_path: Path):
     found = run(server, tmp_path, "send", "--outstanding", "6", "--conversations", "2").run
     assert found.counts["acked"] > 0
@@ -89,7 +96,8 @@ def test_people_do_everything(server: RunningServer, tmp_path: Path):
 
 
 def test_own_server_is_measured_and_gone_afterwards(tmp_path: Path):
-    ended = bench(tmp_path, "chat", *_SHORT, "--html", str(tmp_path / "page.html"))
+    options = ("--stored", "3001", "--html", str(tmp_path / "page.html"))
+    ended = bench(tmp_path, "chat", *options, *_SHORT)
     assert ended.status == 0, ended.errors
     assert {use.kind for use in ended.run.uses} == {"supervisor", "server", "postgresql", "valkey", "generator"}
     assert ended.run.cpu_us_per("acked")

@@ -1,16 +1,20 @@
 """What is wrong is said in a line, what was measured until then is kept, and the exit status is not 0."""
 
+import contextlib
 import re
 import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.bench.running import begin, bench, wait
+from tests.bench.running import begin, bench, wait, wait_for_line
 from tests.support.certificates import make_certificate
+from tests.support.disks import small_disk
 from tests.support.servers import RunningServer, running_server
 
 pytestmark = pytest.mark.timeout(120)
@@ -63,15 +67,20 @@ def test_token_file_that_will_not_do(server: RunningServer, tmp_path: Path, text
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("chat", "--rate", "0"), "--rate 0: give 0.1 or more"),
-        (("chat", "--rate", "-5"), "--rate -5: give 0.1 or more"),
-        (("chat", "--rate", "nan"), "--rate nan: give 0.1 or more"),
-        (("send", "--rate", "0"), "--rate 0: give 0.1 or more"),
+        (("chat", "--rate", "0"), "--rate 0: give 0.1 to 10,000,000"),
+        (("chat", "--rate", "-5"), "--rate -5: give 0.1 to 10,000,000"),
+        (("chat", "--rate", "nan"), "--rate nan: give 0.1 to 10,000,000"),
+        (("send", "--rate", "0"), "--rate 0: give 0.1 to 10,000,000, or leave it out to send as fast as answers come"),
+        (("mixed", "--rate", "0"), "--rate 0: give 0.1 to 10,000,000, or leave it out to send 200"),
         (("chat", "--conversations", "2", "--streams", "3"), "more than --conversations 2"),
         (("send", "--outstanding", "2"), "less than --conversations 8"),
         (("idle", "--heartbeat", "0.5"), "once a second at most"),
         (("chat", "--tls"), "--tls needs a --target"),
         (("chat", "--target", "nowhere"), "--target nowhere: not HOST:PORT"),
+        (("chat", "--target", "127.0.0.1:99999"), "not HOST:PORT"),
+        (("chat", "--target", "http://a:1"), "not HOST:PORT"),
+        (("chat", "--html", "/nonexistent/page.html"), "there is no directory /nonexistent"),
+        (("chat", "--html", "/"), "it is a directory"),
         (("chat", "--target", "a:1", "--tls-ca", "/nonexistent"), "--tls-ca can't be read"),
     ],
 )
@@ -90,6 +99,10 @@ def test_too_few_files_for_the_streams_are_said_before_anything_starts(tmp_path:
     assert ended.status == 1
     assert ended.errors.strip().splitlines() == [ended.last_line]
     assert "10,000 connections need 10,200 open files, and the limit is 1,024" in ended.last_line
+    assert "--streams-per-connection" in ended.last_line
+    other = bench(tmp_path, "pull", "--outstanding", "10000", prepare=allow_few)
+    assert "the limit is 1,024" in other.last_line
+    assert "--streams-per-connection" not in other.last_line  # which it has not
 
 
 def test_soft_limit_on_files_is_raised(server: RunningServer, tmp_path: Path):
@@ -104,11 +117,7 @@ def test_soft_limit_on_files_is_raised(server: RunningServer, tmp_path: Path):
 def test_server_that_dies_leaves_what_was_measured(tmp_path: Path):
     with running_server() as server:
         process = begin(tmp_path, "chat", "--target", server.target, "--warmup", "0.2", "--seconds", "60")
-        assert process.stderr is not None
-        line = ""
-        while "acked/s" not in line:
-            line = process.stderr.readline()
-            assert line, "it ended too early"
+        wait_for_line(process, "acked/s")
         server.process.send_signal(signal.SIGKILL)
         ended = wait(process, tmp_path)
     assert ended.status == 1
@@ -121,13 +130,21 @@ def test_server_that_dies_leaves_what_was_measured(tmp_path: Path):
     assert run.verification.is_held  # of streams that ended nothing is known
 
 
+def test_own_server_that_dies_is_said(tmp_path: Path):
+    process = begin(tmp_path, "chat", "--warmup", "0.2", "--seconds", "60")
+    wait_for_line(process, "acked/s")
+    for child in psutil.Process(process.pid).children():
+        if "bench.generator" not in child.cmdline():
+            child.kill()
+    ended = wait(process, tmp_path)
+    assert ended.status == 1
+    assert ended.last_line.endswith("; the server that was started for the run has ended")
+    assert ended.run.counts["acked"] > 0
+
+
 def test_interrupt_keeps_what_was_measured(server: RunningServer, tmp_path: Path):
     process = begin(tmp_path, "chat", "--target", server.target, "--warmup", "0.2", "--seconds", "60")
-    assert process.stderr is not None
-    line = ""
-    while "acked/s" not in line:
-        line = process.stderr.readline()
-        assert line, "it ended too early"
+    wait_for_line(process, "acked/s")
     process.send_signal(signal.SIGINT)
     ended = wait(process, tmp_path)
     assert ended.status == 130
@@ -140,8 +157,7 @@ def test_interrupt_keeps_what_was_measured(server: RunningServer, tmp_path: Path
 
 def test_interrupt_before_anything_was_measured(tmp_path: Path):
     process = begin(tmp_path, "chat")
-    assert process.stderr is not None
-    assert "starting a server" in process.stderr.readline()
+    wait_for_line(process, "starting a server")
     process.send_signal(signal.SIGTERM)
     ended = wait(process, tmp_path)
     assert ended.status == 130
@@ -153,11 +169,42 @@ def test_result_that_can_not_be_written_is_shown(server: RunningServer, tmp_path
     def leave_no_room() -> None:  # as a full disk: writes of files end early
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 
-    ended = bench(tmp_path, "chat", "--target", server.target, *_SHORT, prepare=leave_no_room)
+    page = tmp_path / "page.html"
+    page.write_text("older")
+    options = ("--target", server.target, *_SHORT, "--html", str(page))
+    ended = bench(tmp_path, "chat", *options, prepare=leave_no_room)
     assert ended.status == 1
-    assert "the result can't be written" in ended.last_line
+    said = [line for line in ended.errors.splitlines() if line.startswith("parley: ")]
+    assert [line.partition(": File too large")[0] for line in said] == [
+        f"parley: {path} can't be written" for path in (ended.report_path, page)
+    ]
     assert "messages/s" in ended.output
-    assert not ended.report_path.exists()
+    assert list(tmp_path.iterdir()) == [page]
+    assert page.read_text() == "older"
+
+
+def fill_up(directory: Path) -> None:
+    """Leaves no room on the disk of a directory."""
+    with (directory / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(1 << 20))
+
+
+def test_full_disk_under_the_server_of_the_run_is_said(tmp_path: Path):
+    with tempfile.TemporaryDirectory(prefix="parley-disk-") as name, small_disk(Path(name), 200_000_000):
+        Path(name).chmod(0o755)  # PostgreSQL is another user's
+        options = ("--frame", "100", "--size", "1000", "--warmup", "0.2", "--seconds", "15")
+        process = begin(tmp_path, "chat", *options, temporary_directory=Path(name))
+        wait_for_line(process, "acked/s")
+        fill_up(Path(name))
+        ended = wait(process, tmp_path)
+    assert ended.status == 1
+    assert re.search(rf"; the disk of {name}/.* is full$", ended.last_line)
+    run = ended.run
+    assert run.failure in ended.last_line
+    assert run.counts["acked"] > 0
+    assert run.verification is not None
+    assert run.verification.is_held
 
 
 def test_refusals_are_counted_by_reason_and_end_nothing(tmp_path: Path):

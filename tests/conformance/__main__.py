@@ -11,6 +11,7 @@ import secrets
 import sys
 from collections.abc import Sequence
 
+from tests.conformance.building import build, run_program
 from tests.conformance.languages import LANGUAGES, Language
 from tests.conformance.operator import Operator
 from tests.conformance.play import Play, StepFailed
@@ -22,39 +23,9 @@ from tests.conformance.stage import Stage, open_stage
 from tests.support.proxy import open_proxy
 
 _AT_ONCE = 2
-_BUILD_SECONDS = 1800.0
 _EXAMPLE_SECONDS = 60.0
 # The row of the table for the program that people copy.
 _EXAMPLE = "example"
-
-
-async def _run(command: Sequence[str], language: Language, limit_seconds: float) -> str:
-    """Runs a program of a client to its end; gives why it failed, or nothing."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=language.folder,
-        env=language.full_environment(),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    try:
-        output, _ = await asyncio.wait_for(process.communicate(), limit_seconds)
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return f"{' '.join(command)} did not end within {limit_seconds:.0f} s"
-    if process.returncode:
-        return f"{' '.join(command)} ended with {process.returncode}:\n{output.decode(errors='replace')[-4000:]}"
-    return ""
-
-
-async def _build(language: Language) -> str:
-    """Builds a runner; gives why it can't be built."""
-    for command in language.build:
-        if reason := await _run(command, language, _BUILD_SECONDS):
-            return reason
-    return ""
 
 
 def _real_names(scenario: Scenario, run: str) -> dict[str, str]:
@@ -88,7 +59,7 @@ async def _play(stage: Stage, language: Language, scenarios: Sequence[Scenario])
                 result.outcomes[scenario.name] = FAILED
                 result.reasons[scenario.name] = str(error)
         if language.example:
-            reason = await _run([*language.example, proxy.target], language, _EXAMPLE_SECONDS)
+            reason = await run_program([*language.example, proxy.target], language, _EXAMPLE_SECONDS)
             result.outcomes[_EXAMPLE] = FAILED if reason else PASSED
             result.reasons |= {_EXAMPLE: reason} if reason else {}
         else:
@@ -110,7 +81,7 @@ async def _run_language(stage: Stage, language: Language, scenarios: Sequence[Sc
         result.outcomes = dict.fromkeys((scenario.name for scenario in scenarios), SKIPPED)
         result.reasons[""] = reason
         return result
-    if reason := await _build(language):
+    if reason := await build(language):
         result.outcomes = dict.fromkeys((scenario.name for scenario in scenarios), FAILED)
         result.reasons[""] = reason
         return result

@@ -20,6 +20,8 @@ class Language:
         name: as in `make conformance LANGUAGE=name`, and the runner's folder in clients/ unless `folder` says another.
         command: what starts it, in its folder.
         example: what runs the example that people copy, in its folder; host:port is put behind it.
+        example_file: where that is.
+        package: patterns of the files that a program takes along of ours.
         build: what builds it first, in its folder; each is repeatable and does nothing when nothing changed.
         tools: programs that must be on PATH.
         left_out: scenarios that are not for it -> why.
@@ -31,6 +33,8 @@ class Language:
     name: str
     command: Sequence[str]
     example: Sequence[str] = ()
+    example_file: str = ""
+    package: Sequence[str] = ()
     build: Sequence[Sequence[str]] = ()
     tools: Sequence[str] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -59,11 +63,16 @@ class Language:
         return kept | self.environment
 
 
+# The flag is for what Netty does, of which newer JDKs warn.
+_JVM = ("java", "--enable-native-access=ALL-UNNAMED", "-cp", "target/*:target/test-classes:target/lib/*")
+
 LANGUAGES: tuple[Language, ...] = (
     Language(
         "python",
         (sys.executable, "-m", "conformance"),
         example=(sys.executable, "examples/chat.py"),
+        example_file="examples/chat.py",
+        package=["parley/**/*"],
         is_quick=True,
         environment={"PYTHONPATH": "."},
     ),
@@ -71,6 +80,8 @@ LANGUAGES: tuple[Language, ...] = (
         "python-betterproto",
         (sys.executable, "-m", "conformance"),
         example=(sys.executable, "examples/chat.py"),
+        example_file="examples/chat.py",
+        package=["parley_betterproto/**/*"],
         is_quick=True,
         environment={"PYTHONPATH": "."},
     ),
@@ -78,6 +89,8 @@ LANGUAGES: tuple[Language, ...] = (
         "go",
         (str(BUILD / "go" / "conformance"),),
         example=(str(BUILD / "go" / "chat"),),
+        example_file="examples/chat/main.go",
+        package=["parley/**/*.go", "*.go"],
         build=[["go", "build", "-o", f"{BUILD / 'go'}/", "./conformance", "./examples/chat"]],
         tools=("go",),
         is_quick=True,
@@ -86,9 +99,54 @@ LANGUAGES: tuple[Language, ...] = (
         "typescript",
         ("node", "dist/conformance/main.js"),
         example=("node", "dist/examples/chat.js"),
+        example_file="examples/chat.ts",
+        package=["dist/src/**/*"],
         build=[["../../scripts/client_tools.sh", "typescript"], ["node_modules/.bin/tsc"]],
         tools=("node", "npm"),
         is_quick=True,
+    ),
+    Language(
+        "java",
+        (*_JVM, "conformance.Runner"),
+        example=(*_JVM, "examples.ChatExample"),
+        example_file="examples/ChatExample.java",
+        package=["target/parley-client-*.jar"],
+        build=[["mvn", "-q", "-B", "package"]],
+        tools=("java", "mvn"),
+    ),
+    Language(
+        "kotlin",
+        (*_JVM, "conformance.RunnerKt"),
+        example=(*_JVM, "examples.ChatExampleKt"),
+        example_file="examples/ChatExample.kt",
+        package=["target/parley-client-kotlin-*.jar"],
+        build=[["mvn", "-q", "-B", "package"]],
+        tools=("java", "mvn"),
+    ),
+    Language(
+        "rust",
+        ("target/release/parley-conformance",),
+        example=("target/release/examples/hello",),
+        example_file="examples/hello.rs",
+        package=["src/**/*", "target/release/build/parley-client-*/out/*.rs"],
+        build=[
+            ["cargo", "build", "--quiet", "--release", "--package", "parley-conformance"],
+            ["cargo", "build", "--quiet", "--release", "--example", "hello"],
+        ],
+        tools=("cargo",),
+    ),
+    Language(
+        "cpp",
+        (str(BUILD / "cpp" / "parley_conformance"),),
+        example=(str(BUILD / "cpp" / "parley_hello"),),
+        example_file="examples/hello.cpp",
+        package=["../../build/cpp/libparley_client.a"],
+        build=[
+            ["../../scripts/googleapis.sh"],
+            ["cmake", "-S", ".", "-B", str(BUILD / "cpp"), "-DCMAKE_BUILD_TYPE=Release", "-DPARLEY_CONFORMANCE=ON"],
+            ["cmake", "--build", str(BUILD / "cpp"), "--parallel", "2"],
+        ],
+        tools=("cmake", "c++", "protoc", "grpc_cpp_plugin"),
     ),
     Language(
         "grpcurl",

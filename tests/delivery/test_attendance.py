@@ -184,7 +184,7 @@ async def test_session_that_gave_up_is_not_attached_by_a_later_refresh(worker, d
     await add_group(db, "new", "ann", "bob")
     worker.attendants.refresh("bob")
     await worker.attendants.refresh_changed()
-    assert session.conversation_ids == set()
+    assert session.conversation_ids == {}
     assert "bob" not in worker.hub.users
 
 

@@ -221,7 +221,7 @@ async def test_deleted_conversation_ends_for_all(worker, db):
     worker.hub.deliver("g", await items(db, 1, 1))
     for reader in readers:
         assert reader.seqs("g") == [1]
-        assert reader.session.conversation_ids == set()
+        assert reader.session.conversation_ids == {}
     assert worker.hub.channels["g"].idle_since is not None
 
 

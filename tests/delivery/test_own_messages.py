@@ -169,7 +169,7 @@ async def test_without_echo_nothing_is_owed(worker, db):
     await store(db, reader, "ann:bob")
     await worker.attendants.attach_own(reader.session)
     assert not worker.hub.owes_own(reader.session)
-    assert reader.session.conversation_ids == set()
+    assert reader.session.conversation_ids == {}
 
 
 async def test_end_of_a_lag_wakes_the_stream_also_when_it_brings_nothing(worker, db):

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from parley.v1 import chat_pb2, presence_pb2
 
 from service.delivery.session import Session
+from storage.errors import Unavailable
 from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from tests.support.logs import add_users
@@ -145,7 +146,78 @@ async def test_watch_ends_when_nothing_is_shared_any_more(worker, db):
     await worker.presence.recheck()
     await worker.presence.arrive(gus)
     assert events(fay) == [("gus", ONLINE, 0)]
-    await db.execute("UPDATE members SET role = 0 WHERE conversation_id = 'fay:gus' AND username = 'gus'")
+    await part(db, "fay:gus", "gus")
     await worker.presence.recheck()
     await worker.presence.depart(gus)
     assert events(fay) == []
+
+
+async def part(db: Database, conversation_id: str, username: str) -> None:
+    """Takes a member out of a conversation."""
+    await db.execute(
+        "UPDATE members SET role = 0 WHERE conversation_id = $1 AND username = $2", conversation_id, username
+    )
+    await db.execute("UPDATE users SET membership_version = membership_version + 1 WHERE username = $1", username)
+
+
+async def test_watches_are_looked_at_again_only_when_a_membership_has_changed(worker, db, monkeypatch):
+    await add_users(db, "hal", "ida", "jon", "kim")
+    for conversation_id in ("hal:ida", "hal:jon", "ida:kim"):
+        await Conversations(db).ensure_direct(conversation_id)
+    hal, ida = Session(1, "hal", "d"), Session(2, "ida", "d")
+    await worker.presence.watch(hal, ["ida", "jon"], 1)
+    await worker.presence.watch(ida, ["kim"], 2)
+    asked: list[str] = []
+    shared_with = worker.presence._shared_with
+
+    async def noted(username: str, others: Sequence[str]) -> set[str]:
+        asked.append(username)
+        return await shared_with(username, others)
+
+    monkeypatch.setattr(worker.presence, "_shared_with", noted)
+    await worker.presence.recheck()
+    assert asked == []
+    await part(db, "hal:jon", "jon")
+    await worker.presence.recheck()
+    assert asked == ["hal"]
+    assert worker.presence._watched == {hal: {"ida"}, ida: {"kim"}}
+    await worker.presence.recheck()
+    assert asked == ["hal"]
+
+
+async def test_removal_while_a_watch_begins_is_found_by_the_next_look(worker, db, monkeypatch):
+    await add_users(db, "lea", "max")
+    await Conversations(db).ensure_direct("lea:max")
+    first, second = Session(1, "lea", "d"), Session(2, "lea", "e")
+    await worker.presence.watch(first, ["max"], 1)
+    shared_with = worker.presence._shared_with
+
+    async def removed_afterwards(username: str, others: Sequence[str]) -> set[str]:
+        visible = await shared_with(username, others)
+        monkeypatch.undo()
+        await part(db, "lea:max", "max")
+        await worker.presence.recheck()  # sees the removal, and not this watch
+        return visible
+
+    monkeypatch.setattr(worker.presence, "_shared_with", removed_afterwards)
+    await worker.presence.watch(second, ["max"], 2)
+    await worker.presence.recheck()
+    assert worker.presence._watched == {first: set(), second: set()}
+
+
+async def test_look_that_fails_is_taken_again(worker, db, monkeypatch):
+    await add_users(db, "ned", "oli")
+    await Conversations(db).ensure_direct("ned:oli")
+    ned = Session(1, "ned", "d")
+    await worker.presence.watch(ned, ["oli"], 1)
+    await part(db, "ned:oli", "oli")
+
+    async def away(username: str, others: Sequence[str]) -> set[str]:
+        raise Unavailable(f"{username}, {others}")
+
+    monkeypatch.setattr(worker.presence, "_shared_with", away)
+    with pytest.raises(Unavailable):
+        await worker.presence.recheck()
+    monkeypatch.undo()
+    await worker.presence.recheck()
+    assert worker.presence._watched == {ned: set()}

@@ -23,7 +23,6 @@ MANY = 2000
 async def store(redis_url: str) -> AsyncIterator[Gated]:
     pool = make_pool(redis_url)
     gated = Gated(Redis(connection_pool=pool), prefix=secrets.token_hex(6))
-    await gated.settle()
     yield gated
     await pool.aclose()
 
@@ -152,13 +151,82 @@ async def test_refresh_does_not_bring_back_one_who_leaves_meanwhile(writer, stor
 
 async def test_refresh_rebuilds_what_redis_forgot_in_bounded_pipelines(writer, store, told):
     sessions = [session_of(f"user{number}", number) for number in range(MAX_BATCH + 1)]
+    names = [session.username for session in sessions]
     await asyncio.gather(*map(writer.arrive, sessions))
-    await store._redis.delete(f"{store._prefix}:online:{{user0}}", f"{store._prefix}:online:{{user{MAX_BATCH}}}")
+    await writer.refresh()
+    await store._redis.delete(*await store._redis.keys(f"{store._prefix}*"))
     told.clear()
     store.pipeline_count = 0
     await writer.refresh()
-    assert told == [("user0", True), (f"user{MAX_BATCH}", True)]
-    assert store.pipeline_count == 2
+    assert told == [(name, True) for name in names]
+    assert await online(store, *names) == names
+    assert store.pipeline_count == 6  # a beat that was refused, two of sessions, a beat, a part of the round; the read
+
+
+async def test_streams_that_do_nothing_are_a_beat_and_a_part_of_the_round(writer, store, told):
+    sessions = [session_of(f"user{number}", number) for number in range(MAX_BATCH + 1)]
+    await asyncio.gather(*map(writer.arrive, sessions))
+    await writer.refresh()
+    told.clear()
+    lost = [f"{store._prefix}:of:user0", f"{store._prefix}:of:user{MAX_BATCH}"]
+    await store._redis.delete(*lost)
+    store.pipeline_count = 0
+    for _ in range(20):
+        await writer.refresh()
+    assert store.pipeline_count == 40
+    assert sorted(told) == [("user0", True), (f"user{MAX_BATCH}", True)]
+    told.clear()
+    await store._redis.delete(*lost)
+    for _ in range(20):
+        await writer.refresh()
+    assert sorted(told) == [("user0", True), (f"user{MAX_BATCH}", True)], "the round begins anew"
+
+
+async def test_fault_between_two_pipelines_of_a_rewriting_has_all_written_under_one_name(writer, store):
+    sessions = [session_of(f"user{number}", number) for number in range(MAX_BATCH + 1)]
+    names = [session.username for session in sessions]
+    await asyncio.gather(*map(writer.arrive, sessions))
+    store.renew()
+    store.hold()
+    refreshing = asyncio.create_task(writer.refresh())
+    await wait_for(lambda: store.waiting_count == 1)
+    store.gate.set()
+    store.renew()  # as a departure that failed in between
+    await refreshing
+    assert set(await store._redis.hvals(f"{store._prefix}:of:user0")) >= {store.writer.encode()}
+    await store._redis.hset(f"{store._prefix}:beats", mapping=dict.fromkeys(await others_of(store), 1))
+    assert await online(store, *names) == names
+
+
+async def others_of(store: Gated) -> list[bytes]:
+    """Names under which this store wrote before."""
+    return [name for name in await store._redis.hkeys(f"{store._prefix}:beats") if name != store.writer.encode()]
+
+
+async def test_departure_that_was_dropped_does_not_stay(writer, store, monkeypatch):
+    ann, bob, cid = (session_of(name, nth) for nth, name in enumerate(("ann", "bob", "cid"), 1))
+    await asyncio.gather(*map(writer.arrive, (ann, bob, cid)))
+    await writer.refresh()
+    monkeypatch.setattr(presence_writer, "MAX_WAITING", 0)
+    await writer.depart(ann)
+    store.is_away = True
+    monkeypatch.undo()
+    await writer.depart(bob)
+    store.is_away = False
+    await writer.refresh()
+    await store._redis.hset(f"{store._prefix}:beats", mapping=dict.fromkeys(await others_of(store), 1))
+    assert await online(store, "ann", "bob", "cid") == ["cid"]
+
+
+async def test_close_leaves_nothing_of_a_writer_whose_sessions_have_left(writer, store):
+    ann = session_of("ann")
+    await writer.arrive(ann)
+    await writer.refresh()
+    await writer.close()
+    assert await store._redis.hkeys(f"{store._prefix}:beats") == [store.writer.encode()], "ann is still there"
+    await writer.depart(ann)
+    await writer.close()
+    assert not await store._redis.exists(f"{store._prefix}:beats", f"{store._prefix}:writes")
 
 
 async def test_redis_that_is_away_holds_nobody_up_and_the_refresh_repairs(writer, store, told):

@@ -21,10 +21,10 @@ from storage.embedded import EmbeddedPostgres, EmbeddedValkey
 from tests.faults.bounds import Measured
 from tests.faults.client import Client
 from tests.faults.consumers import Consumer
-from tests.faults.disks import small_disk
 from tests.faults.final_log import read_last_seqs, read_unsettled
 from tests.faults.history import History, Scene, Terms
 from tests.support.cluster import Cluster, running_cluster
+from tests.support.disks import small_disk
 from tests.support.people import Person, registered
 from tests.support.proxy import Proxy, open_proxy
 from tests.support.servers import RunningServer, start_server, wait_ready

@@ -85,7 +85,7 @@ async def test_one_who_was_removed_and_lags_can_not_type_there(database: Databas
         stream = OpenStream(session, Principal("ann", "login", "phone", 0, 2**31))
         handlers = FrameHandlers(parts_of(worker), stream)
         await handlers.open(chat_pb2.Hello(), 7)
-        session.conversation_ids.add("g")
+        session.conversation_ids["g"] = None
         session.fall_behind("g", 3, is_member=False)
         with pytest.raises(ConversationNotFound):
             await handlers.handle(chat_pb2.ChatRequest(typing=chat_pb2.TypingFrame(conversation_id="g", active=True)))

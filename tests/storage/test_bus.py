@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from storage.redis.bus import MAX_QUEUED_BYTES, Bus
 from storage.redis.connections import make_pool
@@ -189,17 +190,30 @@ async def hears_again(bus: Bus, heard: list[tuple[str, bytes]]) -> None:
     await wait_for(hears, what="a message over the bus")
 
 
-async def test_connection_that_was_made_anew_in_silence_counts_as_lost(redis_url):
-    """redis-py connects and subscribes again by itself: what was published in between is gone, and nobody says so."""
+async def test_whoever_listens_hears_of_each_new_connection(redis_url):
+    """What was published in between is gone, and nobody else says so."""
     heard: list[tuple[str, bytes]] = []
     connected: list[str] = []
-    async with running(redis_url, "one", heard, connected) as bus:
+    async with running(redis_url, "one", heard, connected) as bus, Redis.from_url(redis_url) as operator:
         await bus.subscribe(["c:a"])
         assert len(connected) == 1
-        (mine,) = [name for name in bus._pubsub.channels if b"beat" in name]
-        await bus._pubsub.subscribe(mine)  # all that can be seen of it is that the server confirms once more
+        await operator.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
         await wait_for(lambda: len(connected) == 2, what="word of it")
         await hears_again(bus, heard)
+
+
+async def test_broken_connection_is_not_made_anew_by_a_subscription(redis_url):
+    """redis-py would do so, and what was published in between would be missed by all other subscriptions."""
+    async with made(redis_url, "one", []) as bus:
+        await bus._subscriber.connect(["one:c:a"])
+        assert await bus._subscriber.read() == (b"subscribe", b"one:c:a", 1)
+        connection = bus._subscriber._connection
+        assert connection is not None
+        await connection.disconnect(nowait=True)
+        with pytest.raises(RedisConnectionError):
+            await bus._subscriber.subscribe(["one:c:b"])
+        with pytest.raises(RedisConnectionError):
+            await bus._subscriber.read()
 
 
 async def test_server_that_hangs_is_noticed_and_used_again():

@@ -193,7 +193,7 @@ async def test_floor_is_where_the_last_interval_begins(positions, db):
 async def test_deleted_conversation_is_not_attended(positions, db):
     await db.execute("UPDATE conversations SET delete_time = now()")
     assert await positions.list_attendances("bob", "phone", also_former=["g"]) == []
-    assert await positions.list_conversation_ids("bob") == []
+    assert (await positions.read_memberships("bob"))[1] == []
 
 
 async def test_membership_version_grows_with_each_change(positions, db):
@@ -203,9 +203,12 @@ async def test_membership_version_grows_with_each_change(positions, db):
     await change_members(db, "g", MembershipAction.REMOVED, "bob")
     seen.append(await positions.membership_versions(["bob"]))
     versions = [one["bob"] for one in seen]
+    assert await positions.changed_versions({"bob": versions[-1], "nobody": -1}) == {}
+    assert await positions.changed_versions({"bob": versions[0], "nobody": 1}) == {"bob": versions[-1]}
     assert versions == sorted(set(versions))
     assert set(seen[0]) == {"bob"}
-    assert sorted(await positions.list_conversation_ids("bob")) == ["ann:bob"]
+    assert await positions.read_memberships("bob") == (versions[-1], ["ann:bob"])
+    assert await positions.read_memberships("nobody") == (0, [])
     assert await positions.last_seqs(["g", "ann:bob", "nosuchgroup"]) == {"g": 6, "ann:bob": 0}
 
 

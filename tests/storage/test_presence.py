@@ -9,8 +9,7 @@ from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
 from storage.embedded import EmbeddedValkey
-from storage.redis import presence
-from storage.redis.presence import PresenceStore
+from storage.redis.presence import SESSION_SECONDS, PresenceRecord, PresenceStore
 from tests.support.waiting import wait_for
 
 IDS = ["1", "2"]
@@ -30,9 +29,13 @@ async def redis() -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settles in a fifth of a second."""
-    monkeypatch.setattr(presence, "_SETTLE_SECONDS", 0.2)
+def store(redis: Redis) -> PresenceStore:
+    """One that settles in a fifth of a second."""
+    return quick_store(redis)
+
+
+def quick_store(redis: Redis, **options: float) -> PresenceStore:
+    return PresenceStore(redis, prefix="p", settle_seconds=0.2, **options)
 
 
 async def seen(store: PresenceStore, username: str) -> bool | None:
@@ -40,67 +43,169 @@ async def seen(store: PresenceStore, username: str) -> bool | None:
     return None if record is None else record.is_online
 
 
-async def test_nobody_is_offline_until_the_workers_have_written_their_sessions(redis: Redis, quick: None) -> None:
-    store = PresenceStore(redis, prefix="p")
-    assert await seen(store, "ann") is None
-    await store.write({"bob": IDS}, {})
-    assert await seen(store, "bob")
-    assert await seen(store, "ann") is None, "nobody said that these were all"
-    await store.write({}, {}, is_round=True)
-    assert await seen(store, "ann") is None, "another worker may come"
-    await wait_for(lambda: is_offline(store, "ann"), what="ann to be known")
-    await redis.flushall()  # as a restart leaves it
-    assert await seen(store, "bob") is None
-    assert await seen(store, "ann") is None
-
-
 async def is_offline(store: PresenceStore, username: str) -> bool:
     return await seen(store, username) is False
-
-
-async def test_who_leaves_is_told_offline_only_when_that_is_known(redis: Redis, quick: None) -> None:
-    store = PresenceStore(redis, prefix="p")
-    await store.write({"ann": IDS}, {})
-    await store.write({}, {}, is_round=True)
-    assert await store.write({}, {"ann": IDS}) == {}, "another worker may have a session of ann's"
-    await wait_for(lambda: is_offline(store, "ann"), what="ann to be known")
-    await store.write({"ann": IDS}, {})
-    assert not (await store.write({}, {"ann": IDS}))["ann"].is_online
-
-
-async def test_without_refreshes_it_is_not_known_any_more(
-    redis: Redis, quick: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(presence, "_MARK_SECONDS", 0.6)
-    store = PresenceStore(redis, prefix="p")
-    await store.write({}, {}, is_round=True)
-    await wait_for(lambda: is_offline(store, "ann"), what="ann to be known")
-    await wait_for(lambda: is_unknown(store, "ann"), what="the end of the mark")
 
 
 async def is_unknown(store: PresenceStore, username: str) -> bool:
     return await seen(store, username) is None
 
 
-async def test_after_the_clock_was_set_back_it_is_known_again(redis: Redis, quick: None) -> None:
-    store = PresenceStore(redis, prefix="p")
-    seconds, _ = await redis.time()
-    await redis.set("p:presence", (seconds + 3600) * 1000)
-    assert await seen(store, "ann") is None
-    assert await store.write({"bob": IDS}, {"ann": IDS}) == {"bob": presence.PresenceRecord(True, None)}
-    await store.write({}, {}, is_round=True)
+async def test_nobody_is_offline_until_the_workers_have_written_their_sessions(
+    store: PresenceStore, redis: Redis
+) -> None:
+    assert await is_unknown(store, "ann")
+    await store.write({"bob": IDS}, {})
+    assert await seen(store, "bob")
+    assert await is_unknown(store, "ann"), "nobody said that these were all"
+    assert await store.beat()
+    assert await is_unknown(store, "ann"), "another worker may come"
     await wait_for(lambda: is_offline(store, "ann"), what="ann to be known")
-    assert not (await store.write({}, {"bob": IDS}))["bob"].is_online
+    await redis.flushall()  # as a restart leaves it
+    assert await is_unknown(store, "bob")
+    assert await is_unknown(store, "ann")
 
 
-async def test_out_of_memory_it_is_written_and_right(redis: Redis, quick: None) -> None:
-    store = PresenceStore(redis, prefix="p")
+async def test_who_leaves_is_told_offline_only_when_that_is_known(store: PresenceStore) -> None:
+    await store.write({"ann": IDS}, {})
+    assert await store.beat()
+    assert await store.write({}, {"ann": IDS}) == {}, "another worker may have a session of ann's"
+    await wait_for(lambda: is_offline(store, "ann"), what="ann to be known")
+    await store.write({"ann": IDS}, {})
+    assert not (await store.write({}, {"ann": IDS}))["ann"].is_online
+
+
+async def test_without_beats_it_is_not_known_any_more(redis: Redis) -> None:
+    store = quick_store(redis, mark_seconds=0.6)
+    assert await store.beat()
+    await wait_for(lambda: is_offline(store, "ann"), what="ann to be known")
+    await wait_for(lambda: is_unknown(store, "ann"), what="the end of the mark")
+
+
+async def test_user_is_online_while_one_of_two_workers_lives_and_then_was_seen_at_its_last_beat(
+    store: PresenceStore, redis: Redis
+) -> None:
+    other = quick_store(redis)
+    await store.write({"ann": ["1"], "bob": ["2"]}, {})
+    await other.write({"ann": ["3"]}, {})
+    assert await store.beat()
+    assert await other.beat()
+    await wait_for(lambda: is_offline(store, "cid"), what="cid to be known")
+    died_ms = await set_beat(redis, other, -SESSION_SECONDS)
+    assert await seen(store, "ann")
+    await store.write({}, {"ann": ["1"]})
+    assert await is_offline(store, "ann")
+    died_ms = await set_beat(redis, store, -SESSION_SECONDS - 5)
+    assert await other.beat() is False, "it is taken for dead, and must write all anew"
+    bob = (await other.read(["bob"]))["bob"]
+    assert bob is not None
+    assert bob.last_seen_time is not None
+    arrived_ms = int(await redis.hget("p:presence:of:bob", "seen") or 0)
+    assert round(1000 * bob.last_seen_time.timestamp()) == max(died_ms, arrived_ms)
+
+
+async def set_beat(redis: Redis, store: PresenceStore, seconds: float) -> int:
+    """Makes it as if a writer had beaten last so long from now, in Redis's time; gives that in ms."""
+    now_seconds, now_us = await redis.time()
+    beat_ms = int(1000 * (now_seconds + seconds)) + now_us // 1000
+    await redis.hset("p:presence:beats", store.writer, beat_ms)
+    return beat_ms
+
+
+@pytest.mark.parametrize("loss", ["emptied", "a write", "its beats", "the clock"])
+async def test_writer_whose_writes_redis_lost_is_told_and_takes_a_new_name(
+    store: PresenceStore, redis: Redis, loss: str
+) -> None:
+    await store.write({"ann": IDS}, {})
+    assert await store.beat()
+    assert await store.beat()
+    before = store.writer
+    match loss:
+        case "emptied":
+            await redis.flushall()
+        case "a write":  # as a replica that took over without it
+            await redis.hincrby("p:presence:writes", store.writer, -1)
+        case "its beats":
+            await set_beat(redis, store, -SESSION_SECONDS)
+        case "the clock":  # is set back by an hour
+            await set_beat(redis, store, 3600)
+    assert not await store.beat()
+    assert store.writer != before
+    await store.write({"ann": IDS}, {})
+    assert await store.beat()
+    assert await seen(store, "ann")
+
+
+async def test_session_whose_removal_got_lost_dies_with_the_name_it_was_written_under(
+    store: PresenceStore, redis: Redis
+) -> None:
+    await store.write({"ann": IDS, "bob": ["3"]}, {})
+    before = store.writer
+    store.renew()
+    await store.write({"bob": ["3"]}, {})
+    assert await store.beat()
+    await wait_for(lambda: is_offline(store, "cid"), what="cid to be known")
+    assert await seen(store, "ann")
+    await redis.hset("p:presence:beats", before, 1)
+    assert await is_offline(store, "ann")
+    assert await seen(store, "bob")
+
+
+async def test_after_the_clock_was_set_back_it_is_unknown_and_then_known_again(
+    store: PresenceStore, redis: Redis
+) -> None:
+    await store.write({"ann": IDS}, {})
+    assert await store.beat()
+    await wait_for(lambda: is_offline(store, "bob"), what="bob to be known")
+    await set_beat(redis, store, 3600)
+    seconds, _ = await redis.time()
+    await redis.hset("p:presence:mark", mapping={"last": (seconds + 3600) * 1000})
+    assert await is_unknown(store, "ann")
+    assert await is_unknown(store, "bob")
+    assert not await store.beat()
+    assert await store.write({"ann": IDS}, {}) == {"ann": PresenceRecord(True, None)}
+    assert await is_unknown(store, "bob")
+    assert await store.beat()
+    await wait_for(lambda: is_offline(store, "bob"), what="bob to be known")
+    assert await seen(store, "ann")
+
+
+async def test_writers_that_ended_or_wrote_nothing_leave_nothing_behind(store: PresenceStore, redis: Redis) -> None:
+    idle, killed, ended = (quick_store(redis) for _ in range(3))
+    await killed.write({"ann": IDS}, {})
+    await ended.write({"bob": ["3"]}, {})
+    await ended.write({}, {"bob": ["3"]})
+    for writer in (idle, killed, ended):
+        assert await writer.beat()
+    await ended.end()
+    for writer in (idle, killed):
+        await set_beat(redis, writer, -SESSION_SECONDS)
+    assert await store.beat()
+    assert await redis.hkeys("p:presence:beats") == [killed.writer.encode(), store.writer.encode()]
+    assert await redis.hkeys("p:presence:writes") == [killed.writer.encode()]
+
+
+async def test_hundreds_of_users_are_one_pipeline_and_each_is_right(store: PresenceStore) -> None:
+    users = [f"user{number}" for number in range(250)]
+    assert await store.beat()
+    await wait_for(lambda: is_offline(store, "ann"), what="ann to be known")
+    store.pipeline_count = 0
+    assert list(await store.write(dict.fromkeys(users, IDS), {})) == users
+    assert list(await store.write({name: ["3"] for name in users[:120]}, dict.fromkeys(users, IDS))) == users[120:]
+    states = await store.read(users)
+    assert [name for name, record in states.items() if record and record.is_online] == users[:120]
+    assert store.pipeline_count == 3
+
+
+async def test_out_of_memory_it_is_written_and_right(store: PresenceStore, redis: Redis) -> None:
     await store.write({"ann": IDS}, {})
     await redis.config_set("maxmemory", "1mb")
     with pytest.raises(OutOfMemoryError):
         await redis.set("x", "y")
-    await store.write({}, {}, is_round=True)
+    assert await store.beat()
     await wait_for(lambda: is_offline(store, "bob"), what="bob to be known")
     assert (await store.write({"bob": IDS}, {"ann": IDS})).keys() == {"ann", "bob"}
     assert await seen(store, "bob")
     assert await is_offline(store, "ann")
+    store.renew()
+    assert await store.beat()

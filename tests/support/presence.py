@@ -10,10 +10,10 @@ from storage.redis.presence import PresenceRecord, PresenceStore
 
 
 class Gated(PresenceStore):
-    """Writes only when it may, and not at all while it is away."""
+    """Writes only when it may, and not at all while it is away; all workers have written their sessions long ago."""
 
     def __init__(self, redis: "Redis", *, prefix: str) -> None:
-        super().__init__(redis, prefix=prefix)
+        super().__init__(redis, prefix=prefix, settle_seconds=0)
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_away = False
@@ -21,20 +21,24 @@ class Gated(PresenceStore):
         self.fault_count = 0
 
     async def write(
-        self, alive: Mapping[str, Sequence[str]], gone: Mapping[str, Sequence[str]], *, is_round: bool = False
+        self, alive: Mapping[str, Sequence[str]], gone: Mapping[str, Sequence[str]]
     ) -> dict[str, PresenceRecord]:
+        await self._pass()
+        return await super().write(alive, gone)
+
+    async def beat(self) -> bool:
+        await self._pass()
+        return await super().beat()
+
+    async def _pass(self) -> None:
         gate = self.gate
         self.waiting_count += 1
         await gate.wait()
         self.waiting_count -= 1
         if self.is_away:
             self.fault_count += 1
+            self.renew()
             raise Unavailable("redis: away")
-        return await super().write(alive, gone, is_round=is_round)
-
-    async def settle(self) -> None:
-        """Makes it as if all workers had written their sessions long ago."""
-        await self._redis.set(f"{self._prefix}:presence", 0)
 
     def hold(self) -> asyncio.Event:
         """Holds up what comes until the event is set."""

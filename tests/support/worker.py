@@ -112,8 +112,9 @@ async def running_worker(
         hub, replayer, positions or Positions(database), restores, modes, bus, epoch=epoch, max_devices=100
     )
     store = Gated(redis, prefix=bus._prefix)
-    await store.settle()
-    presence = PresenceTracker(store, bus, Conversations(database).shares_conversation)
+    presence = PresenceTracker(
+        store, bus, Conversations(database).shares_conversation, Positions(database).changed_versions
+    )
     receipts = ReceiptTracker(Receipts(database), hub, bus)
     manual = ManualDelivery(
         Deliveries(database, retry_seconds=[]), attendants, announce=lambda *_: None, on_acked=intake.moved

@@ -1156,7 +1156,7 @@ const file_parley_v1_account_proto_rawDesc = "" +
 	"\tdevice_id\x18\x06 \x01(\tR\bdeviceId\"2\n" +
 	"\x14DeleteAccountRequest\x12\x1a\n" +
 	"\bpassword\x18\x01 \x01(\tR\bpassword\"\x17\n" +
-	"\x15DeleteAccountResponseb\x06proto3"
+	"\x15DeleteAccountResponseB\x02P\x01b\x06proto3"
 
 var (
 	file_parley_v1_account_proto_rawDescOnce sync.Once

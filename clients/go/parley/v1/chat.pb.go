@@ -1276,7 +1276,7 @@ func (x *Welcome) GetAccessExpireTime() *timestamppb.Timestamp {
 // A conversation's past has been brought.
 type CaughtUp struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which; empty only when the user has none at all.
+	// Which; empty only when the user has none at all, and then it is no position.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// The last seq of the past; what is above comes live.
 	Seq int64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
@@ -1932,7 +1932,7 @@ const file_parley_v1_chat_proto_rawDesc = "" +
 	"\x05Start\x12\x15\n" +
 	"\x11START_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSTART_FROM_ACKS\x10\x01\x12\x10\n" +
-	"\fSTART_LATEST\x10\x02b\x06proto3"
+	"\fSTART_LATEST\x10\x02B\x02P\x01b\x06proto3"
 
 var (
 	file_parley_v1_chat_proto_rawDescOnce sync.Once

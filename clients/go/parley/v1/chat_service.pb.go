@@ -56,7 +56,7 @@ const file_parley_v1_chat_service_proto_rawDesc = "" +
 	"\x0fListDeadLetters\x12!.parley.v1.ListDeadLettersRequest\x1a\".parley.v1.ListDeadLettersResponse\x12a\n" +
 	"\x12RedriveDeadLetters\x12$.parley.v1.RedriveDeadLettersRequest\x1a%.parley.v1.RedriveDeadLettersResponse\x12^\n" +
 	"\x11DeleteDeadLetters\x12#.parley.v1.DeleteDeadLettersRequest\x1a$.parley.v1.DeleteDeadLettersResponse\x12L\n" +
-	"\vGetPresence\x12\x1d.parley.v1.GetPresenceRequest\x1a\x1e.parley.v1.GetPresenceResponseb\x06proto3"
+	"\vGetPresence\x12\x1d.parley.v1.GetPresenceRequest\x1a\x1e.parley.v1.GetPresenceResponseB\x02P\x01b\x06proto3"
 
 var file_parley_v1_chat_service_proto_goTypes = []any{
 	(*GetServerInfoRequest)(nil),       // 0: parley.v1.GetServerInfoRequest

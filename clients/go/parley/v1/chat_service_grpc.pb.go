@@ -113,11 +113,8 @@ type ChatServiceClient interface {
 	// not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
 	// not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
 	// when the log must be read, and waits while the database is away.
-	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	Chat(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ChatRequest, ChatResponse], error)
 	// The same session for those who can't stream requests; acknowledge by Ack.
-	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ChatResponse], error)
 	// Says what a device has.
 	Ack(ctx context.Context, in *AckRequest, opts ...grpc.CallOption) (*AckResponse, error)
@@ -504,11 +501,8 @@ type ChatServiceServer interface {
 	// not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
 	// not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
 	// when the log must be read, and waits while the database is away.
-	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
 	Chat(grpc.BidiStreamingServer[ChatRequest, ChatResponse]) error
 	// The same session for those who can't stream requests; acknowledge by Ack.
-	// buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-	// buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
 	Subscribe(*SubscribeRequest, grpc.ServerStreamingServer[ChatResponse]) error
 	// Says what a device has.
 	Ack(context.Context, *AckRequest) (*AckResponse, error)

@@ -531,7 +531,7 @@ const file_parley_v1_dead_letter_proto_rawDesc = "" +
 	"\x0fdead_letter_ids\x18\x01 \x03(\tR\rdeadLetterIds\x12\x1b\n" +
 	"\tall_users\x18\x02 \x01(\bR\ballUsers\"C\n" +
 	"\x19DeleteDeadLettersResponse\x12&\n" +
-	"\x0fdead_letter_ids\x18\x01 \x03(\tR\rdeadLetterIdsb\x06proto3"
+	"\x0fdead_letter_ids\x18\x01 \x03(\tR\rdeadLetterIdsB\x02P\x01b\x06proto3"
 
 var (
 	file_parley_v1_dead_letter_proto_rawDescOnce sync.Once

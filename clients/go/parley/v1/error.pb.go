@@ -242,7 +242,8 @@ const file_parley_v1_error_proto_rawDesc = "" +
 	"\x1cERROR_REASON_RETRY_EXHAUSTED\x10ֆ\x03\x12#\n" +
 	"\x1dERROR_REASON_TOO_MANY_DEVICES\x10׆\x03\x12$\n" +
 	"\x1eERROR_REASON_ACK_MODE_MISMATCH\x10چ\x03\x12$\n" +
-	"\x1eERROR_REASON_DELIVERY_NOT_HELD\x10ۆ\x03b\x06proto3"
+	"\x1eERROR_REASON_DELIVERY_NOT_HELD\x10ۆ\x03B\x0eB\n" +
+	"ErrorProtoP\x01b\x06proto3"
 
 var (
 	file_parley_v1_error_proto_rawDescOnce sync.Once

@@ -1239,7 +1239,7 @@ const file_parley_v1_message_proto_rawDesc = "" +
 	"\x12MEMBER_ROLE_READER\x10\x01\x12\x16\n" +
 	"\x12MEMBER_ROLE_MEMBER\x10\x02\x12\x15\n" +
 	"\x11MEMBER_ROLE_ADMIN\x10\x03\x12\x15\n" +
-	"\x11MEMBER_ROLE_OWNER\x10\x04b\x06proto3"
+	"\x11MEMBER_ROLE_OWNER\x10\x04B\x02P\x01b\x06proto3"
 
 var (
 	file_parley_v1_message_proto_rawDescOnce sync.Once

@@ -379,7 +379,7 @@ const file_parley_v1_presence_proto_rawDesc = "" +
 	"\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16PRESENCE_STATE_UNKNOWN\x10\x01\x12\x1a\n" +
 	"\x16PRESENCE_STATE_OFFLINE\x10\x02\x12\x19\n" +
-	"\x15PRESENCE_STATE_ONLINE\x10\x03b\x06proto3"
+	"\x15PRESENCE_STATE_ONLINE\x10\x03B\x02P\x01b\x06proto3"
 
 var (
 	file_parley_v1_presence_proto_rawDescOnce sync.Once

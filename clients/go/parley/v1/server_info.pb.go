@@ -476,7 +476,7 @@ const file_parley_v1_server_info_proto_rawDesc = "" +
 	"\vmax_streams\x18\v \x01(\x05R\n" +
 	"maxStreams\x12M\n" +
 	"\x15access_token_lifetime\x18\f \x01(\v2\x19.google.protobuf.DurationR\x13accessTokenLifetime\x12O\n" +
-	"\x16refresh_token_lifetime\x18\r \x01(\v2\x19.google.protobuf.DurationR\x14refreshTokenLifetimeb\x06proto3"
+	"\x16refresh_token_lifetime\x18\r \x01(\v2\x19.google.protobuf.DurationR\x14refreshTokenLifetimeB\x02P\x01b\x06proto3"
 
 var (
 	file_parley_v1_server_info_proto_rawDescOnce sync.Once

@@ -365,7 +365,6 @@ class ChatServiceServicer:
         not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
         not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
         when the log must be read, and waits while the database is away.
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -373,8 +372,6 @@ class ChatServiceServicer:
 
     def Subscribe(self, request, context):
         """The same session for those who can't stream requests; acknowledge by Ack.
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -98,13 +98,9 @@ class ChatServiceStub:
     not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
     not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
     when the log must be read, and waits while the database is away.
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     Subscribe: _grpc.UnaryStreamMultiCallable[_chat_pb2.SubscribeRequest, _chat_pb2.ChatResponse]
-    """The same session for those who can't stream requests; acknowledge by Ack.
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-    """
+    """The same session for those who can't stream requests; acknowledge by Ack."""
     Ack: _grpc.UnaryUnaryMultiCallable[_chat_pb2.AckRequest, _chat_pb2.AckResponse]
     """Says what a device has."""
     ListDeadLetters: _grpc.UnaryUnaryMultiCallable[_dead_letter_pb2.ListDeadLettersRequest, _dead_letter_pb2.ListDeadLettersResponse]
@@ -180,13 +176,9 @@ class ChatServiceAsyncStub(ChatServiceStub):
     not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
     not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
     when the log must be read, and waits while the database is away.
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
     Subscribe: _aio.UnaryStreamMultiCallable[_chat_pb2.SubscribeRequest, _chat_pb2.ChatResponse]  # type: ignore[assignment]
-    """The same session for those who can't stream requests; acknowledge by Ack.
-    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-    """
+    """The same session for those who can't stream requests; acknowledge by Ack."""
     Ack: _aio.UnaryUnaryMultiCallable[_chat_pb2.AckRequest, _chat_pb2.AckResponse]  # type: ignore[assignment]
     """Says what a device has."""
     ListDeadLetters: _aio.UnaryUnaryMultiCallable[_dead_letter_pb2.ListDeadLettersRequest, _dead_letter_pb2.ListDeadLettersResponse]  # type: ignore[assignment]
@@ -397,7 +389,6 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
         not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
         when the log must be read, and waits while the database is away.
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 
     @_abc_1.abstractmethod
@@ -406,10 +397,7 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _chat_pb2.SubscribeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_chat_pb2.ChatResponse], _abc.AsyncIterator[_chat_pb2.ChatResponse]]:
-        """The same session for those who can't stream requests; acknowledge by Ack.
-        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-        """
+        """The same session for those who can't stream requests; acknowledge by Ack."""
 
     @_abc_1.abstractmethod
     def Ack(

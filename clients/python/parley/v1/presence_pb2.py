@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18parley/v1/presence.proto\x12\tparley.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"y\n\x08Presence\x12\x10\n\x08username\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.parley.v1.PresenceState\x12\x32\n\x0elast_seen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\rPresenceEvent\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12%\n\x08presence\x18\x02 \x01(\x0b\x32\x13.parley.v1.Presence\"H\n\x0bTypingEvent\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\"\'\n\x12GetPresenceRequest\x12\x11\n\tusernames\x18\x01 \x03(\t\"=\n\x13GetPresenceResponse\x12&\n\tpresences\x18\x01 \x03(\x0b\x32\x13.parley.v1.Presence*\x82\x01\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PRESENCE_STATE_UNKNOWN\x10\x01\x12\x1a\n\x16PRESENCE_STATE_OFFLINE\x10\x02\x12\x19\n\x15PRESENCE_STATE_ONLINE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18parley/v1/presence.proto\x12\tparley.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"y\n\x08Presence\x12\x10\n\x08username\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.parley.v1.PresenceState\x12\x32\n\x0elast_seen_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\rPresenceEvent\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12%\n\x08presence\x18\x02 \x01(\x0b\x32\x13.parley.v1.Presence\"H\n\x0bTypingEvent\x12\x17\n\x0f\x63onversation_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x03 \x01(\x08\"\'\n\x12GetPresenceRequest\x12\x11\n\tusernames\x18\x01 \x03(\t\"=\n\x13GetPresenceResponse\x12&\n\tpresences\x18\x01 \x03(\x0b\x32\x13.parley.v1.Presence*\x82\x01\n\rPresenceState\x12\x1e\n\x1aPRESENCE_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16PRESENCE_STATE_UNKNOWN\x10\x01\x12\x1a\n\x16PRESENCE_STATE_OFFLINE\x10\x02\x12\x19\n\x15PRESENCE_STATE_ONLINE\x10\x03\x42\x02P\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.v1.presence_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'P\001'
   _globals['_PRESENCESTATE']._serialized_start=454
   _globals['_PRESENCESTATE']._serialized_end=584
   _globals['_PRESENCE']._serialized_start=72

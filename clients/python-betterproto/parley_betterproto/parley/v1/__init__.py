@@ -1293,7 +1293,9 @@ class CaughtUp(betterproto.Message):
     """A conversation's past has been brought."""
 
     conversation_id: str = betterproto.string_field(1)
-    """Which; empty only when the user has none at all."""
+    """
+    Which; empty only when the user has none at all, and then it is no position.
+    """
 
     seq: int = betterproto.int64_field(2)
     """The last seq of the past; what is above comes live."""

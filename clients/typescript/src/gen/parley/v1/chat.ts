@@ -353,7 +353,7 @@ export interface Welcome {
 
 /** A conversation's past has been brought. */
 export interface CaughtUp {
-  /** Which; empty only when the user has none at all. */
+  /** Which; empty only when the user has none at all, and then it is no position. */
   conversationId: string;
   /** The last seq of the past; what is above comes live. */
   seq: bigint;

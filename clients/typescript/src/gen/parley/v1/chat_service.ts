@@ -337,7 +337,6 @@ export const ChatServiceService = {
    * not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
    * not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
    * when the log must be read, and waits while the database is away.
-   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
    */
   chat: {
     path: "/parley.v1.ChatService/Chat" as const,
@@ -348,11 +347,7 @@ export const ChatServiceService = {
     responseSerialize: (value: ChatResponse): Buffer => Buffer.from(ChatResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ChatResponse => ChatResponse.decode(value),
   },
-  /**
-   * The same session for those who can't stream requests; acknowledge by Ack.
-   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-   * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-   */
+  /** The same session for those who can't stream requests; acknowledge by Ack. */
   subscribe: {
     path: "/parley.v1.ChatService/Subscribe" as const,
     requestStream: false as const,
@@ -474,14 +469,9 @@ export interface ChatServiceServer extends UntypedServiceImplementation {
    * not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
    * not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
    * when the log must be read, and waits while the database is away.
-   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
    */
   chat: handleBidiStreamingCall<ChatRequest, ChatResponse>;
-  /**
-   * The same session for those who can't stream requests; acknowledge by Ack.
-   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-   * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-   */
+  /** The same session for those who can't stream requests; acknowledge by Ack. */
   subscribe: handleServerStreamingCall<SubscribeRequest, ChatResponse>;
   /** Says what a device has. */
   ack: handleUnaryCall<AckRequest, AckResponse>;
@@ -851,16 +841,11 @@ export interface ChatServiceClient extends Client {
    * not when another stream of the device acknowledged it, and not when the caller may not read it any more. What does
    * not fit into the client's window is not waited for. All this has no limit of time: it takes milliseconds, longer
    * when the log must be read, and waits while the database is away.
-   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
    */
   chat(): ClientDuplexStream<ChatRequest, ChatResponse>;
   chat(options: Partial<CallOptions>): ClientDuplexStream<ChatRequest, ChatResponse>;
   chat(metadata: Metadata, options?: Partial<CallOptions>): ClientDuplexStream<ChatRequest, ChatResponse>;
-  /**
-   * The same session for those who can't stream requests; acknowledge by Ack.
-   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
-   * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
-   */
+  /** The same session for those who can't stream requests; acknowledge by Ack. */
   subscribe(request: SubscribeRequest, options?: Partial<CallOptions>): ClientReadableStream<ChatResponse>;
   subscribe(
     request: SubscribeRequest,
