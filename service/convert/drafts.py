@@ -6,6 +6,7 @@ Limits are those of the contract (message.proto); `service/rpc/server_info.py` t
 import json
 import secrets
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from parley.v1 import message_pb2
@@ -24,8 +25,8 @@ MAX_MENTIONS = 100
 MAX_ATTRIBUTES = 32
 # What an entry takes in a frame besides the request's own fields: seq, sender, time, framing.
 _OVERHEAD_BYTES = 96
-# Conversations that a Drafter remembers.
-_MAX_PLACES = 32
+# Pairs of sender and conversation that are remembered, of some 600 bytes each.
+_PLACES = 8192
 _PLAIN = message_pb2.PlainMessage()
 
 
@@ -41,6 +42,19 @@ class _Place(NamedTuple):
     head: bytes
 
 
+@lru_cache(maxsize=_PLACES)
+def _find_place(sender: str, wanted_id: str) -> _Place:
+    conversation_id = checks.to_conversation_id(wanted_id)
+    members = checks.direct_members(conversation_id)
+    if members and sender not in members:
+        raise ConversationNotFound(conversation_id)
+    return _Place(
+        conversation_id,
+        pieces.field_bytes(len(wanted_id)),  # checked above: it is ASCII
+        pieces.message_place(conversation_id, sender),
+    )
+
+
 class Drafter:
     """Prepares the requests of one sender: checks them and turns them into what is stored and shown.
 
@@ -50,7 +64,6 @@ class Drafter:
     def __init__(self, sender: str, hasher: RequestHasher) -> None:
         self._sender = sender
         self._hasher = hasher
-        self._places: dict[str, _Place] = {}
 
     def prepare(self, request: message_pb2.SendRequest) -> Prepared:
         """Checks a request.
@@ -61,7 +74,7 @@ class Drafter:
             ConversationNotFound: a direct conversation of others.
         """
         wanted_id = request.conversation_id
-        place = self._places.get(wanted_id) or self._find_place(wanted_id)
+        place = _find_place(self._sender, wanted_id)
         text, request_id = request.text, request.request_id
         text_bytes, id_bytes = text.encode(), request_id.encode()
         size_bytes = request.ByteSize()
@@ -79,21 +92,6 @@ class Drafter:
             draft = Draft(place.conversation_id, self._sender, request_id, request_hash, stored_bytes, text)
             return draft, pieces.plain_message(place.head, text_bytes, id_bytes)
         return self._prepare(request, place.conversation_id)
-
-    def _find_place(self, wanted_id: str) -> _Place:
-        conversation_id = checks.to_conversation_id(wanted_id)
-        members = checks.direct_members(conversation_id)
-        if members and self._sender not in members:
-            raise ConversationNotFound(conversation_id)
-        if len(self._places) >= _MAX_PLACES:
-            self._places.clear()
-        place = _Place(
-            conversation_id,
-            pieces.field_bytes(len(wanted_id)),  # checked above: it is ASCII
-            pieces.message_place(conversation_id, self._sender),
-        )
-        self._places[wanted_id] = place
-        return place
 
     def _prepare(self, request: message_pb2.SendRequest, conversation_id: str) -> Prepared:
         request_id = checks.to_request_id(request.request_id) or secrets.token_hex(12)

@@ -14,6 +14,7 @@ from service.convert.times import to_timestamp
 # Tags: field number << 3 | wire type (0: varint, 2: length-delimited).
 _RESPONSE_MESSAGES = b"\x1a"
 _RESPONSE_RESULTS = b"\x12"
+_SEND_RESPONSE_MESSAGE = b"\x0a"
 _MESSAGE_CONVERSATION_ID = b"\x0a"
 _MESSAGE_SEQ = b"\x10"
 _MESSAGE_SENDER = b"\x1a"
@@ -91,19 +92,19 @@ def stored_message(message: bytes, seq: int, create_time: datetime) -> bytes:
         message: without them.
     """
     encodings.count += 1
+    return _in_place(_RESPONSE_MESSAGES, message, seq, create_time)
+
+
+def send_response(message: bytes, seq: int, create_time: datetime) -> bytes:
+    """A SendResponse of a message that was new; the arguments are those of `stored_message`."""
+    return _in_place(_SEND_RESPONSE_MESSAGE, message, seq, create_time)
+
+
+def _in_place(tag: bytes, message: bytes, seq: int, create_time: datetime) -> bytes:
+    """A field of one Message, which gets its seq and time."""
     seq_bytes, time_bytes = varint(seq), _timestamp(create_time)
     size = len(message) + len(seq_bytes) + len(time_bytes) + 2
-    return b"".join(
-        (
-            _RESPONSE_MESSAGES,
-            varint(size),
-            message,
-            _MESSAGE_SEQ,
-            seq_bytes,
-            _MESSAGE_CREATE_TIME,
-            time_bytes,
-        )
-    )
+    return b"".join((tag, varint(size), message, _MESSAGE_SEQ, seq_bytes, _MESSAGE_CREATE_TIME, time_bytes))
 
 
 def framed(message: bytes) -> bytes:

@@ -1,8 +1,5 @@
 """How many unary calls a worker serves at once; more are refused at once, with advice when to come again."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from service.errors import Overloaded
 
 MAX_UNARY_CALLS = 2000
@@ -15,9 +12,8 @@ class InFlight:
         self._maximum = maximum
         self.count = 0
 
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Holds a place for the time of a call.
+    def __enter__(self) -> None:
+        """Takes a place, for the time of a call.
 
         Raises:
             Overloaded: all places are taken.
@@ -25,7 +21,6 @@ class InFlight:
         if self.count >= self._maximum:
             raise Overloaded("calls")
         self.count += 1
-        try:
-            yield
-        finally:
-            self.count -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self.count -= 1

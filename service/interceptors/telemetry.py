@@ -1,8 +1,9 @@
 """Names each call, so that every line of the log says which call it is about, and counts calls and refusals."""
 
-import secrets
+import os
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -37,15 +38,19 @@ class CallCounts:
 
 def begin_call() -> str:
     """Makes the call's id and sets it for this task and those that it starts."""
-    call_id = secrets.token_hex(6)
+    call_id = os.urandom(6).hex()
     current_call_id.set(call_id)
     return call_id
 
 
 def peer_address(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
     """Returns the peer's host without its port; "" for a Unix socket."""
-    peer = unquote(context.peer())  # ipv4:127.0.0.1:5000, ipv6:[::1]:5000, unix:...
-    family, _, rest = peer.partition(":")
+    return _host_of(context.peer())
+
+
+@lru_cache(maxsize=4096)
+def _host_of(peer: str) -> str:
+    family, _, rest = unquote(peer).partition(":")  # ipv4:127.0.0.1:5000, ipv6:[::1]:5000, unix:...
     if family not in ("ipv4", "ipv6"):
         return ""
     return rest.rpartition(":")[0].strip("[]")

@@ -7,9 +7,10 @@ from parley.v1 import message_pb2
 
 from service import checks
 from service.calls import Call
+from service.convert import pieces
 from service.convert.drafts import Drafter, check_batch
 from service.convert.messages import to_message
-from service.convert.times import from_timestamp, to_timestamp
+from service.convert.times import from_timestamp
 from service.delivery import encode
 from service.delivery.submission import Submission
 from service.delivery.writer import Writer
@@ -55,7 +56,7 @@ class MessageHandlers:
         self._messages = messages
         self._hasher = hasher
 
-    async def send(self, request: message_pb2.SendRequest, call: Call) -> message_pb2.SendResponse:
+    async def send(self, request: message_pb2.SendRequest, call: Call) -> message_pb2.SendResponse | bytes:
         """Stores one message; answers after its commit."""
         draft, message = Drafter(call.caller.username, self._hasher).prepare(request)
         ticket = CallTicket(1)
@@ -67,10 +68,7 @@ class MessageHandlers:
             entry = await self._messages.get_entry(draft.conversation_id, outcome.seq)
             return message_pb2.SendResponse(message=to_message(entry), deduplicated=True)
         assert outcome.create_time is not None
-        response = message_pb2.SendResponse(message=message_pb2.Message.FromString(message))
-        response.message.seq = outcome.seq
-        response.message.create_time.CopyFrom(to_timestamp(outcome.create_time))
-        return response
+        return pieces.send_response(message, outcome.seq, outcome.create_time)
 
     async def batch_send(self, request: message_pb2.BatchSendRequest, call: Call) -> message_pb2.BatchSendResponse:
         """Stores several messages, each with an outcome of its own."""

@@ -32,11 +32,12 @@ class Unary:
     """A unary method.
 
     Attributes:
+        handle: gives the response, or its bytes.
         needs_token: False for the few that are called before there is one.
     """
 
     request_type: type[Message]
-    handle: Callable[[Any, Call], Awaitable[Message]]
+    handle: Callable[[Any, Call], Awaitable[Message | bytes]]
     needs_token: bool = True
 
 
@@ -92,9 +93,9 @@ def _to_unary(name: str, method: Unary, authenticator: Authenticator, in_flight:
         begin = time.monotonic()
         try:
             call = _begin(context, authenticator, needs_token=method.needs_token)
-            with in_flight.slot():
+            with in_flight:
                 response = await method.handle(decode(method.request_type, data), call)
-            return response.SerializeToString()
+            return response if isinstance(response, bytes) else response.SerializeToString()
         except BaseException as error:  # noqa: BLE001 # abort_with lets cancellations and aborts pass
             await abort_with(context, error, name, counts.errors)
         finally:

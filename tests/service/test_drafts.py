@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parley.v1 import message_pb2
 
-from service.convert.drafts import MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, Drafter, check_batch
+from service.convert.drafts import MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, Drafter, _find_place, check_batch
 from service.errors import ConversationNotFound, InvalidRequest, MessageTooLarge, ParleyError
 from service.hashes import RequestHasher
 from storage.records import Draft
@@ -124,7 +124,7 @@ def test_short_way_gives_what_the_long_one_gives(text, request_id, conversation_
     results = []
     for way in (
         drafter.prepare,
-        lambda one: drafter._prepare(one, drafter._find_place(conversation_id).conversation_id),
+        lambda one: drafter._prepare(one, _find_place("alice", conversation_id).conversation_id),
     ):
         try:
             draft, body = way(one)
@@ -134,11 +134,11 @@ def test_short_way_gives_what_the_long_one_gives(text, request_id, conversation_
     assert results[0] == results[1]
 
 
-def test_conversations_that_a_drafter_remembers_are_bounded():
+def test_conversations_that_are_remembered_are_bounded():
     drafter = Drafter("alice", HASHER)
-    for nth in range(1000):
+    for nth in range(10_000):
         drafter.prepare(message_pb2.SendRequest(conversation_id=f"g{nth}", text="a", request_id="r"))
-    assert len(drafter._places) <= 32
+    assert _find_place.cache_info().currsize <= 8192
 
 
 def test_request_without_an_id_gets_one_of_its_own():

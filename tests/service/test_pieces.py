@@ -22,7 +22,8 @@ times = st.datetimes(datetime(1971, 1, 1), datetime(9000, 1, 1), timezones=st.ju
 @given(names, names, texts, names, seqs, times)
 def test_stored_message_is_what_protobuf_reads(conversation_id, sender, text, request_id, seq, time):
     place = pieces.message_place(conversation_id, sender)
-    body = pieces.stored_message(pieces.plain_message(place, text.encode(), request_id.encode()), seq, time)
+    message = pieces.plain_message(place, text.encode(), request_id.encode())
+    body = pieces.stored_message(message, seq, time)
     expected = message_pb2.Message(
         conversation_id=conversation_id,
         sender=sender,
@@ -35,6 +36,8 @@ def test_stored_message_is_what_protobuf_reads(conversation_id, sender, text, re
     assert chat_pb2.ChatResponse.FromString(body) == chat_pb2.ChatResponse(messages=[expected])
     assert chat_pb2.ChatResponse.FromString(pieces.framed(expected.SerializeToString())).messages[0] == expected
     assert len(body) == len(chat_pb2.ChatResponse(messages=[expected]).SerializeToString())
+    response = message_pb2.SendResponse.FromString(pieces.send_response(message, seq, time))
+    assert response == message_pb2.SendResponse(message=expected)
 
 
 @given(
