@@ -45,7 +45,7 @@ class Chat(Plain):
             metavar="N",
             min=1,
             help="Messages that are in the logs before, dealt to the conversations. A server that is started has them "
-            "put into its database, 100,000 a second; to a --target they are sent.",
+            "put into its database; to a --target they are sent.",
         ),
     ] = None
     rate: RateOption = None
