@@ -86,6 +86,10 @@ def test_all_packages_have_the_servers_version() -> None:
         "python-betterproto/pyproject.toml": r'^version = "(.+)"$',
         "go/version.go": r'Version = "(.+)"',
         "typescript/package.json": r'"version": "(.+)"',
+        "java/pom.xml": r"<artifactId>parley-client</artifactId>\s+<version>(.+)</version>",
+        "kotlin/pom.xml": r"<artifactId>parley-client-kotlin</artifactId>\s+<version>(.+)</version>",
+        "rust/Cargo.toml": r'^version = "(.+)"$',
+        "cpp/CMakeLists.txt": r"project\(\S+ VERSION (\S+)",
     }.items():
         found = re.search(pattern, (CLIENTS / path).read_text(), re.MULTILINE)
         assert found is not None, path

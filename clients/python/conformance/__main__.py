@@ -3,7 +3,9 @@
 import json
 import platform
 import sys
+import tomllib
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -106,10 +108,15 @@ def _metadata(command: dict[str, Any]) -> list[tuple[str, str]]:
     return [("authorization", f"Bearer {command['token']}")] if "token" in command else []
 
 
+def _version() -> str:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    return str(project["project"]["version"])
+
+
 def main() -> None:
     """Says who it is, then answers until its input ends."""
     runtime = f"Python {platform.python_version()}, grpcio {metadata.version('grpcio')}"
-    print(json.dumps({"runner": "python", "version": metadata.version("parley"), "runtime": runtime}), flush=True)
+    print(json.dumps({"runner": "python", "version": _version(), "runtime": runtime}), flush=True)
     runner = Runner()
     for line in sys.stdin:
         try:
