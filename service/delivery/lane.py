@@ -40,6 +40,10 @@ REFUSE_SECONDS = 5.0
 # so that the last one is how long messages then wait for nothing.
 _BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _LATER_ATTEMPT = 4  # where a batch begins that follows one that could not be stored
+# A crowded lane begins its next batch when this many turns of the event loop brought it nothing, or the time is up.
+# What a batch costs whatever its size, some 0.7 ms of both sides, is then divided by more.
+_EMPTY_TURNS = 4
+_GATHER_SECONDS = 0.003
 
 
 class Lane:
@@ -78,6 +82,8 @@ class Lane:
                         return
                     self._filled.clear()
                     await self._filled.wait()
+                elif len(self._queue) > 1:  # a crowd: it came while a batch was in flight
+                    await self._gather()
                 self._in_flight = self._take_batch()
                 try:
                     await self._store_patiently(self._in_flight)
@@ -87,6 +93,16 @@ class Lane:
                 self._is_retrying = False
         finally:
             self._connection.discard()
+
+    async def _gather(self) -> None:
+        """Lets those come that are on their way: the loop has their bytes, or they answer to the batch just stored."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _GATHER_SECONDS
+        empty_turns = 0
+        while empty_turns < _EMPTY_TURNS and len(self._queue) < MAX_BATCH and loop.time() < deadline:
+            count = len(self._queue)
+            await asyncio.sleep(0)
+            empty_turns = empty_turns + 1 if len(self._queue) == count else 0
 
     def abandon(self) -> None:
         """Gives back what was not stored when the server ends."""

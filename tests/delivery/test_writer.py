@@ -1,18 +1,19 @@
 """Group commit on a real database: order, locked conversations, bad data, lost answers, full queues, the end."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from service import errors
 from service.delivery import lane as module
+from service.delivery.submission import Submission
 from service.errors import ParleyError
 from storage.errors import OutcomeUnknown
 from storage.postgres.database import Database
 from storage.postgres.lanes import LaneConnection
 from storage.records import Draft, Stored
-from tests.support.desks import desk, shown
+from tests.support.desks import Ticket, desk, shown
 from tests.support.lanes import add_group, draft, locked, log_of, wait_until_blocked
 from tests.support.logs import add_users, delete_user
 from tests.support.waiting import wait_for
@@ -56,6 +57,31 @@ async def test_what_arrives_while_a_batch_is_in_flight_becomes_one_batch(db):
         for ticket in (first, *rest):
             await ticket.wait(0)
     assert connection.sizes == [1, 50]
+
+
+class Answers(Ticket):
+    """Whoever sends the next message when the one before is answered."""
+
+    submit_next: Callable[[], object]
+
+    def settle(self, index: int, outcome: Stored | ParleyError) -> None:
+        super().settle(index, outcome)
+        asyncio.get_running_loop().call_soon(self.submit_next)
+
+
+async def test_what_answers_a_batch_joins_those_that_waited_behind_it(db):
+    connection = Counts(db, lock_timeout_ms=20_000)
+    connection.sizes = []
+    async with desk(db, connect=lambda _: connection) as at:
+        ticket, late = Answers(), []
+        ticket.submit_next = lambda: late.append(at.submit(draft("g", "ann")))
+        async with locked(db, "g"):
+            at.writer.submit([Submission(draft("g", "ann"), b"", ticket, 0)])
+            await wait_until_blocked(db)
+            rest = [at.submit(draft("g", "ann")) for _ in range(2)]
+        for one in (ticket, *rest, *late):
+            await one.wait(0)
+    assert connection.sizes == [1, 3]
 
 
 async def test_each_refusal_tells_its_reason(db):
