@@ -10,6 +10,7 @@ from parley.v1 import chat_pb2
 from redis.asyncio import Redis
 
 from service.auth.revocations import Revocations
+from service.delivery.acks import AckWriter
 from service.delivery.attendance import Attendants
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
@@ -46,6 +47,7 @@ class Worker:
     presence: PresenceTracker
     receipts: ReceiptTracker
     presence_store: Gated
+    acks: AckWriter
 
     async def attach(self, username: str, device_id: str = "phone", *, epoch: int = 0, **explicit: int) -> "Reader":
         """Opens a session as hello does."""
@@ -120,6 +122,7 @@ async def running_worker(
         Deliveries(database, retry_seconds=[]), attendants, announce=lambda *_: None, on_acked=intake.moved
     )
     intake.connect(hub, replayer, attendants, presence, Revocations(), receipts, wake_device=manual.wake)
+    acks = AckWriter(Positions(database), intake.moved, epoch=1)
     await bus.subscribe([WATCH_CHANNEL])
     background = [asyncio.create_task(work) for work in (receipts.run(), presence.writer.run())]
     if has_bus:
@@ -127,7 +130,7 @@ async def running_worker(
     try:
         if has_bus:
             await wait_for(lambda: bus.is_alive, what="the bus")
-        yield Worker(bus, hub, replayer, attendants, Fanout(hub, attendants, bus), presence, receipts, store)
+        yield Worker(bus, hub, replayer, attendants, Fanout(hub, attendants, bus), presence, receipts, store, acks)
     finally:
         for task in background:
             task.cancel()
