@@ -1,7 +1,7 @@
 """Group commit: messages to store become batches, batches become one call each.
 
 Conversations hash to the lanes, of which one is usual. A lane has one batch in flight; what arrives meanwhile becomes
-the next one, so there is no added wait when idle. When several wait, the next batch begins as soon as no more come, or
+the next one, so there is no added wait when idle. When a few wait, the next batch begins as soon as no more come, or
 3 ms later. Within a lane nothing overtakes: that keeps the order of each stream's sends.
 Full: `submit` refuses with Overloaded at once and nothing of the frame is taken; the same, with DatabaseUnavailable,
 where nothing could be stored for a while.
