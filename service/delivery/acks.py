@@ -6,8 +6,7 @@ is not to be given what was acknowledged just now: `settle`.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 
 import structlog
 
@@ -19,6 +18,7 @@ _log = structlog.get_logger(__name__)
 # Time for acks to gather: they are not urgent, and each batch costs a commit.
 _GATHER_SECONDS = 0.05
 _RETRY_SECONDS = 0.5
+# A batch takes devices, each with all that waits of it, until it has so many acks.
 _MAX_BATCH = 2000
 
 
@@ -34,19 +34,17 @@ class AckWriter:
         self._positions = positions
         self._epoch = epoch
         self._on_stored = on_stored
-        self._waiting: dict[tuple[str, str, str], int] = {}
-        # (user, device) -> how many of its acks wait or are being written.
-        self._unwritten: Counter[tuple[str, str]] = Counter()
+        # (user, device) -> conversation -> seq.
+        self._waiting: dict[tuple[str, str], dict[str, int]] = {}
+        self._in_flight: Collection[tuple[str, str]] = ()
         self._writing = asyncio.Lock()
         self._filled = asyncio.Event()
 
     def note(self, username: str, device_id: str, conversation_id: str, seq: int) -> None:
         """Takes an ack that was checked."""
-        key = (username, device_id, conversation_id)
-        if key not in self._waiting:
-            self._unwritten[key[:2]] += 1
-        if seq > self._waiting.get(key, 0):
-            self._waiting[key] = seq
+        seqs = self._waiting.setdefault((username, device_id), {})
+        if seq > seqs.get(conversation_id, 0):
+            seqs[conversation_id] = seq
             self._filled.set()
 
     async def run(self) -> None:
@@ -58,18 +56,23 @@ class AckWriter:
             try:
                 await self.flush()
             except Unavailable as error:
-                _log.warning("acks wait", count=len(self._waiting), error=str(error))
+                _log.warning("acks wait", device_count=len(self._waiting), error=str(error))
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._filled.set()
 
     async def settle(self, username: str, device_id: str) -> None:
         """Returns when the acks of a device that were taken so far are stored; at once when none waits.
 
+        It waits for one batch of others at most, however many acks come.
+
         Raises:
             Unavailable: the database is; they wait on.
         """
-        if (username, device_id) in self._unwritten:
-            await self.flush()
+        device = (username, device_id)
+        if device in self._waiting or device in self._in_flight:
+            async with self._writing:
+                if device in self._waiting:
+                    await self._write({device: self._waiting.pop(device)})
 
     async def flush(self) -> None:
         """Writes what waits.
@@ -77,26 +80,28 @@ class AckWriter:
         Raises:
             Unavailable: the database is; what was not written waits on.
         """
-        async with self._writing:
-            while self._waiting:
-                await self._write([(key, self._waiting.pop(key)) for key in list(self._waiting)[:_MAX_BATCH]])
+        while self._waiting:
+            async with self._writing:
+                batch: dict[tuple[str, str], dict[str, int]] = {}
+                count = 0
+                while self._waiting and count < _MAX_BATCH:
+                    device = next(iter(self._waiting))
+                    batch[device] = self._waiting.pop(device)
+                    count += len(batch[device])
+                await self._write(batch)
 
-    async def _write(self, batch: Sequence[tuple[tuple[str, str, str], int]]) -> None:
+    async def _write(self, batch: dict[tuple[str, str], dict[str, int]]) -> None:
+        self._in_flight = batch
         try:
-            moved = await self._positions.store_acks([Ack(*key, seq) for key, seq in batch], epoch=self._epoch)
+            acks = [Ack(*device, name, seq) for device, seqs in batch.items() for name, seq in seqs.items()]
+            moved = await self._positions.store_acks(acks, epoch=self._epoch)
         except BaseException:
-            for key, seq in batch:
-                if key in self._waiting:
-                    self._forget(key)  # a later one of the same conversation came meanwhile, and counts
-                self._waiting[key] = max(seq, self._waiting.get(key, 0))
+            for device, seqs in batch.items():
+                waiting = self._waiting.setdefault(device, {})
+                for name, seq in seqs.items():
+                    waiting[name] = max(seq, waiting.get(name, 0))
             raise
-        for key, _ in batch:
-            self._forget(key)
+        finally:
+            self._in_flight = ()
         for conversation_id, username in moved:
             self._on_stored(conversation_id, username)
-
-    def _forget(self, key: tuple[str, str, str]) -> None:
-        device = key[:2]
-        self._unwritten[device] -= 1
-        if not self._unwritten[device]:
-            del self._unwritten[device]

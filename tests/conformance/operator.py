@@ -15,6 +15,7 @@ from parley.v1 import account_pb2, chat_service_pb2_grpc
 from tests.conformance.stage import Stage, brief_server
 from tests.support.proxy import Proxy
 from tests.support.servers import RunningServer
+from tests.support.waiting import wait_for
 
 _WAIT_SECONDS = 30.0
 
@@ -115,16 +116,19 @@ class Operator:
         """Shuts an account out, and waits until the main server has heard of it."""
         metadata = (("authorization", f"Bearer {self._stage.token(options['user'])}"),)
         await self._stage.command("conformance", "user", "disable", options["user"])
-        async with aio.insecure_channel(self._stage.main.target) as channel, asyncio.timeout(_WAIT_SECONDS):
+        async with aio.insecure_channel(self._stage.main.target) as channel:
             stub = chat_service_pb2_grpc.ChatServiceStub(channel)
-            while True:
+
+            async def is_refused() -> bool:
                 try:
                     await stub.GetUser(account_pb2.GetUserRequest(), metadata=metadata)
                 except aio.AioRpcError as error:
-                    if error.code() in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED):
-                        return
+                    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                        return True
                     raise
-                await asyncio.sleep(0.05)
+                return False
+
+            await wait_for(is_refused, limit_seconds=_WAIT_SECONDS, what="the end of the account")
 
     async def _make_token(self, options: Mapping[str, Any]) -> str:
         return self._stage.token(options["user"], seconds=options.get("seconds", 3600), scope=options.get("scope", ""))
