@@ -181,13 +181,12 @@ class Play:
         saved = await self._operator.act(step.subject, self._values.fill(dict(step.options)))
         if "save" in step.options:
             self._values.save(step.options["save"], saved)
-            self._tokens[step.options["save"]] = str(saved)
 
     def _address(self, step: Step) -> dict[str, Any]:
         address = {"target": self._operator.target(step.options.get("server", "main"))}
         if "as" in step.options:
             who = step.options["as"]
-            # A user's token, one that an operator made, or one that came in an answer.
+            # A user's token, else one that was saved, or a text that is none.
             address["token"] = self._tokens[who] if who in self._tokens else self._values.fill(who)
         return address
 
