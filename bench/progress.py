@@ -13,22 +13,22 @@ _SHOWN = ("acked", "delivered", "pulled", "opened", "streams", "pages", "read", 
 
 
 class _Rates:
-    """Rates between two looks at totals."""
+    """Rates between two looks at totals, which begin at 0 again with each run."""
 
     def __init__(self) -> None:
         self._before: Mapping[str, int] = {}
         self._time = time.monotonic()
 
     def in_words(self, totals: Mapping[str, int], error_count: int) -> str:
-        """What happened a second since the last time."""
-        now = time.monotonic()
+        """What happened a second since the last time; empty at the first look at a run."""
+        now, before = time.monotonic(), self._before
         seconds = max(now - self._time, 1e-6)
-        words = [
-            f"{(totals[name] - self._before.get(name, 0)) / seconds:,.0f} {name}/s" for name in _SHOWN if name in totals
-        ]
+        self._before, self._time = dict(totals), now
+        if not before or any(totals.get(name, 0) < count for name, count in before.items()):
+            return ""
+        words = [f"{(totals[name] - before.get(name, 0)) / seconds:,.0f} {name}/s" for name in _SHOWN if name in totals]
         if error_count:
             words.append(f"{error_count:,} refused")
-        self._before, self._time = dict(totals), now
         return ", ".join(words)
 
 
@@ -83,7 +83,8 @@ class Lines:
         """Prints rates, now and then."""
         if time.monotonic() >= self._next and totals:
             self._next = time.monotonic() + _LINE_SECONDS
-            self._console.print(f"  {self._rates.in_words(totals, error_count)}", highlight=False)
+            if words := self._rates.in_words(totals, error_count):
+                self._console.print(f"  {words}", highlight=False)
 
     def close(self) -> None:
         """Has nothing to take away."""

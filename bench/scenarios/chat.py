@@ -76,9 +76,9 @@ class Chat(Plain):
         spread = ", spread" if self.spread else ""
         frame = "1 message" if self.frame == 1 else f"{self.frame} messages"
         stored = "" if self.stored is None else f", {self.stored:,} stored before"
-        return (
-            f"{self.stream_count} streams, {self.conversations} conversations, {frame} a frame{spread}, {pace}{stored}"
-        )
+        readers = "" if self.readers == 1 else f", {self.readers} readers each"
+        conversations = f"{self.conversations} conversations{readers}"
+        return f"{self.stream_count} streams, {conversations}, {frame} a frame{spread}, {pace}{stored}"
 
     async def prepare(self, site: Site, places: int) -> Sequence[TalkPart]:
         """Makes a pair of users for each sending stream, and their conversations."""
