@@ -27,6 +27,7 @@ class Channel:
         known_last_seq: the highest seq that is known to be committed.
         live: the sessions in step.
         lagging: sessions that are attached and behind.
+        is_resting: what comes is parked, since there are many sessions, and the last run is being written to them.
         idle_since: when the last session left, on the event loop's clock; None while there is one.
     """
 
@@ -38,6 +39,7 @@ class Channel:
     parked: dict[int, Item] = field(default_factory=dict)
     idle_since: float | None = None
     is_reading: bool = False
+    is_resting: bool = False
     _tail: list[Item] = field(default_factory=list)
     _tail_bytes: int = 0
 
@@ -72,8 +74,15 @@ class Channel:
                 self.parked = {seq: item for seq, item in self.parked.items() if seq > self.position}
         return run
 
+    def park(self, items: Iterable[Item]) -> None:
+        """Keeps entries for `take_parked`; what there is no room for is a hole then."""
+        for item in items:
+            if item.seq > self.position and len(self.parked) < MAX_PARKED:
+                self.parked[item.seq] = item
+            self.known_last_seq = max(self.known_last_seq, item.seq)
+
     def take_parked(self) -> list[Item]:
-        """Gives what can be handed on after `open_at`."""
+        """Gives what can be handed on after `open_at` or a rest."""
         waiting = [self.parked.pop(seq) for seq in sorted(self.parked)]
         return self.take(waiting)
 

@@ -2,7 +2,7 @@
 
 The log is the authority. Entries come from the worker's own writer, from the bus and from PostgreSQL; `Channel` puts
 them in order and drops what is known. A hole is read from PostgreSQL after a short wait. Membership entries are applied
-when their seq is handed on, before the next one.
+when their seq is handed on, before the next one. A crowd gets what comes while it is being written to as one.
 """
 
 import asyncio
@@ -27,6 +27,9 @@ _GAP_READERS = 4
 _RETRY_SECONDS = 0.25
 # Channels stay open this long after the last session, so that a reconnect finds its tail.
 LINGER_SECONDS = 30.0
+# From so many streams of a conversation on its deliveries are joined while it is being written to.
+CROWD = 32
+_MAX_REST_SECONDS = 0.1
 
 
 class Hub:
@@ -52,15 +55,20 @@ class Hub:
         self.gap_entry_count = 0  # what the bus had not brought by then
 
     def deliver(self, conversation_id: str, items: Iterable[Item]) -> None:
-        """Takes entries of a conversation, in any order, new or not."""
+        """Takes what was just stored, in any order, new or not; for a crowd that is still being written to it waits."""
         channel = self.channels.get(conversation_id)
         if channel is None:
             return
-        run = channel.take(items)
-        if run:
-            self._hand_on(channel, run)
-        if channel.has_hole:
-            self._watch_hole(channel)
+        if channel.is_resting:
+            channel.park(items)
+        elif self._hand_on(channel, channel.take(items)):
+            self._rest(channel)
+
+    def advance(self, conversation_id: str, items: Iterable[Item]) -> None:
+        """Takes entries that were read from the log, and hands them on at once."""
+        channel = self.channels.get(conversation_id)
+        if channel is not None:
+            self._hand_on(channel, channel.take(items))
 
     def note_last_seq(self, conversation_id: str, last_seq: int) -> None:
         """Takes word that a conversation has grown up to a seq; what is missing is read if it does not come."""
@@ -72,11 +80,7 @@ class Hub:
     def open(self, channel: Channel, last_seq: int) -> None:
         """Gives a channel its place in the log and hands on what came meanwhile."""
         channel.open_at(last_seq)
-        run = channel.take_parked()
-        if run:
-            self._hand_on(channel, run)
-        if channel.has_hole:
-            self._watch_hole(channel)
+        self._hand_on(channel, channel.take_parked())
 
     def join(self, channel: Channel, session: Session) -> None:
         """Puts a session, whose position is the channel's, into step."""
@@ -142,7 +146,39 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _hand_on(self, channel: Channel, run: list[Item]) -> None:
+    def _rest(self, channel: Channel) -> None:
+        """Has a crowd rest for as long as it takes to begin a write to each of its streams.
+
+        A write costs the same whatever is in it. Without a rest the event loop would come back from a thousand writes
+        to find one message more, and write it to a thousand: nothing is joined, and nobody else has a turn. What comes
+        during a rest is handed on together after it; while less comes than that, nothing waits.
+        """
+        if len(channel.live) < CROWD:
+            return
+        channel.is_resting = True
+        loop = asyncio.get_running_loop()
+        begin_time = loop.time()
+
+        def rest_as_long() -> None:  # the streams that were woken had their turn before this
+            seconds = min(loop.time() - begin_time, _MAX_REST_SECONDS)
+            loop.call_later(seconds, self._end_rest, channel)
+
+        loop.call_soon(rest_as_long)
+
+    def _end_rest(self, channel: Channel) -> None:
+        channel.is_resting = False
+        if self._hand_on(channel, channel.take_parked()):
+            self._rest(channel)
+
+    def _hand_on(self, channel: Channel, run: list[Item]) -> bool:
+        """Hands on a run, and sees to what is missing behind it; gives whether there was a run."""
+        if run:
+            self._hand_on_parts(channel, run)
+        if channel.has_hole:
+            self._watch_hole(channel)
+        return bool(run)
+
+    def _hand_on_parts(self, channel: Channel, run: list[Item]) -> None:
         """Hands on a run in parts: a membership entry ends a part, and is applied before the next."""
         part: list[Item] = []
         size_bytes = 0
@@ -209,7 +245,7 @@ class Hub:
             while channel.has_hole and self.channels.get(channel.conversation_id) is channel:
                 before = channel.position
                 await asyncio.sleep(PARK_SECONDS)
-                if channel.position == before and not await self._read_hole(channel):
+                if channel.position == before and not channel.is_resting and not await self._read_hole(channel):
                     await asyncio.sleep(_RETRY_SECONDS)
         finally:
             channel.is_reading = False
@@ -230,5 +266,5 @@ class Hub:
             if not run:
                 break
             self.gap_entry_count += len(run)
-            self._hand_on(channel, run)
+            self._hand_on_parts(channel, run)
         return channel.position > before

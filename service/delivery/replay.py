@@ -147,7 +147,7 @@ class Replayer:
     def _advance_hub(self, conversation_id: str, items: list[Item]) -> None:
         channel = self._hub.channels.get(conversation_id)
         if channel is not None and items and items[-1].seq > channel.position:
-            self._hub.deliver(conversation_id, items)
+            self._hub.advance(conversation_id, items)
 
     def _take_page(self, session: Session, position: Position, page: Backlog | None) -> bool:
         conversation_id = position.conversation_id

@@ -51,6 +51,25 @@ def test_what_comes_before_the_log_was_read_waits_for_it(before, last_seq, after
     assert last_seq + len(handed) + 1 not in {seq for batch in (*before, *after) for seq in batch}
 
 
+@given(st.integers(0, 10), st.lists(st.tuples(st.sampled_from(["take", "park", "end"]), st.lists(st.integers(1, 30)))))
+def test_rests_change_nothing_of_what_is_handed_on(last_seq, steps):
+    channel = Channel("g")
+    channel.open_at(last_seq)
+    handed: list[int] = []
+    for what, batch in (*steps, ("end", [])):
+        match what:
+            case "take":
+                handed += seqs(channel.take(map(item, batch)))
+            case "park":
+                channel.park(map(item, batch))
+            case _:
+                handed += seqs(channel.take_parked())
+    seen = {last_seq, *(seq for what, batch in steps if what != "end" for seq in batch)}
+    assert handed == list(range(last_seq + 1, last_seq + len(handed) + 1))
+    assert last_seq + len(handed) + 1 not in seen
+    assert channel.known_last_seq == max(seen)
+
+
 @given(st.permutations(range(1, 41)))
 def test_every_order_of_all_entries_hands_on_all(order):
     channel = Channel("g")

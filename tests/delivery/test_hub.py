@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 
 import pytest
-from parley.v1 import message_pb2
+from parley.v1 import chat_pb2, message_pb2
 
 from service.convert.pieces import encodings
-from service.delivery import encode, hub
+from service.delivery import channel, encode, hub
 from service.delivery.session import MAX_BUFFERED_BYTES
 from service.delivery.submission import Submission
 from service.delivery.wire import Item
@@ -20,7 +20,7 @@ from storage.records import EntryKind, MembershipAction, MembershipChange, Role,
 from tests.support.lanes import add_group, draft
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
-from tests.support.worker import Worker, running_worker
+from tests.support.worker import Reader, Worker, running_worker
 
 
 @pytest.fixture
@@ -131,6 +131,75 @@ async def test_full_session_lags_and_gets_the_rest_from_memory_or_the_log(worker
 
     await wait_for(read_on, what="all")
     await wait_for(lambda: slow.session in worker.hub.channels["g"].live, what="being in step again")
+
+
+@pytest.fixture
+def small_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two streams are a crowd."""
+    monkeypatch.setattr(hub, "CROWD", 2)
+
+
+def sent_together(reader: Reader) -> list[list[int]]:
+    """The seqs of each piece that waits to be written."""
+    pieces = [chat_pb2.ChatResponse.FromString(piece) for piece in reader.session._out]
+    return [seqs for piece in pieces if (seqs := [message.seq for message in piece.messages])]
+
+
+@pytest.mark.usefixtures("small_crowd")
+async def test_crowd_gets_together_what_comes_while_it_is_written_to(worker, db, monkeypatch):
+    monkeypatch.setattr(hub, "PARK_SECONDS", 0)  # each step of the event loop is a look at what is missing
+    readers = [await worker.attach("ann"), await worker.attach("bob")]
+    await fill(db, 6)
+    one = {item.seq: item for item in await items(db, 1, 6)}
+    for seq in (1, 3, 2, 2, 4):
+        worker.hub.deliver("g", [one[seq]])
+    worker.hub.note_last_seq("g", 4)
+    assert [sent_together(reader) for reader in readers] == [[[1]], [[1]]]
+    loop = asyncio.get_running_loop()
+    for nth, reader in enumerate(readers):  # the next ones come in the turn of the event loop after the second run
+        reader.session.wake = lambda seq=5 + nth: loop.call_soon(worker.hub.deliver, "g", [one[seq]])
+    await wait_for(lambda: worker.hub.channels["g"].position == 6, what="the end of the rests")
+    assert [sent_together(reader) for reader in readers] == [[[1], [2, 3, 4], [5, 6]]] * 2
+    assert worker.hub.gap_read_count == 0
+
+
+async def test_few_streams_get_each_message_at_once(worker, db):
+    readers = [await worker.attach("ann"), await worker.attach("bob")]
+    await fill(db, 3)
+    for item in await items(db, 1, 3):
+        worker.hub.deliver("g", [item])
+    assert [sent_together(reader) for reader in readers] == [[[1], [2], [3]]] * 2
+
+
+@pytest.mark.usefixtures("small_crowd")
+@pytest.mark.parametrize("lost", [[], [2]])
+async def test_what_is_missing_after_a_rest_is_read_and_more_than_can_wait_is_not_lost(worker, db, monkeypatch, lost):
+    monkeypatch.setattr(channel, "MAX_PARKED", 2)
+    readers = [await worker.attach("ann"), await worker.attach("bob")]
+    await fill(db, 6)
+    first, *rest = await items(db, 1, 6)
+    worker.hub.deliver("g", [first])
+    worker.hub.deliver("g", [item for item in rest if item.seq not in lost])
+    for reader in readers:
+        await reader.until("g", *range(1, 7))
+
+
+@pytest.mark.usefixtures("small_crowd")
+async def test_one_who_comes_or_goes_while_a_crowd_rests_gets_what_the_log_says(worker, db):
+    readers = [await worker.attach("ann"), await worker.attach("bob")]
+    await fill(db, 2)
+    worker.hub.deliver("g", await items(db, 1, 1))
+    worker.hub.deliver("g", await items(db, 2, 2))
+    change = MembershipChange(MembershipAction.REMOVED, ("bob",), Role.GONE)
+    await Members(db).change(
+        "g", "ann", request_id="x", request_hash=b"", usernames=["bob"], decide=lambda standing: [change]
+    )
+    await fill(db, 1)
+    worker.hub.deliver("g", await items(db, 3, 4))
+    late = await worker.attach("ann", "tablet", g=2)
+    for reader, expected in ((readers[0], [1, 2, 3, 4]), (readers[1], [1, 2, 3]), (late, [3, 4])):
+        await reader.until("g", *expected)
+    assert not readers[1].session.is_in("g")
 
 
 async def test_short_lag_is_served_from_memory(worker, db):
