@@ -19,12 +19,14 @@ from bench.errors import RunBroken
 from bench.line import HungUp, Line, PipeEnd
 from bench.load import Done, Go, Live, Load, Ready, Sent, Settle, Stop
 from bench.meter import Meter
+from bench.polling import poll_with_completions
 
 _LIVE_SECONDS = 0.25
 
 
 def main(descriptor: int) -> None:
     """Runs until the parent has what it wants, or is gone."""
+    poll_with_completions()
     with contextlib.suppress(HungUp):
         uvloop.run(_work(Connection(descriptor)))
 

@@ -5,7 +5,6 @@ Frames are those of `Chat` and are parsed and serialized on both ends. The serve
 
 import asyncio
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import grpc
 import uvloop
 from parley.v1 import chat_pb2, message_pb2
 
+from bench.polling import poll_with_completions
 from bench.processes import tree_cpu_seconds
 
 _METHOD = "/limit.Echo/Echo"
@@ -26,7 +26,6 @@ _FRAMES_UNDER_WAY = 16  # of each stream
 _WARM_UP_SECONDS = 0.3
 _START_SECONDS = 30.0
 _TEXT = "x" * 100
-_GRPC_EXPERIMENTS = "-event_engine_poller_for_python"  # as Parley's workers run: the other poller takes more
 
 
 def measure_echo(seconds: float) -> dict[str, float]:
@@ -67,7 +66,7 @@ def _running_server() -> Iterator[tuple[int, int]]:
 
 
 def _serving_process(parent: Connection) -> None:
-    os.environ.setdefault("GRPC_EXPERIMENTS", _GRPC_EXPERIMENTS)  # grpc looks when it is first used
+    poll_with_completions()
     uvloop.run(_serve(parent))
 
 
