@@ -140,7 +140,8 @@ func (Start) EnumDescriptor() ([]byte, []int) {
 // A frame from the client; at most 256 KiB (gRPC itself ends a stream that exceeds it).
 type ChatRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Chosen by the client; each element that answers this frame repeats it. 0: answer only errors.
+	// Chosen by the client; each element that answers this frame repeats it. 0: answer only errors (a welcome, and the
+	// state of who is watched, come all the same).
 	CorrelationId int64 `protobuf:"varint,1,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
 	// What is wanted. An arm that the server does not know is answered by UNKNOWN_PAYLOAD, and the stream goes on.
 	//
@@ -290,7 +291,8 @@ type isChatRequest_Payload interface {
 }
 
 type ChatRequest_Hello struct {
-	// Opens the session. First, once; else OUT_OF_ORDER.
+	// Opens the session. First, and once, else OUT_OF_ORDER; one that was refused may be followed by another. A stream on
+	// which none succeeded for 30 s ends with OUT_OF_ORDER.
 	Hello *Hello `protobuf:"bytes,2,opt,name=hello,proto3,oneof"`
 }
 
@@ -356,15 +358,18 @@ func (*ChatRequest_Authenticate) isChatRequest_Payload() {}
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the device: up to 64 printable ASCII characters. Acks are kept by it, for 90 days after its last use. Empty:
-	// the device of the login.
+	// the device of the login, or "default" for a minted token that names none. TOO_MANY_DEVICES for a new one, when the
+	// user has as many as one may have.
 	DeviceId string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
-	// Where conversations begin that `positions` does not name.
+	// Where conversations begin that `positions` does not name. INVALID_REQUEST for a value that the server does not know.
 	Start Start `protobuf:"varint,2,opt,name=start,proto3,enum=parley.v1.Start" json:"start,omitempty"`
 	// Where these conversations begin: what is above the given seq comes. Taken as given, but a seq above the end, or of
 	// another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is answered
 	// by CONVERSATION_NOT_FOUND.
 	Positions []*Position `protobuf:"bytes,3,rep,name=positions,proto3" json:"positions,omitempty"`
-	// Leaves out what this stream itself sends, live only: a later resume may bring it.
+	// Leaves out what this stream itself sends, live only: what is read from the log comes whole. So a later resume may
+	// bring it, and this stream itself brings it where it lags, or where its send made the conversation. With
+	// ACK_MODE_MANUAL: leaves out all that the user sends, from anywhere.
 	NoEcho bool `protobuf:"varint,4,opt,name=no_echo,json=noEcho,proto3" json:"no_echo,omitempty"`
 	// A heartbeat at least this often, 1 s to 10 min. Not given: none.
 	Heartbeat *durationpb.Duration `protobuf:"bytes,5,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
@@ -618,9 +623,10 @@ func (x *SendFrame) GetRequests() []*SendRequest {
 // DELIVERY_NOT_HELD.
 type AckFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
-	// brought nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset`
-	// that is void, and only what this stream brings counts).
+	// 1 to 1,000, else INVALID_REQUEST; each is judged alone. CONVERSATION_NOT_FOUND for one that this stream does not
+	// receive. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream brought
+	// nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset` that is
+	// void, and only what this stream brings counts).
 	Positions     []*Position `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -759,7 +765,7 @@ func (x *NackFrame) GetNacks() []*Nack {
 }
 
 // A message that failed. DELIVERY_NOT_HELD when this stream does not hold it any more, ACK_BEYOND_DELIVERED for a seq
-// that was not handed to this device yet.
+// that was not handed to this device yet, CONVERSATION_NOT_FOUND when there is none or the user is not in it.
 type Nack struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which conversation.
@@ -835,7 +841,8 @@ func (x *Nack) GetRetryDelay() *durationpb.Duration {
 // What the user has read: all up to the given seqs. Never goes back.
 type ReadFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Up to 1,000. CURSOR_BEYOND_END for a seq above the end.
+	// 1 to 1,000, else INVALID_REQUEST; each is judged alone: CONVERSATION_NOT_FOUND when there is none or the user is not
+	// in it, CURSOR_BEYOND_END for a seq above the end.
 	Positions     []*Position `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -878,10 +885,11 @@ func (x *ReadFrame) GetPositions() []*Position {
 	return nil
 }
 
-// The user writes, or stopped. Not stored; repeat it every few seconds while it holds.
+// The user writes, or stopped. Not stored; repeat it every few seconds while it holds. What is more than five a
+// second, or ten at once, is dropped without a word.
 type TypingFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where.
+	// Where. CONVERSATION_NOT_FOUND when there is none or the user is not in it.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Writes (true), or stopped.
 	Active        bool `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`
@@ -982,7 +990,8 @@ func (x *WatchPresence) GetUsernames() []string {
 // A fresh access token of the same user.
 type Authenticate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// TOKEN_INVALID for one of somebody else; the stream goes on with the old one.
+	// TOKEN_INVALID for one of somebody else or none, TOKEN_EXPIRED for one past its time; the stream goes on with the old
+	// one.
 	AccessToken   string `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1705,9 +1714,10 @@ func (x *SubscribeRequest) GetHello() *Hello {
 // effect.
 type AckRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Up to 1,000. Never goes back; ACK_BEYOND_DELIVERED for a seq above the end of the log.
+	// 1 to 1,000. Never goes back. ACK_BEYOND_DELIVERED for a seq above the end of the log, CONVERSATION_NOT_FOUND when
+	// there is none or the caller never was in it; then, but for ACK_MODE_MANUAL, nothing of the request takes effect.
 	Positions []*Position `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
-	// Whose. Empty: the device of the login.
+	// Whose. Empty: as in Hello. TOO_MANY_DEVICES as there.
 	DeviceId string `protobuf:"bytes,2,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
 	// The epoch that the positions are of, as told by a welcome or Pull. Of another one than the present they count only
 	// up to where that one's log is still this one's: ACK_BEYOND_DELIVERED above, for the first such position, with that

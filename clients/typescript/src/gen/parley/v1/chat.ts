@@ -109,12 +109,18 @@ export function startToJSON(object: Start): string {
 
 /** A frame from the client; at most 256 KiB (gRPC itself ends a stream that exceeds it). */
 export interface ChatRequest {
-  /** Chosen by the client; each element that answers this frame repeats it. 0: answer only errors. */
+  /**
+   * Chosen by the client; each element that answers this frame repeats it. 0: answer only errors (a welcome, and the
+   * state of who is watched, come all the same).
+   */
   correlationId: bigint;
   /** What is wanted. An arm that the server does not know is answered by UNKNOWN_PAYLOAD, and the stream goes on. */
   payload:
     | //
-    /** Opens the session. First, once; else OUT_OF_ORDER. */
+    /**
+     * Opens the session. First, and once, else OUT_OF_ORDER; one that was refused may be followed by another. A stream on
+     * which none succeeded for 30 s ends with OUT_OF_ORDER.
+     */
     { $case: "hello"; value: Hello }
     | //
     /** Stores messages; answered by one result for each. */
@@ -147,10 +153,11 @@ export interface ChatRequest {
 export interface Hello {
   /**
    * Names the device: up to 64 printable ASCII characters. Acks are kept by it, for 90 days after its last use. Empty:
-   * the device of the login.
+   * the device of the login, or "default" for a minted token that names none. TOO_MANY_DEVICES for a new one, when the
+   * user has as many as one may have.
    */
   deviceId: string;
-  /** Where conversations begin that `positions` does not name. */
+  /** Where conversations begin that `positions` does not name. INVALID_REQUEST for a value that the server does not know. */
   start: Start;
   /**
    * Where these conversations begin: what is above the given seq comes. Taken as given, but a seq above the end, or of
@@ -158,7 +165,11 @@ export interface Hello {
    * by CONVERSATION_NOT_FOUND.
    */
   positions: Position[];
-  /** Leaves out what this stream itself sends, live only: a later resume may bring it. */
+  /**
+   * Leaves out what this stream itself sends, live only: what is read from the log comes whole. So a later resume may
+   * bring it, and this stream itself brings it where it lags, or where its send made the conversation. With
+   * ACK_MODE_MANUAL: leaves out all that the user sends, from anywhere.
+   */
   noEcho: boolean;
   /** A heartbeat at least this often, 1 s to 10 min. Not given: none. */
   heartbeat:
@@ -229,9 +240,10 @@ export interface SendFrame {
  */
 export interface AckFrame {
   /**
-   * Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
-   * brought nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset`
-   * that is void, and only what this stream brings counts).
+   * 1 to 1,000, else INVALID_REQUEST; each is judged alone. CONVERSATION_NOT_FOUND for one that this stream does not
+   * receive. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream brought
+   * nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset` that is
+   * void, and only what this stream brings counts).
    */
   positions: Position[];
 }
@@ -257,7 +269,7 @@ export interface NackFrame {
 
 /**
  * A message that failed. DELIVERY_NOT_HELD when this stream does not hold it any more, ACK_BEYOND_DELIVERED for a seq
- * that was not handed to this device yet.
+ * that was not handed to this device yet, CONVERSATION_NOT_FOUND when there is none or the user is not in it.
  */
 export interface Nack {
   /** Which conversation. */
@@ -272,13 +284,19 @@ export interface Nack {
 
 /** What the user has read: all up to the given seqs. Never goes back. */
 export interface ReadFrame {
-  /** Up to 1,000. CURSOR_BEYOND_END for a seq above the end. */
+  /**
+   * 1 to 1,000, else INVALID_REQUEST; each is judged alone: CONVERSATION_NOT_FOUND when there is none or the user is not
+   * in it, CURSOR_BEYOND_END for a seq above the end.
+   */
   positions: Position[];
 }
 
-/** The user writes, or stopped. Not stored; repeat it every few seconds while it holds. */
+/**
+ * The user writes, or stopped. Not stored; repeat it every few seconds while it holds. What is more than five a
+ * second, or ten at once, is dropped without a word.
+ */
 export interface TypingFrame {
-  /** Where. */
+  /** Where. CONVERSATION_NOT_FOUND when there is none or the user is not in it. */
   conversationId: string;
   /** Writes (true), or stopped. */
   active: boolean;
@@ -292,7 +310,10 @@ export interface WatchPresence {
 
 /** A fresh access token of the same user. */
 export interface Authenticate {
-  /** TOKEN_INVALID for one of somebody else; the stream goes on with the old one. */
+  /**
+   * TOKEN_INVALID for one of somebody else or none, TOKEN_EXPIRED for one past its time; the stream goes on with the old
+   * one.
+   */
   accessToken: string;
 }
 
@@ -431,9 +452,12 @@ export interface SubscribeRequest {
  * effect.
  */
 export interface AckRequest {
-  /** Up to 1,000. Never goes back; ACK_BEYOND_DELIVERED for a seq above the end of the log. */
+  /**
+   * 1 to 1,000. Never goes back. ACK_BEYOND_DELIVERED for a seq above the end of the log, CONVERSATION_NOT_FOUND when
+   * there is none or the caller never was in it; then, but for ACK_MODE_MANUAL, nothing of the request takes effect.
+   */
   positions: Position[];
-  /** Whose. Empty: the device of the login. */
+  /** Whose. Empty: as in Hello. TOO_MANY_DEVICES as there. */
   deviceId: string;
   /**
    * The epoch that the positions are of, as told by a welcome or Pull. Of another one than the present they count only

@@ -47,7 +47,7 @@ export interface DeadLetter {
 export interface ListDeadLettersRequest {
   /** How many at most: 0 is 20, above 100 is 100, negative is INVALID_REQUEST. A page stops at 1 MiB. */
   pageSize: number;
-  /** The next_page_token of the page before, with the other fields as then. Empty: the first page. */
+  /** Empty, or the next_page_token of the page before, with the other fields as then. INVALID_REQUEST when it is neither. */
   pageToken: string;
   /** Only those of this conversation. Empty: of all. */
   conversationId: string;
@@ -70,7 +70,7 @@ export interface ListDeadLettersResponse {
  * again. Idempotent: ids that are not there are left out.
  */
 export interface RedriveDeadLettersRequest {
-  /** 1 to 1,000. Those that the caller can't see count as not there. */
+  /** 1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not there. */
   deadLetterIds: string[];
   /** Those of all users instead of the caller's. Needs a token with the scope "dead_letters", else SCOPE_MISSING. */
   allUsers: boolean;
@@ -90,7 +90,7 @@ export interface RedriveDeadLettersResponse {
  * left out.
  */
 export interface DeleteDeadLettersRequest {
-  /** 1 to 1,000. Those that the caller can't see count as not there. */
+  /** 1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not there. */
   deadLetterIds: string[];
   /** Those of all users instead of the caller's. Needs a token with the scope "dead_letters", else SCOPE_MISSING. */
   allUsers: boolean;
