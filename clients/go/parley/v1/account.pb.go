@@ -434,9 +434,9 @@ type RefreshTokenRequest struct {
 	// The latest refresh token of the login. TOKEN_INVALID when it is none or the login has ended, TOKEN_EXPIRED when
 	// it is past its time, USER_DISABLED when the account is disabled.
 	RefreshToken string `protobuf:"bytes,1,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
-	// Makes a repeat safe, since an answer may get lost: the same token with the same request_id within 60 s gives the same
-	// successor, as long as that one was not exchanged itself. Any other second use of a refresh token ends the login. Up
-	// to 64 bytes. Empty: no repeat is safe.
+	// Makes a repeat safe, since an answer may get lost: the same token with the same request_id within 60 s gives the
+	// same successor, as long as that one was not exchanged itself. Any other second use of a refresh token ends the
+	// login. Up to 64 bytes. Empty: no repeat is safe.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -291,8 +291,8 @@ type isChatRequest_Payload interface {
 }
 
 type ChatRequest_Hello struct {
-	// Opens the session. First, and once, else OUT_OF_ORDER; one that was refused may be followed by another. A stream on
-	// which none succeeded for 30 s ends with OUT_OF_ORDER.
+	// Opens the session. First, and once, else OUT_OF_ORDER; one that was refused may be followed by another. A stream
+	// on which none succeeded for 30 s ends with OUT_OF_ORDER.
 	Hello *Hello `protobuf:"bytes,2,opt,name=hello,proto3,oneof"`
 }
 
@@ -361,11 +361,12 @@ type Hello struct {
 	// the device of the login, or "default" for a minted token that names none. TOO_MANY_DEVICES for a new one, when the
 	// user has as many as one may have.
 	DeviceId string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
-	// Where conversations begin that `positions` does not name. INVALID_REQUEST for a value that the server does not know.
+	// Where conversations begin that `positions` does not name. INVALID_REQUEST for a value that the server does not
+	// know.
 	Start Start `protobuf:"varint,2,opt,name=start,proto3,enum=parley.v1.Start" json:"start,omitempty"`
 	// Where these conversations begin: what is above the given seq comes. Taken as given, but a seq above the end, or of
-	// another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is answered
-	// by CONVERSATION_NOT_FOUND.
+	// another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is
+	// answered by CONVERSATION_NOT_FOUND.
 	Positions []*Position `protobuf:"bytes,3,rep,name=positions,proto3" json:"positions,omitempty"`
 	// Leaves out what this stream itself sends, live only: what is read from the log comes whole. So a later resume may
 	// bring it, and this stream itself brings it where it lags, or where its send made the conversation. With
@@ -373,19 +374,19 @@ type Hello struct {
 	NoEcho bool `protobuf:"varint,4,opt,name=no_echo,json=noEcho,proto3" json:"no_echo,omitempty"`
 	// A heartbeat at least this often, 1 s to 10 min. Not given: none.
 	Heartbeat *durationpb.Duration `protobuf:"bytes,5,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
-	// The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that one.
-	// When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not known;
-	// then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
+	// The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that
+	// one. When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not
+	// known; then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
 	Epoch int64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What does
-	// not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More than
-	// 10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
+	// How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What
+	// does not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More
+	// than 10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
 	WindowMessages int64 `protobuf:"varint,7,opt,name=window_messages,json=windowMessages,proto3" json:"window_messages,omitempty"`
 	// The same by the serialized size of the elements of `messages`. One entry may always be under way, however large. 0:
 	// no limit. Chat only, and not with ACK_MODE_MANUAL.
 	WindowBytes int64 `protobuf:"varint,8,opt,name=window_bytes,json=windowBytes,proto3" json:"window_bytes,omitempty"`
-	// How this device acknowledges. Its first hello fixes this, with `ordered` and, in ACK_MODE_MANUAL, `no_echo`; another
-	// choice is ACK_MODE_MISMATCH while a stream of the device is open or a message of it is unsettled.
+	// How this device acknowledges. Its first hello fixes this, with `ordered` and, in ACK_MODE_MANUAL, `no_echo`;
+	// another choice is ACK_MODE_MISMATCH while a stream of the device is open or a message of it is unsettled.
 	AckMode AckMode `protobuf:"varint,9,opt,name=ack_mode,json=ackMode,proto3,enum=parley.v1.AckMode" json:"ack_mode,omitempty"`
 	// Only with ACK_MODE_MANUAL, else INVALID_REQUEST. A conversation's next message comes when the one before is acked,
 	// or is a dead letter: its order is kept, and it has one message under way. Without: a message that comes again comes
@@ -394,8 +395,8 @@ type Hello struct {
 	// Only with ACK_MODE_MANUAL, else INVALID_REQUEST. How long this stream has for the ack of a message, 1 s to 1 h. Not
 	// given: 30 s, unless the operator set another default.
 	AckDeadline *durationpb.Duration `protobuf:"bytes,11,opt,name=ack_deadline,json=ackDeadline,proto3" json:"ack_deadline,omitempty"`
-	// Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up to
-	// 5,000 receipts; from then on each change, in all.
+	// Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up
+	// to 5,000 receipts; from then on each change, in all.
 	WatchReceipts bool `protobuf:"varint,12,opt,name=watch_receipts,json=watchReceipts,proto3" json:"watch_receipts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -624,9 +625,9 @@ func (x *SendFrame) GetRequests() []*SendRequest {
 type AckFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 1,000, else INVALID_REQUEST; each is judged alone. CONVERSATION_NOT_FOUND for one that this stream does not
-	// receive. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream brought
-	// nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset` that is
-	// void, and only what this stream brings counts).
+	// receive. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
+	// brought nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset`
+	// that is void, and only what this stream brings counts).
 	Positions     []*Position `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -672,9 +673,9 @@ func (x *AckFrame) GetPositions() []*Position {
 // What the client has dealt with, for its window; says nothing of what the device has.
 type FlowFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many of the elements of `messages` that this stream brought since hello, counted in the order in which they came,
-	// are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came. Without a
-	// window, and with ACK_MODE_MANUAL, it has no effect.
+	// How many of the elements of `messages` that this stream brought since hello, counted in the order in which they
+	// came, are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came.
+	// Without a window, and with ACK_MODE_MANUAL, it has no effect.
 	TotalMessages int64 `protobuf:"varint,1,opt,name=total_messages,json=totalMessages,proto3" json:"total_messages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -841,8 +842,8 @@ func (x *Nack) GetRetryDelay() *durationpb.Duration {
 // What the user has read: all up to the given seqs. Never goes back.
 type ReadFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 1,000, else INVALID_REQUEST; each is judged alone: CONVERSATION_NOT_FOUND when there is none or the user is not
-	// in it, CURSOR_BEYOND_END for a seq above the end.
+	// 1 to 1,000, else INVALID_REQUEST; each is judged alone: CONVERSATION_NOT_FOUND when there is none or the user is
+	// not in it, CURSOR_BEYOND_END for a seq above the end.
 	Positions     []*Position `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -990,8 +991,8 @@ func (x *WatchPresence) GetUsernames() []string {
 // A fresh access token of the same user.
 type Authenticate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// TOKEN_INVALID for one of somebody else or none, TOKEN_EXPIRED for one past its time; the stream goes on with the old
-	// one.
+	// TOKEN_INVALID for one of somebody else or none, TOKEN_EXPIRED for one past its time; the stream goes on with the
+	// old one.
 	AccessToken   string `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1348,8 +1349,8 @@ func (x *CaughtUp) GetComplete() bool {
 
 // Up to where a member has a conversation, and has read it; or, in conversations above 200 members, how many have all.
 //
-// Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so a
-// lower one than before is old news. The caller's own receipts come too.
+// Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so
+// a lower one than before is old news. The caller's own receipts come too.
 type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which.
@@ -1450,8 +1451,8 @@ func (x *Receipt) GetReadCount() int32 {
 }
 
 // The server came back in an earlier state (a restore), or the device is ahead of the log: what the device has of this
-// conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from here:
-// the stream brings what is above.
+// conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from
+// here: the stream brings what is above.
 type Reset struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which.

@@ -980,8 +980,8 @@ func (x *Accepted) GetDeduplicated() bool {
 // Reads a part of a conversation's log. Cost grows with limit, not with the length of the log.
 type PullRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it. For a former member the log ends with
-	// the entry that took them out.
+	// Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it. For a former member the log ends
+	// with the entry that took them out.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// A seq, the first one wanted. 0: the start, or the end when reverse. One above the last gives an empty page; more is
 	// CURSOR_BEYOND_END; negative is INVALID_REQUEST.

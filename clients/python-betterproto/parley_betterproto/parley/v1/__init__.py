@@ -475,9 +475,9 @@ class RefreshTokenRequest(betterproto.Message):
 
     request_id: str = betterproto.string_field(2)
     """
-    Makes a repeat safe, since an answer may get lost: the same token with the same request_id within 60 s gives the same
-     successor, as long as that one was not exchanged itself. Any other second use of a refresh token ends the login. Up
-     to 64 bytes. Empty: no repeat is safe.
+    Makes a repeat safe, since an answer may get lost: the same token with the same request_id within 60 s gives the
+     same successor, as long as that one was not exchanged itself. Any other second use of a refresh token ends the
+     login. Up to 64 bytes. Empty: no repeat is safe.
     """
 
 
@@ -856,8 +856,8 @@ class PullRequest(betterproto.Message):
 
     conversation_id: str = betterproto.string_field(1)
     """
-    Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it. For a former member the log ends with
-     the entry that took them out.
+    Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it. For a former member the log ends
+     with the entry that took them out.
     """
 
     cursor: int = betterproto.int64_field(2)
@@ -985,8 +985,8 @@ class ChatRequest(betterproto.Message):
 
     hello: "Hello" = betterproto.message_field(2, group="payload")
     """
-    Opens the session. First, and once, else OUT_OF_ORDER; one that was refused may be followed by another. A stream on
-     which none succeeded for 30 s ends with OUT_OF_ORDER.
+    Opens the session. First, and once, else OUT_OF_ORDER; one that was refused may be followed by another. A stream
+     on which none succeeded for 30 s ends with OUT_OF_ORDER.
     """
 
     send: "SendFrame" = betterproto.message_field(3, group="payload")
@@ -1037,14 +1037,15 @@ class Hello(betterproto.Message):
 
     start: "Start" = betterproto.enum_field(2)
     """
-    Where conversations begin that `positions` does not name. INVALID_REQUEST for a value that the server does not know.
+    Where conversations begin that `positions` does not name. INVALID_REQUEST for a value that the server does not
+     know.
     """
 
     positions: List["Position"] = betterproto.message_field(3)
     """
     Where these conversations begin: what is above the given seq comes. Taken as given, but a seq above the end, or of
-     another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is answered
-     by CONVERSATION_NOT_FOUND.
+     another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is
+     answered by CONVERSATION_NOT_FOUND.
     """
 
     no_echo: bool = betterproto.bool_field(4)
@@ -1059,16 +1060,16 @@ class Hello(betterproto.Message):
 
     epoch: int = betterproto.int64_field(6)
     """
-    The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that one.
-     When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not known;
-     then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
+    The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that
+     one. When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not
+     known; then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
     """
 
     window_messages: int = betterproto.int64_field(7)
     """
-    How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What does
-     not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More than
-     10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
+    How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What
+     does not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More
+     than 10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
     """
 
     window_bytes: int = betterproto.int64_field(8)
@@ -1079,8 +1080,8 @@ class Hello(betterproto.Message):
 
     ack_mode: "AckMode" = betterproto.enum_field(9)
     """
-    How this device acknowledges. Its first hello fixes this, with `ordered` and, in ACK_MODE_MANUAL, `no_echo`; another
-     choice is ACK_MODE_MISMATCH while a stream of the device is open or a message of it is unsettled.
+    How this device acknowledges. Its first hello fixes this, with `ordered` and, in ACK_MODE_MANUAL, `no_echo`;
+     another choice is ACK_MODE_MISMATCH while a stream of the device is open or a message of it is unsettled.
     """
 
     ordered: bool = betterproto.bool_field(10)
@@ -1098,8 +1099,8 @@ class Hello(betterproto.Message):
 
     watch_receipts: bool = betterproto.bool_field(12)
     """
-    Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up to
-     5,000 receipts; from then on each change, in all.
+    Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up
+     to 5,000 receipts; from then on each change, in all.
     """
 
 
@@ -1137,9 +1138,9 @@ class AckFrame(betterproto.Message):
     positions: List["Position"] = betterproto.message_field(1)
     """
     1 to 1,000, else INVALID_REQUEST; each is judged alone. CONVERSATION_NOT_FOUND for one that this stream does not
-     receive. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream brought
-     nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset` that is
-     void, and only what this stream brings counts).
+     receive. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
+     brought nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset`
+     that is void, and only what this stream brings counts).
     """
 
 
@@ -1151,9 +1152,9 @@ class FlowFrame(betterproto.Message):
 
     total_messages: int = betterproto.int64_field(1)
     """
-    How many of the elements of `messages` that this stream brought since hello, counted in the order in which they came,
-     are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came. Without a
-     window, and with ACK_MODE_MANUAL, it has no effect.
+    How many of the elements of `messages` that this stream brought since hello, counted in the order in which they
+     came, are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came.
+     Without a window, and with ACK_MODE_MANUAL, it has no effect.
     """
 
 
@@ -1198,8 +1199,8 @@ class ReadFrame(betterproto.Message):
 
     positions: List["Position"] = betterproto.message_field(1)
     """
-    1 to 1,000, else INVALID_REQUEST; each is judged alone: CONVERSATION_NOT_FOUND when there is none or the user is not
-     in it, CURSOR_BEYOND_END for a seq above the end.
+    1 to 1,000, else INVALID_REQUEST; each is judged alone: CONVERSATION_NOT_FOUND when there is none or the user is
+     not in it, CURSOR_BEYOND_END for a seq above the end.
     """
 
 
@@ -1237,8 +1238,8 @@ class Authenticate(betterproto.Message):
 
     access_token: str = betterproto.string_field(1)
     """
-    TOKEN_INVALID for one of somebody else or none, TOKEN_EXPIRED for one past its time; the stream goes on with the old
-     one.
+    TOKEN_INVALID for one of somebody else or none, TOKEN_EXPIRED for one past its time; the stream goes on with the
+     old one.
     """
 
 
@@ -1339,8 +1340,8 @@ class Receipt(betterproto.Message):
     """
     Up to where a member has a conversation, and has read it; or, in conversations above 200 members, how many have all.
 
-     Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so a
-     lower one than before is old news. The caller's own receipts come too.
+     Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so
+     a lower one than before is old news. The caller's own receipts come too.
     """
 
     conversation_id: str = betterproto.string_field(1)
@@ -1373,8 +1374,8 @@ class Receipt(betterproto.Message):
 class Reset(betterproto.Message):
     """
     The server came back in an earlier state (a restore), or the device is ahead of the log: what the device has of this
-     conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from here:
-     the stream brings what is above.
+     conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from
+     here: the stream brings what is above.
     """
 
     conversation_id: str = betterproto.string_field(1)
@@ -1675,9 +1676,9 @@ class AddMembersRequest(betterproto.Message):
     """
     Adds users to a group; ADMIN or OWNER, else ROLE_TOO_LOW. One request is one entry of the log.
 
-     Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was in
-     before goes on after what their device has, on an open stream as on the next one: where history is visible that brings
-     also what was written while they were out, else this entry comes next.
+     Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was
+     in before goes on after what their device has, on an open stream as on the next one: where history is visible that
+     brings also what was written while they were out, else this entry comes next.
     """
 
     conversation_id: str = betterproto.string_field(1)
@@ -1717,8 +1718,8 @@ class AddMembersResponse(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class RemoveMembersRequest(betterproto.Message):
     """
-    Takes users out of a group. ADMIN or OWNER, else ROLE_TOO_LOW; everybody may leave (name just yourself). One request is
-     one entry.
+    Takes users out of a group. ADMIN or OWNER, else ROLE_TOO_LOW; everybody may leave (name just yourself). One request
+     is one entry.
     """
 
     conversation_id: str = betterproto.string_field(1)
@@ -1853,8 +1854,8 @@ class MarkReadResponse(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class DeadLetter(betterproto.Message):
     """
-    A message that a device with ACK_MODE_MANUAL could not handle in all its attempts. It is set aside, and what is behind
-     it goes on. Kept for 90 days, or until it is redriven or deleted, or its conversation or device is gone.
+    A message that a device with ACK_MODE_MANUAL could not handle in all its attempts. It is set aside, and what is
+     behind it goes on. Kept for 90 days, or until it is redriven or deleted, or its conversation or device is gone.
     """
 
     dead_letter_id: str = betterproto.string_field(1)
@@ -1901,7 +1902,8 @@ class ListDeadLettersRequest(betterproto.Message):
 
     page_token: str = betterproto.string_field(2)
     """
-    Empty, or the next_page_token of the page before, with the other fields as then. INVALID_REQUEST when it is neither.
+    Empty, or the next_page_token of the page before, with the other fields as then. INVALID_REQUEST when it is
+     neither.
     """
 
     conversation_id: str = betterproto.string_field(3)
@@ -1936,7 +1938,8 @@ class RedriveDeadLettersRequest(betterproto.Message):
 
     dead_letter_ids: List[str] = betterproto.string_field(1)
     """
-    1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not there.
+    1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not
+     there.
     """
 
     all_users: bool = betterproto.bool_field(2)
@@ -1951,8 +1954,8 @@ class RedriveDeadLettersResponse(betterproto.Message):
 
     dead_letter_ids: List[str] = betterproto.string_field(1)
     """
-    These are no dead letters any more. One that is missing is not there, or its device has 1,000 unsettled messages (try
-     again later), or acknowledges cumulatively by now.
+    These are no dead letters any more. One that is missing is not there, or its device has 1,000 unsettled messages
+     (try again later), or acknowledges cumulatively by now.
     """
 
 
@@ -1965,7 +1968,8 @@ class DeleteDeadLettersRequest(betterproto.Message):
 
     dead_letter_ids: List[str] = betterproto.string_field(1)
     """
-    1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not there.
+    1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not
+     there.
     """
 
     all_users: bool = betterproto.bool_field(2)
@@ -2034,8 +2038,8 @@ class Component(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class Limits(betterproto.Message):
     """
-    What requests and answers may hold. Larger requests are refused, but for a larger `limit` of Pull, which counts as the
-     maximum.
+    What requests and answers may hold. Larger requests are refused, but for a larger `limit` of Pull, which counts as
+     the maximum.
     """
 
     max_text_bytes: int = betterproto.int64_field(1)

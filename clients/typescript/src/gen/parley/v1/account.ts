@@ -113,9 +113,9 @@ export interface RefreshTokenRequest {
    */
   refreshToken: string;
   /**
-   * Makes a repeat safe, since an answer may get lost: the same token with the same request_id within 60 s gives the same
-   * successor, as long as that one was not exchanged itself. Any other second use of a refresh token ends the login. Up
-   * to 64 bytes. Empty: no repeat is safe.
+   * Makes a repeat safe, since an answer may get lost: the same token with the same request_id within 60 s gives the
+   * same successor, as long as that one was not exchanged itself. Any other second use of a refresh token ends the
+   * login. Up to 64 bytes. Empty: no repeat is safe.
    */
   requestId: string;
 }

@@ -204,9 +204,9 @@ export interface DeleteConversationResponse {
 /**
  * Adds users to a group; ADMIN or OWNER, else ROLE_TOO_LOW. One request is one entry of the log.
  *
- * Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was in
- * before goes on after what their device has, on an open stream as on the next one: where history is visible that brings
- * also what was written while they were out, else this entry comes next.
+ * Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was
+ * in before goes on after what their device has, on an open stream as on the next one: where history is visible that
+ * brings also what was written while they were out, else this entry comes next.
  */
 export interface AddMembersRequest {
   /** Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one. */
@@ -234,8 +234,8 @@ export interface AddMembersResponse {
 }
 
 /**
- * Takes users out of a group. ADMIN or OWNER, else ROLE_TOO_LOW; everybody may leave (name just yourself). One request is
- * one entry.
+ * Takes users out of a group. ADMIN or OWNER, else ROLE_TOO_LOW; everybody may leave (name just yourself). One request
+ * is one entry.
  */
 export interface RemoveMembersRequest {
   /** Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one. */

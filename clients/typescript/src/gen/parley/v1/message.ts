@@ -303,8 +303,8 @@ export interface Accepted {
 /** Reads a part of a conversation's log. Cost grows with limit, not with the length of the log. */
 export interface PullRequest {
   /**
-   * Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it. For a former member the log ends with
-   * the entry that took them out.
+   * Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it. For a former member the log ends
+   * with the entry that took them out.
    */
   conversationId: string;
   /**

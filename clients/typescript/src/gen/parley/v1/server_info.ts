@@ -92,8 +92,8 @@ export function component_StateToJSON(object: Component_State): string {
 }
 
 /**
- * What requests and answers may hold. Larger requests are refused, but for a larger `limit` of Pull, which counts as the
- * maximum.
+ * What requests and answers may hold. Larger requests are refused, but for a larger `limit` of Pull, which counts as
+ * the maximum.
  */
 export interface Limits {
   /** Bytes of `text` in a message. */
