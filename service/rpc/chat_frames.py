@@ -161,12 +161,13 @@ class FrameHandlers:
         session.device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
         session.no_echo = hello.no_echo
         session.mode = to_mode(hello)
+        starts_at_latest = _to_starts_at_latest(hello)
         window = _to_window(hello)
         session.window = window if session.mode.ack_mode is AckMode.CUMULATIVE else None
         self.is_open = True
         session.is_held = True
         try:
-            refusals = await self._attach(hello, explicit)
+            refusals = await self._attach(hello, explicit, starts_at_latest=starts_at_latest)
             await self._parts.presence.arrive(session)  # before the welcome: who has it is online for the others
         except BaseException:
             self.is_open = False
@@ -183,9 +184,10 @@ class FrameHandlers:
         if hello.watch_receipts:
             self._parts.receipts.watch(session)
 
-    async def _attach(self, hello: chat_pb2.Hello, explicit: dict[str, int]) -> list[errors.ParleyError]:
+    async def _attach(
+        self, hello: chat_pb2.Hello, explicit: dict[str, int], *, starts_at_latest: bool
+    ) -> list[errors.ParleyError]:
         """Has the session begin where its hello says; gives what was wrong with its positions."""
-        starts_at_latest = hello.start == chat_pb2.START_LATEST
         if self._session.mode.ack_mode is AckMode.CUMULATIVE:
             await self._parts.acks.settle(self._session.username, self._session.device_id)
             return await self._parts.attendants.attach(
@@ -319,6 +321,13 @@ def _to_heartbeat(hello: chat_pb2.Hello) -> float | None:
     if not MIN_HEARTBEAT_SECONDS <= seconds <= MAX_HEARTBEAT_SECONDS:
         raise errors.InvalidRequest("heartbeat", "must be 1 s to 600 s")
     return seconds
+
+
+def _to_starts_at_latest(hello: chat_pb2.Hello) -> bool:
+    # A newer client's choice that is not known here must not silently become the default.
+    if hello.start not in chat_pb2.Start.values():
+        raise errors.InvalidRequest("start", "must be START_FROM_ACKS or START_LATEST")
+    return hello.start == chat_pb2.START_LATEST
 
 
 def _to_window(hello: chat_pb2.Hello) -> Window | None:

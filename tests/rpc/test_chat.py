@@ -161,6 +161,7 @@ async def test_bad_hello_is_refused_and_a_good_one_may_follow(server: RunningSer
         chat_pb2.Hello(device_id="d" * 65),
         chat_pb2.Hello(heartbeat=Duration(seconds=0)),
         chat_pb2.Hello(heartbeat=Duration(seconds=601)),
+        chat_pb2.Hello(start=9),  # of a newer contract
         chat_pb2.Hello(positions=[chat_pb2.Position(conversation_id="a:b:c")]),
         chat_pb2.Hello(positions=[chat_pb2.Position(conversation_id="group", seq=-1)]),
     ]

@@ -15,7 +15,7 @@ from service.status import DOMAIN, TABLE, number_of, to_status
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 PREFIX = "ERROR_REASON_"
-ROW = re.compile(r"^\| (\d+) \| (\w+) \| (\w+) \| (yes|no) \| (\S.*\S) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| (\d+) \| (\w+) \| (\w+) \| (yes|no) \| \S.*\S \| (\S.*) \|$", re.MULTILINE)
 # Families of numbers, by their first digit: what is in the module of errors, by reason.
 FAMILIES = {
     1: {
@@ -36,7 +36,7 @@ EXAMPLES: list[ParleyError] = [
     errors.InvalidRequest("text", "must not be empty"),
     errors.MessageTooLarge("text", 2, 1),
     errors.UnknownPayload(),
-    errors.OutOfOrder("`hello` must come first."),
+    errors.OutOfOrder("`hello` must come first.", metadata={"payload": "ack"}),
     errors.DeadlinePassed(),
     errors.RateLimited("attempts", 7.5),
     errors.Overloaded("messages"),
@@ -44,7 +44,7 @@ EXAMPLES: list[ParleyError] = [
     errors.DatabaseUnavailable(),
     errors.RetryExhausted(),
     errors.TokenMissing(),
-    errors.TokenInvalid("The token is not one of ours."),
+    errors.TokenInvalid("The token is not one of ours.", metadata={"why": "it is not a token"}),
     errors.TokenExpired(),
     errors.BadCredentials(),
     errors.UsernameTaken("alice"),
@@ -115,6 +115,11 @@ def test_page_of_errors_says_the_same():
     ]
     held = sorted((number_of(cls.reason), cls.reason, row.code.name, row.is_retryable) for cls, row in TABLE.items())
     assert shown == held
+
+
+def test_page_of_errors_names_the_keys_of_each_metadata():
+    shown = {reason: re.findall(r"`(\w+)`", keys) for _, reason, _, _, keys in ROW.findall(DOCS.read_text())}
+    assert shown == {example.reason: sorted(example.metadata) for example in EXAMPLES}
 
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: error.reason)

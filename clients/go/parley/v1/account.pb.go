@@ -113,7 +113,8 @@ type RegisterRequest struct {
 	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
 	// 8 to 256 bytes of UTF-8, compared as given. Refused with INVALID_REQUEST.
 	Password string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
-	// The name to show: one line of up to 128 bytes, without control characters. Empty: none.
+	// The name to show: one line of up to 128 bytes, without control characters, those of text direction included. Empty:
+	// none.
 	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// Names the device that logs in: up to 64 printable ASCII characters. Empty: the server makes one.
 	DeviceId      string `protobuf:"bytes,4,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
@@ -433,8 +434,9 @@ type RefreshTokenRequest struct {
 	// The latest refresh token of the login. TOKEN_INVALID when it is none or the login has ended, TOKEN_EXPIRED when
 	// it is past its time, USER_DISABLED when the account is disabled.
 	RefreshToken string `protobuf:"bytes,1,opt,name=refresh_token,json=refreshToken,proto3" json:"refresh_token,omitempty"`
-	// Makes a repeat safe: the same token with the same request_id within 60 s gives the same successor, since an answer
-	// may get lost. Up to 64 bytes. Any other second use of a refresh token ends the login. Empty: no repeat is safe.
+	// Makes a repeat safe, since an answer may get lost: the same token with the same request_id within 60 s gives the
+	// same successor, as long as that one was not exchanged itself. Any other second use of a refresh token ends the
+	// login. Up to 64 bytes. Empty: no repeat is safe.
 	RequestId     string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -753,7 +755,8 @@ func (x *GetUserResponse) GetUser() *User {
 // Changes the caller's own profile. Idempotent.
 type UpdateUserRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name to show: one line of up to 128 bytes, without control characters; empty clears it. Not given: unchanged.
+	// The name to show: one line of up to 128 bytes, without control characters, those of text direction included; empty
+	// clears it. Not given: unchanged.
 	DisplayName *string `protobuf:"bytes,1,opt,name=display_name,json=displayName,proto3,oneof" json:"display_name,omitempty"`
 	// Where the picture is: an absolute http or https URI of up to 2,048 bytes; empty clears it. Not given: unchanged.
 	AvatarUri     *string `protobuf:"bytes,2,opt,name=avatar_uri,json=avatarUri,proto3,oneof" json:"avatar_uri,omitempty"`
@@ -998,7 +1001,8 @@ func (x *ChangePasswordResponse) GetDeviceId() string {
 }
 
 // Deletes the caller's account for good. The name is never given again; messages stay, without the profile; the
-// user leaves all groups. A group whose last owner this was gets its longest-standing member as owner.
+// user leaves all groups. A group whose last owner this was gets another one: of the members with the highest role the
+// one who joined first.
 type DeleteAccountRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The password in force, as a safeguard; BAD_CREDENTIALS when it is not that. Accounts without one leave it empty.

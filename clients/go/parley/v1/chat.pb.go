@@ -140,7 +140,8 @@ func (Start) EnumDescriptor() ([]byte, []int) {
 // A frame from the client; at most 256 KiB (gRPC itself ends a stream that exceeds it).
 type ChatRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Chosen by the client; each element that answers this frame repeats it. 0: answer only errors.
+	// Chosen by the client; each element that answers this frame repeats it. 0: answer only errors (a welcome, and the
+	// state of who is watched, come all the same).
 	CorrelationId int64 `protobuf:"varint,1,opt,name=correlation_id,json=correlationId,proto3" json:"correlation_id,omitempty"`
 	// What is wanted. An arm that the server does not know is answered by UNKNOWN_PAYLOAD, and the stream goes on.
 	//
@@ -290,7 +291,8 @@ type isChatRequest_Payload interface {
 }
 
 type ChatRequest_Hello struct {
-	// Opens the session. First, once; else OUT_OF_ORDER.
+	// Opens the session. First, and once, else OUT_OF_ORDER; one that was refused may be followed by another. A stream
+	// on which none succeeded for 30 s ends with OUT_OF_ORDER.
 	Hello *Hello `protobuf:"bytes,2,opt,name=hello,proto3,oneof"`
 }
 
@@ -356,31 +358,35 @@ func (*ChatRequest_Authenticate) isChatRequest_Payload() {}
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the device: up to 64 printable ASCII characters. Acks are kept by it, for 90 days after its last use. Empty:
-	// the device of the login.
+	// the device of the login, or "default" for a minted token that names none. TOO_MANY_DEVICES for a new one, when the
+	// user has as many as one may have.
 	DeviceId string `protobuf:"bytes,1,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
-	// Where conversations begin that `positions` does not name.
+	// Where conversations begin that `positions` does not name. INVALID_REQUEST for a value that the server does not
+	// know.
 	Start Start `protobuf:"varint,2,opt,name=start,proto3,enum=parley.v1.Start" json:"start,omitempty"`
 	// Where these conversations begin: what is above the given seq comes. Taken as given, but a seq above the end, or of
-	// another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is answered
-	// by CONVERSATION_NOT_FOUND.
+	// another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is
+	// answered by CONVERSATION_NOT_FOUND.
 	Positions []*Position `protobuf:"bytes,3,rep,name=positions,proto3" json:"positions,omitempty"`
-	// Leaves out what this stream itself sends, live only: a later resume may bring it.
+	// Leaves out what this stream itself sends, live only: what is read from the log comes whole. So a later resume may
+	// bring it, and this stream itself brings it where it lags, or where its send made the conversation. With
+	// ACK_MODE_MANUAL: leaves out all that the user sends, from anywhere.
 	NoEcho bool `protobuf:"varint,4,opt,name=no_echo,json=noEcho,proto3" json:"no_echo,omitempty"`
 	// A heartbeat at least this often, 1 s to 10 min. Not given: none.
 	Heartbeat *durationpb.Duration `protobuf:"bytes,5,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`
-	// The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that one.
-	// When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not known;
-	// then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
+	// The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that
+	// one. When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not
+	// known; then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
 	Epoch int64 `protobuf:"varint,6,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What does
-	// not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More than
-	// 10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
+	// How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What
+	// does not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More
+	// than 10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
 	WindowMessages int64 `protobuf:"varint,7,opt,name=window_messages,json=windowMessages,proto3" json:"window_messages,omitempty"`
 	// The same by the serialized size of the elements of `messages`. One entry may always be under way, however large. 0:
 	// no limit. Chat only, and not with ACK_MODE_MANUAL.
 	WindowBytes int64 `protobuf:"varint,8,opt,name=window_bytes,json=windowBytes,proto3" json:"window_bytes,omitempty"`
-	// How this device acknowledges. Its first hello fixes this, with `ordered` and, in ACK_MODE_MANUAL, `no_echo`; another
-	// choice is ACK_MODE_MISMATCH while a stream of the device is open or a message of it is unsettled.
+	// How this device acknowledges. Its first hello fixes this, with `ordered` and, in ACK_MODE_MANUAL, `no_echo`;
+	// another choice is ACK_MODE_MISMATCH while a stream of the device is open or a message of it is unsettled.
 	AckMode AckMode `protobuf:"varint,9,opt,name=ack_mode,json=ackMode,proto3,enum=parley.v1.AckMode" json:"ack_mode,omitempty"`
 	// Only with ACK_MODE_MANUAL, else INVALID_REQUEST. A conversation's next message comes when the one before is acked,
 	// or is a dead letter: its order is kept, and it has one message under way. Without: a message that comes again comes
@@ -389,8 +395,8 @@ type Hello struct {
 	// Only with ACK_MODE_MANUAL, else INVALID_REQUEST. How long this stream has for the ack of a message, 1 s to 1 h. Not
 	// given: 30 s, unless the operator set another default.
 	AckDeadline *durationpb.Duration `protobuf:"bytes,11,opt,name=ack_deadline,json=ackDeadline,proto3" json:"ack_deadline,omitempty"`
-	// Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up to
-	// 5,000 receipts; from then on each change, in all.
+	// Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up
+	// to 5,000 receipts; from then on each change, in all.
 	WatchReceipts bool `protobuf:"varint,12,opt,name=watch_receipts,json=watchReceipts,proto3" json:"watch_receipts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -618,7 +624,8 @@ func (x *SendFrame) GetRequests() []*SendRequest {
 // DELIVERY_NOT_HELD.
 type AckFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
+	// 1 to 1,000, else INVALID_REQUEST; each is judged alone. CONVERSATION_NOT_FOUND for one that this stream does not
+	// receive. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
 	// brought nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset`
 	// that is void, and only what this stream brings counts).
 	Positions     []*Position `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
@@ -666,9 +673,9 @@ func (x *AckFrame) GetPositions() []*Position {
 // What the client has dealt with, for its window; says nothing of what the device has.
 type FlowFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How many of the elements of `messages` that this stream brought since hello, counted in the order in which they came,
-	// are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came. Without a
-	// window, and with ACK_MODE_MANUAL, it has no effect.
+	// How many of the elements of `messages` that this stream brought since hello, counted in the order in which they
+	// came, are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came.
+	// Without a window, and with ACK_MODE_MANUAL, it has no effect.
 	TotalMessages int64 `protobuf:"varint,1,opt,name=total_messages,json=totalMessages,proto3" json:"total_messages,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -759,7 +766,7 @@ func (x *NackFrame) GetNacks() []*Nack {
 }
 
 // A message that failed. DELIVERY_NOT_HELD when this stream does not hold it any more, ACK_BEYOND_DELIVERED for a seq
-// that was not handed to this device yet.
+// that was not handed to this device yet, CONVERSATION_NOT_FOUND when there is none or the user is not in it.
 type Nack struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which conversation.
@@ -835,7 +842,8 @@ func (x *Nack) GetRetryDelay() *durationpb.Duration {
 // What the user has read: all up to the given seqs. Never goes back.
 type ReadFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Up to 1,000. CURSOR_BEYOND_END for a seq above the end.
+	// 1 to 1,000, else INVALID_REQUEST; each is judged alone: CONVERSATION_NOT_FOUND when there is none or the user is
+	// not in it, CURSOR_BEYOND_END for a seq above the end.
 	Positions     []*Position `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -878,10 +886,11 @@ func (x *ReadFrame) GetPositions() []*Position {
 	return nil
 }
 
-// The user writes, or stopped. Not stored; repeat it every few seconds while it holds.
+// The user writes, or stopped. Not stored; repeat it every few seconds while it holds. What is more than five a
+// second, or ten at once, is dropped without a word.
 type TypingFrame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Where.
+	// Where. CONVERSATION_NOT_FOUND when there is none or the user is not in it.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Writes (true), or stopped.
 	Active        bool `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"`
@@ -982,7 +991,8 @@ func (x *WatchPresence) GetUsernames() []string {
 // A fresh access token of the same user.
 type Authenticate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// TOKEN_INVALID for one of somebody else; the stream goes on with the old one.
+	// TOKEN_INVALID for one of somebody else or none, TOKEN_EXPIRED for one past its time; the stream goes on with the
+	// old one.
 	AccessToken   string `protobuf:"bytes,1,opt,name=access_token,json=accessToken,proto3" json:"access_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1339,8 +1349,8 @@ func (x *CaughtUp) GetComplete() bool {
 
 // Up to where a member has a conversation, and has read it; or, in conversations above 200 members, how many have all.
 //
-// Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so a
-// lower one than before is old news. The caller's own receipts come too.
+// Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so
+// a lower one than before is old news. The caller's own receipts come too.
 type Receipt struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which.
@@ -1441,8 +1451,8 @@ func (x *Receipt) GetReadCount() int32 {
 }
 
 // The server came back in an earlier state (a restore), or the device is ahead of the log: what the device has of this
-// conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from here:
-// the stream brings what is above.
+// conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from
+// here: the stream brings what is above.
 type Reset struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Which.
@@ -1705,9 +1715,10 @@ func (x *SubscribeRequest) GetHello() *Hello {
 // effect.
 type AckRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Up to 1,000. Never goes back; ACK_BEYOND_DELIVERED for a seq above the end of the log.
+	// 1 to 1,000. Never goes back. ACK_BEYOND_DELIVERED for a seq above the end of the log, CONVERSATION_NOT_FOUND when
+	// there is none or the caller never was in it; then, but for ACK_MODE_MANUAL, nothing of the request takes effect.
 	Positions []*Position `protobuf:"bytes,1,rep,name=positions,proto3" json:"positions,omitempty"`
-	// Whose. Empty: the device of the login.
+	// Whose. Empty: as in Hello. TOO_MANY_DEVICES as there.
 	DeviceId string `protobuf:"bytes,2,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
 	// The epoch that the positions are of, as told by a welcome or Pull. Of another one than the present they count only
 	// up to where that one's log is still this one's: ACK_BEYOND_DELIVERED above, for the first such position, with that

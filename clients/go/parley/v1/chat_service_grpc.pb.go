@@ -58,7 +58,8 @@ const (
 //
 // Every call but Register, Login, RefreshToken, Logout and GetServerInfo needs an access token in its metadata
 // (`authorization: Bearer ...`), else TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED. Besides the errors that the
-// requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE and INTERNAL.
+// requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN, DATABASE_UNAVAILABLE and
+// INTERNAL. What stores messages can give DEADLINE_PASSED (not on streams) and RETRY_EXHAUSTED, too.
 // Errors carry google.rpc.ErrorInfo; see ErrorReason.
 type ChatServiceClient interface {
 	// Says which server this is and what its limits are. Needs no token.
@@ -446,7 +447,8 @@ func (c *chatServiceClient) GetPresence(ctx context.Context, in *GetPresenceRequ
 //
 // Every call but Register, Login, RefreshToken, Logout and GetServerInfo needs an access token in its metadata
 // (`authorization: Bearer ...`), else TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED. Besides the errors that the
-// requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE and INTERNAL.
+// requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN, DATABASE_UNAVAILABLE and
+// INTERNAL. What stores messages can give DEADLINE_PASSED (not on streams) and RETRY_EXHAUSTED, too.
 // Errors carry google.rpc.ErrorInfo; see ErrorReason.
 type ChatServiceServer interface {
 	// Says which server this is and what its limits are. Needs no token.

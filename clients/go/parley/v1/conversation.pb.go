@@ -315,12 +315,13 @@ func (x *Member) GetReadSeq() int64 {
 // Makes a group whose owner is the caller. Creation writes no log entry: the first message has seq 1.
 type CreateConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The name to show: one line of 0 to 256 bytes, without control characters.
+	// The name to show: one line of 0 to 256 bytes, without control characters, those of text direction included.
 	Title string `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
 	// The others, up to 500 user names; the caller may be among them and is a member anyhow. Repeated names count once.
-	// USER_NOT_FOUND when one does not exist, and then nothing is made.
+	// USER_NOT_FOUND when one does not exist, TOO_MANY_MEMBERS when they are more than a group may have; then nothing is
+	// made.
 	Members []string `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
-	// Makes a repeat safe: the same id gives the same group (REQUEST_ID_REUSED with another title or members,
+	// Makes a repeat safe: the same id gives the same group (REQUEST_ID_REUSED when another field differs,
 	// CONVERSATION_NOT_FOUND when the group was deleted or left meanwhile).
 	// Up to 64 bytes. Empty: the server makes one, and a repeat makes another group.
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -648,9 +649,10 @@ func (x *ListConversationsResponse) GetNextPageToken() string {
 // Changes a group; ADMIN or OWNER, else ROLE_TOO_LOW. Idempotent.
 type UpdateConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which; DIRECT_CONVERSATION for a direct one.
+	// Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// The name to show: one line of 0 to 256 bytes, without control characters. Not given: unchanged.
+	// The name to show: one line of 0 to 256 bytes, without control characters, those of text direction included. Not
+	// given: unchanged.
 	Title *string `protobuf:"bytes,2,opt,name=title,proto3,oneof" json:"title,omitempty"`
 	// Whether users who are added later see what was written before. Not given: unchanged. Does not change who sees
 	// what among those who are in.
@@ -758,10 +760,10 @@ func (x *UpdateConversationResponse) GetConversation() *Conversation {
 
 // Deletes a group for all (OWNER, else ROLE_TOO_LOW): its last entry takes every member out, and from then on it is
 // CONVERSATION_NOT_FOUND. Hides a direct conversation for the caller alone: what there was is gone for the caller, the
-// next message brings it back with a seq above. Idempotent for direct ones.
+// next message brings it back with a seq above; until then ListConversations leaves it out. Idempotent for direct ones.
 type DeleteConversationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which.
+	// Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
@@ -843,17 +845,18 @@ func (*DeleteConversationResponse) Descriptor() ([]byte, []int) {
 
 // Adds users to a group; ADMIN or OWNER, else ROLE_TOO_LOW. One request is one entry of the log.
 //
-// Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was in
-// before goes on after what their device has, on an open stream as on the next one: where history is visible that brings
-// also what was written while they were out, else this entry comes next.
+// Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was
+// in before goes on after what their device has, on an open stream as on the next one: where history is visible that
+// brings also what was written while they were out, else this entry comes next.
 type AddMembersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which; DIRECT_CONVERSATION for a direct one.
+	// Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// 1 to 500 user names. Those who are members already are left as they are; when all are, no entry is written.
-	// USER_NOT_FOUND when one does not exist, and then nobody is added.
+	// USER_NOT_FOUND when one does not exist, TOO_MANY_MEMBERS when the group would have more than it may; then nobody is
+	// added.
 	Members []string `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
-	// Their role; unspecified: MEMBER. Not above the caller's own.
+	// Their role; unspecified: MEMBER. ROLE_TOO_LOW for one above the caller's own.
 	Role MemberRole `protobuf:"varint,3,opt,name=role,proto3,enum=parley.v1.MemberRole" json:"role,omitempty"`
 	// Makes a repeat safe, as in Send. Up to 64 bytes. Empty: the server makes one.
 	RequestId     string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -974,10 +977,11 @@ func (x *AddMembersResponse) GetDeduplicated() bool {
 	return false
 }
 
-// Takes users out of a group. ADMIN or OWNER; everybody may leave (name just yourself). One request is one entry.
+// Takes users out of a group. ADMIN or OWNER, else ROLE_TOO_LOW; everybody may leave (name just yourself). One request
+// is one entry.
 type RemoveMembersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which; DIRECT_CONVERSATION for a direct one.
+	// Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// 1 to 500 user names; MEMBER_NOT_FOUND when one is not in, and then nobody is removed. An ADMIN can't remove an
 	// OWNER (ROLE_TOO_LOW). The last owner can't leave while others are members (LAST_OWNER).
@@ -1094,10 +1098,11 @@ func (x *RemoveMembersResponse) GetDeduplicated() bool {
 	return false
 }
 
-// Changes a member's role. ADMIN or OWNER; nobody changes one who is above, nor gives a role above the own.
+// Changes a member's role. ADMIN or OWNER; nobody changes one who is above, nor gives a role above the own
+// (ROLE_TOO_LOW).
 type UpdateMemberRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which; DIRECT_CONVERSATION for a direct one.
+	// Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// Whose; MEMBER_NOT_FOUND when not in.
 	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
@@ -1170,7 +1175,7 @@ func (x *UpdateMemberRequest) GetRequestId() string {
 // The member as it is now.
 type UpdateMemberResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// With the new role.
+	// As it is now; not set in the answer to a repeat, when the member has left since.
 	Member *Member `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
 	// The membership entry; not set when the member had that role already.
 	Message *Message `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -1234,7 +1239,7 @@ func (x *UpdateMemberResponse) GetDeduplicated() bool {
 // Lists the members of a conversation, by user name.
 type ListMembersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which.
+	// Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// How many at most: 0 is 100, above 500 is 500, negative is INVALID_REQUEST.
 	PageSize int32 `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
@@ -1353,7 +1358,7 @@ func (x *ListMembersResponse) GetNextPageToken() string {
 // Says up to where the caller has read. Never goes back: a lower seq changes nothing. Idempotent.
 type MarkReadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which.
+	// Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// The last seq that was read; above the end is CURSOR_BEYOND_END, negative is INVALID_REQUEST.
 	Seq           int64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`

@@ -22,8 +22,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// A message that a device with ACK_MODE_MANUAL could not handle in all its attempts. It is set aside, and what is behind
-// it goes on. Kept for 90 days, or until it is redriven or deleted, or its conversation or device is gone.
+// A message that a device with ACK_MODE_MANUAL could not handle in all its attempts. It is set aside, and what is
+// behind it goes on. Kept for 90 days, or until it is redriven or deleted, or its conversation or device is gone.
 type DeadLetter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names it.
@@ -155,7 +155,8 @@ type ListDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many at most: 0 is 20, above 100 is 100, negative is INVALID_REQUEST. A page stops at 1 MiB.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	// The next_page_token of the page before, with the other fields as then. Empty: the first page.
+	// Empty, or the next_page_token of the page before, with the other fields as then. INVALID_REQUEST when it is
+	// neither.
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Only those of this conversation. Empty: of all.
 	ConversationId string `protobuf:"bytes,3,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
@@ -291,7 +292,8 @@ func (x *ListDeadLettersResponse) GetNextPageToken() string {
 // again. Idempotent: ids that are not there are left out.
 type RedriveDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 1,000. Those that the caller can't see count as not there.
+	// 1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not
+	// there.
 	DeadLetterIds []string `protobuf:"bytes,1,rep,name=dead_letter_ids,json=deadLetterIds,proto3" json:"dead_letter_ids,omitempty"`
 	// Those of all users instead of the caller's. Needs a token with the scope "dead_letters", else SCOPE_MISSING.
 	AllUsers      bool `protobuf:"varint,2,opt,name=all_users,json=allUsers,proto3" json:"all_users,omitempty"`
@@ -346,8 +348,8 @@ func (x *RedriveDeadLettersRequest) GetAllUsers() bool {
 // What was redriven.
 type RedriveDeadLettersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// These are no dead letters any more. One that is missing is not there, or its device has 1,000 unsettled messages (try
-	// again later), or acknowledges cumulatively by now.
+	// These are no dead letters any more. One that is missing is not there, or its device has 1,000 unsettled messages
+	// (try again later), or acknowledges cumulatively by now.
 	DeadLetterIds []string `protobuf:"bytes,1,rep,name=dead_letter_ids,json=deadLetterIds,proto3" json:"dead_letter_ids,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -394,7 +396,8 @@ func (x *RedriveDeadLettersResponse) GetDeadLetterIds() []string {
 // left out.
 type DeleteDeadLettersRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 1,000. Those that the caller can't see count as not there.
+	// 1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not
+	// there.
 	DeadLetterIds []string `protobuf:"bytes,1,rep,name=dead_letter_ids,json=deadLetterIds,proto3" json:"dead_letter_ids,omitempty"`
 	// Those of all users instead of the caller's. Needs a token with the scope "dead_letters", else SCOPE_MISSING.
 	AllUsers      bool `protobuf:"varint,2,opt,name=all_users,json=allUsers,proto3" json:"all_users,omitempty"`

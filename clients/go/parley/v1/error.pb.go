@@ -34,7 +34,7 @@ const (
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
 	// Something unforeseen. `metadata["incident"]` is an id by which the operator finds it in the log. INTERNAL.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 10001
-	// A field is out of its stated range; BadRequest names each field and says what is allowed. INVALID_ARGUMENT.
+	// A field is out of its stated range; BadRequest names the first such one and says what is allowed. INVALID_ARGUMENT.
 	ErrorReason_ERROR_REASON_INVALID_REQUEST ErrorReason = 10002
 	// Too many requests of one caller; RetryInfo says when to come again. RESOURCE_EXHAUSTED.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 10003
@@ -48,7 +48,8 @@ const (
 	ErrorReason_ERROR_REASON_DEADLINE_PASSED ErrorReason = 10007
 	// The server is shutting down; connect again, to another one where there is one. UNAVAILABLE.
 	ErrorReason_ERROR_REASON_SHUTTING_DOWN ErrorReason = 10008
-	// The database can't be reached now; RetryInfo says when to come again. UNAVAILABLE.
+	// The database can't be reached now; RetryInfo says when to come again. No message was stored; of another change the
+	// outcome may be unknown. UNAVAILABLE.
 	ErrorReason_ERROR_REASON_DATABASE_UNAVAILABLE ErrorReason = 20001
 	// The call needs `authorization: Bearer <access token>` in its metadata. UNAUTHENTICATED.
 	ErrorReason_ERROR_REASON_TOKEN_MISSING ErrorReason = 30001
@@ -86,7 +87,7 @@ const (
 	ErrorReason_ERROR_REASON_CURSOR_BEYOND_END ErrorReason = 50002
 	// The content is larger than the limits of GetServerInfo allow. INVALID_ARGUMENT.
 	ErrorReason_ERROR_REASON_MESSAGE_TOO_LARGE ErrorReason = 50003
-	// `reply_to_seq` names no message that the caller can see. NOT_FOUND.
+	// `reply_to_seq` names no entry that the caller can see. NOT_FOUND.
 	ErrorReason_ERROR_REASON_REPLY_NOT_FOUND ErrorReason = 50004
 	// An ack is above what was handed to this device. INVALID_ARGUMENT.
 	ErrorReason_ERROR_REASON_ACK_BEYOND_DELIVERED ErrorReason = 50005

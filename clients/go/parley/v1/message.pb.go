@@ -148,7 +148,8 @@ func (MembershipChange_Action) EnumDescriptor() ([]byte, []int) {
 // One entry of a conversation's log.
 //
 // `entry` says which kind it is. A client skips entries whose kind it does not know (`entry` not set): edits,
-// redactions and reactions may come. Their seqs count all the same.
+// redactions and reactions may come. Their seqs count all the same. What such an entry changes then comes as it stands
+// at the time of reading: a message with another text than before, or with no content at all.
 type Message struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whose log.
@@ -169,9 +170,9 @@ type Message struct {
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
 	// Files that belong to the message, by reference.
 	Attachments []*Attachment `protobuf:"bytes,9,rep,name=attachments,proto3" json:"attachments,omitempty"`
-	// The seq of the message in this conversation that this one answers; 0: none.
+	// The seq of the entry in this conversation that this message answers; 0: none.
 	ReplyToSeq int64 `protobuf:"varint,10,opt,name=reply_to_seq,json=replyToSeq,proto3" json:"reply_to_seq,omitempty"`
-	// User names that the message calls by name.
+	// User names that the message calls by name: in lower case, sorted, each once.
 	Mentions []string `protobuf:"bytes,11,rep,name=mentions,proto3" json:"mentions,omitempty"`
 	// What the sender's program noted; Parley does not look at it.
 	Attributes map[string]string `protobuf:"bytes,12,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -453,7 +454,8 @@ func (x *MembershipChange) GetRole() MemberRole {
 	return MemberRole_MEMBER_ROLE_UNSPECIFIED
 }
 
-// A file by reference; Parley does not fetch it. None of its texts may hold control characters.
+// A file by reference; Parley does not fetch it. None of its texts may hold control characters, those of text direction
+// included.
 type Attachment struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where it is; 1 to 2,048 bytes.
@@ -542,13 +544,14 @@ type SendRequest struct {
 	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// A payload that is not text; needs content_type.
 	Data []byte `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
-	// The media type of data; up to 128 bytes; needs data.
+	// The media type of data: one line of up to 128 bytes; needs data.
 	ContentType string `protobuf:"bytes,5,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
 	// Up to 32 files by reference.
 	Attachments []*Attachment `protobuf:"bytes,6,rep,name=attachments,proto3" json:"attachments,omitempty"`
-	// The seq of the message that this one answers; 0: none. REPLY_NOT_FOUND when it is not there.
+	// The seq of the entry, of any kind, that this message answers; 0: none. REPLY_NOT_FOUND when the caller sees none
+	// there.
 	ReplyToSeq int64 `protobuf:"varint,7,opt,name=reply_to_seq,json=replyToSeq,proto3" json:"reply_to_seq,omitempty"`
-	// Up to 100 user names.
+	// Up to 100 user names; they need not exist. Kept in lower case, sorted, each once.
 	Mentions []string `protobuf:"bytes,8,rep,name=mentions,proto3" json:"mentions,omitempty"`
 	// Up to 32 pairs; keys of 1 to 64 bytes, values up to 1,024.
 	Attributes    map[string]string `protobuf:"bytes,9,rep,name=attributes,proto3" json:"attributes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -977,7 +980,8 @@ func (x *Accepted) GetDeduplicated() bool {
 // Reads a part of a conversation's log. Cost grows with limit, not with the length of the log.
 type PullRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it.
+	// Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it. For a former member the log ends
+	// with the entry that took them out.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
 	// A seq, the first one wanted. 0: the start, or the end when reverse. One above the last gives an empty page; more is
 	// CURSOR_BEYOND_END; negative is INVALID_REQUEST.

@@ -203,7 +203,7 @@ type TypingEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Where.
 	ConversationId string `protobuf:"bytes,1,opt,name=conversation_id,json=conversationId,proto3" json:"conversation_id,omitempty"`
-	// Who.
+	// Who; never the caller, on whichever device.
 	Username string `protobuf:"bytes,2,opt,name=username,proto3" json:"username,omitempty"`
 	// Writes (true), or stopped. A client lets it lapse after 10 s without another one.
 	Active        bool `protobuf:"varint,3,opt,name=active,proto3" json:"active,omitempty"`
@@ -312,7 +312,7 @@ func (x *GetPresenceRequest) GetUsernames() []string {
 type GetPresenceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// In the order of the request, each once. Users who share no conversation with the caller, or do not exist, are left
-	// out. The caller's own is always there.
+	// out. The caller's own, if asked for, is always there.
 	Presences     []*Presence `protobuf:"bytes,1,rep,name=presences,proto3" json:"presences,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -278,7 +278,8 @@ func (x *Component) GetState() Component_State {
 	return Component_STATE_UNSPECIFIED
 }
 
-// What requests may hold. Larger ones are refused.
+// What requests and answers may hold. Larger requests are refused, but for a larger `limit` of Pull, which counts as
+// the maximum.
 type Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Bytes of `text` in a message.

@@ -36,7 +36,8 @@ class ChatServiceStub:
 
     Every call but Register, Login, RefreshToken, Logout and GetServerInfo needs an access token in its metadata
     (`authorization: Bearer ...`), else TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED. Besides the errors that the
-    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE and INTERNAL.
+    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN, DATABASE_UNAVAILABLE and
+    INTERNAL. What stores messages can give DEADLINE_PASSED (not on streams) and RETRY_EXHAUSTED, too.
     Errors carry google.rpc.ErrorInfo; see ErrorReason.
     """
 
@@ -198,7 +199,8 @@ class ChatServiceServicer:
 
     Every call but Register, Login, RefreshToken, Logout and GetServerInfo needs an access token in its metadata
     (`authorization: Bearer ...`), else TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED. Besides the errors that the
-    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE and INTERNAL.
+    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN, DATABASE_UNAVAILABLE and
+    INTERNAL. What stores messages can give DEADLINE_PASSED (not on streams) and RETRY_EXHAUSTED, too.
     Errors carry google.rpc.ErrorInfo; see ErrorReason.
     """
 
@@ -573,7 +575,8 @@ class ChatService:
 
     Every call but Register, Login, RefreshToken, Logout and GetServerInfo needs an access token in its metadata
     (`authorization: Bearer ...`), else TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED. Besides the errors that the
-    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE and INTERNAL.
+    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN, DATABASE_UNAVAILABLE and
+    INTERNAL. What stores messages can give DEADLINE_PASSED (not on streams) and RETRY_EXHAUSTED, too.
     Errors carry google.rpc.ErrorInfo; see ErrorReason.
     """
 

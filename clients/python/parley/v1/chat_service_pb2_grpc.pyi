@@ -37,7 +37,8 @@ class ChatServiceStub:
 
     Every call but Register, Login, RefreshToken, Logout and GetServerInfo needs an access token in its metadata
     (`authorization: Bearer ...`), else TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED. Besides the errors that the
-    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE and INTERNAL.
+    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN, DATABASE_UNAVAILABLE and
+    INTERNAL. What stores messages can give DEADLINE_PASSED (not on streams) and RETRY_EXHAUSTED, too.
     Errors carry google.rpc.ErrorInfo; see ErrorReason.
     """
 
@@ -118,7 +119,8 @@ class ChatServiceAsyncStub(ChatServiceStub):
 
     Every call but Register, Login, RefreshToken, Logout and GetServerInfo needs an access token in its metadata
     (`authorization: Bearer ...`), else TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED. Besides the errors that the
-    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE and INTERNAL.
+    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN, DATABASE_UNAVAILABLE and
+    INTERNAL. What stores messages can give DEADLINE_PASSED (not on streams) and RETRY_EXHAUSTED, too.
     Errors carry google.rpc.ErrorInfo; see ErrorReason.
     """
 
@@ -195,7 +197,8 @@ class ChatServiceServicer(metaclass=_abc_1.ABCMeta):
 
     Every call but Register, Login, RefreshToken, Logout and GetServerInfo needs an access token in its metadata
     (`authorization: Bearer ...`), else TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED. Besides the errors that the
-    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE and INTERNAL.
+    requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN, DATABASE_UNAVAILABLE and
+    INTERNAL. What stores messages can give DEADLINE_PASSED (not on streams) and RETRY_EXHAUSTED, too.
     Errors carry google.rpc.ErrorInfo; see ErrorReason.
     """
 

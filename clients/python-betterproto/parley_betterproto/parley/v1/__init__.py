@@ -165,7 +165,7 @@ class ErrorReason(betterproto.Enum):
 
     INVALID_REQUEST = 10002
     """
-    A field is out of its stated range; BadRequest names each field and says what is allowed. INVALID_ARGUMENT.
+    A field is out of its stated range; BadRequest names the first such one and says what is allowed. INVALID_ARGUMENT.
     """
 
     RATE_LIMITED = 10003
@@ -200,7 +200,8 @@ class ErrorReason(betterproto.Enum):
 
     DATABASE_UNAVAILABLE = 20001
     """
-    The database can't be reached now; RetryInfo says when to come again. UNAVAILABLE.
+    The database can't be reached now; RetryInfo says when to come again. No message was stored; of another change the
+     outcome may be unknown. UNAVAILABLE.
     """
 
     TOKEN_MISSING = 30001
@@ -290,7 +291,7 @@ class ErrorReason(betterproto.Enum):
     """
 
     REPLY_NOT_FOUND = 50004
-    """`reply_to_seq` names no message that the caller can see. NOT_FOUND."""
+    """`reply_to_seq` names no entry that the caller can see. NOT_FOUND."""
 
     ACK_BEYOND_DELIVERED = 50005
     """An ack is above what was handed to this device. INVALID_ARGUMENT."""
@@ -376,7 +377,8 @@ class RegisterRequest(betterproto.Message):
 
     display_name: str = betterproto.string_field(3)
     """
-    The name to show: one line of up to 128 bytes, without control characters. Empty: none.
+    The name to show: one line of up to 128 bytes, without control characters, those of text direction included. Empty:
+     none.
     """
 
     device_id: str = betterproto.string_field(4)
@@ -473,8 +475,9 @@ class RefreshTokenRequest(betterproto.Message):
 
     request_id: str = betterproto.string_field(2)
     """
-    Makes a repeat safe: the same token with the same request_id within 60 s gives the same successor, since an answer
-     may get lost. Up to 64 bytes. Any other second use of a refresh token ends the login. Empty: no repeat is safe.
+    Makes a repeat safe, since an answer may get lost: the same token with the same request_id within 60 s gives the
+     same successor, as long as that one was not exchanged itself. Any other second use of a refresh token ends the
+     login. Up to 64 bytes. Empty: no repeat is safe.
     """
 
 
@@ -544,7 +547,8 @@ class UpdateUserRequest(betterproto.Message):
 
     display_name: Optional[str] = betterproto.string_field(1, optional=True)
     """
-    The name to show: one line of up to 128 bytes, without control characters; empty clears it. Not given: unchanged.
+    The name to show: one line of up to 128 bytes, without control characters, those of text direction included; empty
+     clears it. Not given: unchanged.
     """
 
     avatar_uri: Optional[str] = betterproto.string_field(2, optional=True)
@@ -603,7 +607,8 @@ class ChangePasswordResponse(betterproto.Message):
 class DeleteAccountRequest(betterproto.Message):
     """
     Deletes the caller's account for good. The name is never given again; messages stay, without the profile; the
-     user leaves all groups. A group whose last owner this was gets its longest-standing member as owner.
+     user leaves all groups. A group whose last owner this was gets another one: of the members with the highest role the
+     one who joined first.
     """
 
     password: str = betterproto.string_field(1)
@@ -625,7 +630,8 @@ class Message(betterproto.Message):
     One entry of a conversation's log.
 
      `entry` says which kind it is. A client skips entries whose kind it does not know (`entry` not set): edits,
-     redactions and reactions may come. Their seqs count all the same.
+     redactions and reactions may come. Their seqs count all the same. What such an entry changes then comes as it stands
+     at the time of reading: a message with another text than before, or with no content at all.
     """
 
     conversation_id: str = betterproto.string_field(1)
@@ -661,11 +667,13 @@ class Message(betterproto.Message):
 
     reply_to_seq: int = betterproto.int64_field(10)
     """
-    The seq of the message in this conversation that this one answers; 0: none.
+    The seq of the entry in this conversation that this message answers; 0: none.
     """
 
     mentions: List[str] = betterproto.string_field(11)
-    """User names that the message calls by name."""
+    """
+    User names that the message calls by name: in lower case, sorted, each once.
+    """
 
     attributes: Dict[str, str] = betterproto.map_field(
         12, betterproto.TYPE_STRING, betterproto.TYPE_STRING
@@ -708,7 +716,8 @@ class MembershipChange(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class Attachment(betterproto.Message):
     """
-    A file by reference; Parley does not fetch it. None of its texts may hold control characters.
+    A file by reference; Parley does not fetch it. None of its texts may hold control characters, those of text direction
+     included.
     """
 
     uri: str = betterproto.string_field(1)
@@ -754,18 +763,21 @@ class SendRequest(betterproto.Message):
     """A payload that is not text; needs content_type."""
 
     content_type: str = betterproto.string_field(5)
-    """The media type of data; up to 128 bytes; needs data."""
+    """The media type of data: one line of up to 128 bytes; needs data."""
 
     attachments: List["Attachment"] = betterproto.message_field(6)
     """Up to 32 files by reference."""
 
     reply_to_seq: int = betterproto.int64_field(7)
     """
-    The seq of the message that this one answers; 0: none. REPLY_NOT_FOUND when it is not there.
+    The seq of the entry, of any kind, that this message answers; 0: none. REPLY_NOT_FOUND when the caller sees none
+     there.
     """
 
     mentions: List[str] = betterproto.string_field(8)
-    """Up to 100 user names."""
+    """
+    Up to 100 user names; they need not exist. Kept in lower case, sorted, each once.
+    """
 
     attributes: Dict[str, str] = betterproto.map_field(
         9, betterproto.TYPE_STRING, betterproto.TYPE_STRING
@@ -844,7 +856,8 @@ class PullRequest(betterproto.Message):
 
     conversation_id: str = betterproto.string_field(1)
     """
-    Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it.
+    Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it. For a former member the log ends
+     with the entry that took them out.
     """
 
     cursor: int = betterproto.int64_field(2)
@@ -931,7 +944,7 @@ class TypingEvent(betterproto.Message):
     """Where."""
 
     username: str = betterproto.string_field(2)
-    """Who."""
+    """Who; never the caller, on whichever device."""
 
     active: bool = betterproto.bool_field(3)
     """
@@ -954,7 +967,7 @@ class GetPresenceResponse(betterproto.Message):
     presences: List["Presence"] = betterproto.message_field(1)
     """
     In the order of the request, each once. Users who share no conversation with the caller, or do not exist, are left
-     out. The caller's own is always there.
+     out. The caller's own, if asked for, is always there.
     """
 
 
@@ -966,11 +979,15 @@ class ChatRequest(betterproto.Message):
 
     correlation_id: int = betterproto.int64_field(1)
     """
-    Chosen by the client; each element that answers this frame repeats it. 0: answer only errors.
+    Chosen by the client; each element that answers this frame repeats it. 0: answer only errors (a welcome, and the
+     state of who is watched, come all the same).
     """
 
     hello: "Hello" = betterproto.message_field(2, group="payload")
-    """Opens the session. First, once; else OUT_OF_ORDER."""
+    """
+    Opens the session. First, and once, else OUT_OF_ORDER; one that was refused may be followed by another. A stream
+     on which none succeeded for 30 s ends with OUT_OF_ORDER.
+    """
 
     send: "SendFrame" = betterproto.message_field(3, group="payload")
     """Stores messages; answered by one result for each."""
@@ -1014,22 +1031,28 @@ class Hello(betterproto.Message):
     device_id: str = betterproto.string_field(1)
     """
     Names the device: up to 64 printable ASCII characters. Acks are kept by it, for 90 days after its last use. Empty:
-     the device of the login.
+     the device of the login, or "default" for a minted token that names none. TOO_MANY_DEVICES for a new one, when the
+     user has as many as one may have.
     """
 
     start: "Start" = betterproto.enum_field(2)
-    """Where conversations begin that `positions` does not name."""
+    """
+    Where conversations begin that `positions` does not name. INVALID_REQUEST for a value that the server does not
+     know.
+    """
 
     positions: List["Position"] = betterproto.message_field(3)
     """
     Where these conversations begin: what is above the given seq comes. Taken as given, but a seq above the end, or of
-     another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is answered
-     by CONVERSATION_NOT_FOUND.
+     another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is
+     answered by CONVERSATION_NOT_FOUND.
     """
 
     no_echo: bool = betterproto.bool_field(4)
     """
-    Leaves out what this stream itself sends, live only: a later resume may bring it.
+    Leaves out what this stream itself sends, live only: what is read from the log comes whole. So a later resume may
+     bring it, and this stream itself brings it where it lags, or where its send made the conversation. With
+     ACK_MODE_MANUAL: leaves out all that the user sends, from anywhere.
     """
 
     heartbeat: timedelta = betterproto.message_field(5)
@@ -1037,16 +1060,16 @@ class Hello(betterproto.Message):
 
     epoch: int = betterproto.int64_field(6)
     """
-    The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that one.
-     When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not known;
-     then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
+    The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that
+     one. When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not
+     known; then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
     """
 
     window_messages: int = betterproto.int64_field(7)
     """
-    How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What does
-     not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More than
-     10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
+    How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What
+     does not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More
+     than 10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
     """
 
     window_bytes: int = betterproto.int64_field(8)
@@ -1057,8 +1080,8 @@ class Hello(betterproto.Message):
 
     ack_mode: "AckMode" = betterproto.enum_field(9)
     """
-    How this device acknowledges. Its first hello fixes this, with `ordered` and, in ACK_MODE_MANUAL, `no_echo`; another
-     choice is ACK_MODE_MISMATCH while a stream of the device is open or a message of it is unsettled.
+    How this device acknowledges. Its first hello fixes this, with `ordered` and, in ACK_MODE_MANUAL, `no_echo`;
+     another choice is ACK_MODE_MISMATCH while a stream of the device is open or a message of it is unsettled.
     """
 
     ordered: bool = betterproto.bool_field(10)
@@ -1076,8 +1099,8 @@ class Hello(betterproto.Message):
 
     watch_receipts: bool = betterproto.bool_field(12)
     """
-    Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up to
-     5,000 receipts; from then on each change, in all.
+    Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up
+     to 5,000 receipts; from then on each change, in all.
     """
 
 
@@ -1114,7 +1137,8 @@ class AckFrame(betterproto.Message):
 
     positions: List["Position"] = betterproto.message_field(1)
     """
-    Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
+    1 to 1,000, else INVALID_REQUEST; each is judged alone. CONVERSATION_NOT_FOUND for one that this stream does not
+     receive. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
      brought nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset`
      that is void, and only what this stream brings counts).
     """
@@ -1128,9 +1152,9 @@ class FlowFrame(betterproto.Message):
 
     total_messages: int = betterproto.int64_field(1)
     """
-    How many of the elements of `messages` that this stream brought since hello, counted in the order in which they came,
-     are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came. Without a
-     window, and with ACK_MODE_MANUAL, it has no effect.
+    How many of the elements of `messages` that this stream brought since hello, counted in the order in which they
+     came, are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came.
+     Without a window, and with ACK_MODE_MANUAL, it has no effect.
     """
 
 
@@ -1149,7 +1173,7 @@ class NackFrame(betterproto.Message):
 class Nack(betterproto.Message):
     """
     A message that failed. DELIVERY_NOT_HELD when this stream does not hold it any more, ACK_BEYOND_DELIVERED for a seq
-     that was not handed to this device yet.
+     that was not handed to this device yet, CONVERSATION_NOT_FOUND when there is none or the user is not in it.
     """
 
     conversation_id: str = betterproto.string_field(1)
@@ -1174,17 +1198,23 @@ class ReadFrame(betterproto.Message):
     """What the user has read: all up to the given seqs. Never goes back."""
 
     positions: List["Position"] = betterproto.message_field(1)
-    """Up to 1,000. CURSOR_BEYOND_END for a seq above the end."""
+    """
+    1 to 1,000, else INVALID_REQUEST; each is judged alone: CONVERSATION_NOT_FOUND when there is none or the user is
+     not in it, CURSOR_BEYOND_END for a seq above the end.
+    """
 
 
 @dataclass(eq=False, repr=False)
 class TypingFrame(betterproto.Message):
     """
-    The user writes, or stopped. Not stored; repeat it every few seconds while it holds.
+    The user writes, or stopped. Not stored; repeat it every few seconds while it holds. What is more than five a
+     second, or ten at once, is dropped without a word.
     """
 
     conversation_id: str = betterproto.string_field(1)
-    """Where."""
+    """
+    Where. CONVERSATION_NOT_FOUND when there is none or the user is not in it.
+    """
 
     active: bool = betterproto.bool_field(2)
     """Writes (true), or stopped."""
@@ -1208,7 +1238,8 @@ class Authenticate(betterproto.Message):
 
     access_token: str = betterproto.string_field(1)
     """
-    TOKEN_INVALID for one of somebody else; the stream goes on with the old one.
+    TOKEN_INVALID for one of somebody else or none, TOKEN_EXPIRED for one past its time; the stream goes on with the
+     old one.
     """
 
 
@@ -1309,8 +1340,8 @@ class Receipt(betterproto.Message):
     """
     Up to where a member has a conversation, and has read it; or, in conversations above 200 members, how many have all.
 
-     Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so a
-     lower one than before is old news. The caller's own receipts come too.
+     Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so
+     a lower one than before is old news. The caller's own receipts come too.
     """
 
     conversation_id: str = betterproto.string_field(1)
@@ -1343,8 +1374,8 @@ class Receipt(betterproto.Message):
 class Reset(betterproto.Message):
     """
     The server came back in an earlier state (a restore), or the device is ahead of the log: what the device has of this
-     conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from here:
-     the stream brings what is above.
+     conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from
+     here: the stream brings what is above.
     """
 
     conversation_id: str = betterproto.string_field(1)
@@ -1407,11 +1438,12 @@ class AckRequest(betterproto.Message):
 
     positions: List["Position"] = betterproto.message_field(1)
     """
-    Up to 1,000. Never goes back; ACK_BEYOND_DELIVERED for a seq above the end of the log.
+    1 to 1,000. Never goes back. ACK_BEYOND_DELIVERED for a seq above the end of the log, CONVERSATION_NOT_FOUND when
+     there is none or the caller never was in it; then, but for ACK_MODE_MANUAL, nothing of the request takes effect.
     """
 
     device_id: str = betterproto.string_field(2)
-    """Whose. Empty: the device of the login."""
+    """Whose. Empty: as in Hello. TOO_MANY_DEVICES as there."""
 
     epoch: int = betterproto.int64_field(3)
     """
@@ -1508,18 +1540,19 @@ class CreateConversationRequest(betterproto.Message):
 
     title: str = betterproto.string_field(1)
     """
-    The name to show: one line of 0 to 256 bytes, without control characters.
+    The name to show: one line of 0 to 256 bytes, without control characters, those of text direction included.
     """
 
     members: List[str] = betterproto.string_field(2)
     """
     The others, up to 500 user names; the caller may be among them and is a member anyhow. Repeated names count once.
-     USER_NOT_FOUND when one does not exist, and then nothing is made.
+     USER_NOT_FOUND when one does not exist, TOO_MANY_MEMBERS when they are more than a group may have; then nothing is
+     made.
     """
 
     request_id: str = betterproto.string_field(3)
     """
-    Makes a repeat safe: the same id gives the same group (REQUEST_ID_REUSED with another title or members,
+    Makes a repeat safe: the same id gives the same group (REQUEST_ID_REUSED when another field differs,
      CONVERSATION_NOT_FOUND when the group was deleted or left meanwhile).
      Up to 64 bytes. Empty: the server makes one, and a repeat makes another group.
     """
@@ -1592,11 +1625,14 @@ class UpdateConversationRequest(betterproto.Message):
     """Changes a group; ADMIN or OWNER, else ROLE_TOO_LOW. Idempotent."""
 
     conversation_id: str = betterproto.string_field(1)
-    """Which; DIRECT_CONVERSATION for a direct one."""
+    """
+    Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one.
+    """
 
     title: Optional[str] = betterproto.string_field(2, optional=True)
     """
-    The name to show: one line of 0 to 256 bytes, without control characters. Not given: unchanged.
+    The name to show: one line of 0 to 256 bytes, without control characters, those of text direction included. Not
+     given: unchanged.
     """
 
     history_visible: Optional[bool] = betterproto.bool_field(3, optional=True)
@@ -1619,11 +1655,13 @@ class DeleteConversationRequest(betterproto.Message):
     """
     Deletes a group for all (OWNER, else ROLE_TOO_LOW): its last entry takes every member out, and from then on it is
      CONVERSATION_NOT_FOUND. Hides a direct conversation for the caller alone: what there was is gone for the caller, the
-     next message brings it back with a seq above. Idempotent for direct ones.
+     next message brings it back with a seq above; until then ListConversations leaves it out. Idempotent for direct ones.
     """
 
     conversation_id: str = betterproto.string_field(1)
-    """Which."""
+    """
+    Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it.
+    """
 
 
 @dataclass(eq=False, repr=False)
@@ -1638,22 +1676,27 @@ class AddMembersRequest(betterproto.Message):
     """
     Adds users to a group; ADMIN or OWNER, else ROLE_TOO_LOW. One request is one entry of the log.
 
-     Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was in
-     before goes on after what their device has, on an open stream as on the next one: where history is visible that brings
-     also what was written while they were out, else this entry comes next.
+     Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was
+     in before goes on after what their device has, on an open stream as on the next one: where history is visible that
+     brings also what was written while they were out, else this entry comes next.
     """
 
     conversation_id: str = betterproto.string_field(1)
-    """Which; DIRECT_CONVERSATION for a direct one."""
+    """
+    Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one.
+    """
 
     members: List[str] = betterproto.string_field(2)
     """
     1 to 500 user names. Those who are members already are left as they are; when all are, no entry is written.
-     USER_NOT_FOUND when one does not exist, and then nobody is added.
+     USER_NOT_FOUND when one does not exist, TOO_MANY_MEMBERS when the group would have more than it may; then nobody is
+     added.
     """
 
     role: "MemberRole" = betterproto.enum_field(3)
-    """Their role; unspecified: MEMBER. Not above the caller's own."""
+    """
+    Their role; unspecified: MEMBER. ROLE_TOO_LOW for one above the caller's own.
+    """
 
     request_id: str = betterproto.string_field(4)
     """
@@ -1675,11 +1718,14 @@ class AddMembersResponse(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class RemoveMembersRequest(betterproto.Message):
     """
-    Takes users out of a group. ADMIN or OWNER; everybody may leave (name just yourself). One request is one entry.
+    Takes users out of a group. ADMIN or OWNER, else ROLE_TOO_LOW; everybody may leave (name just yourself). One request
+     is one entry.
     """
 
     conversation_id: str = betterproto.string_field(1)
-    """Which; DIRECT_CONVERSATION for a direct one."""
+    """
+    Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one.
+    """
 
     members: List[str] = betterproto.string_field(2)
     """
@@ -1707,11 +1753,14 @@ class RemoveMembersResponse(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class UpdateMemberRequest(betterproto.Message):
     """
-    Changes a member's role. ADMIN or OWNER; nobody changes one who is above, nor gives a role above the own.
+    Changes a member's role. ADMIN or OWNER; nobody changes one who is above, nor gives a role above the own
+     (ROLE_TOO_LOW).
     """
 
     conversation_id: str = betterproto.string_field(1)
-    """Which; DIRECT_CONVERSATION for a direct one."""
+    """
+    Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one.
+    """
 
     username: str = betterproto.string_field(2)
     """Whose; MEMBER_NOT_FOUND when not in."""
@@ -1732,7 +1781,9 @@ class UpdateMemberResponse(betterproto.Message):
     """The member as it is now."""
 
     member: "Member" = betterproto.message_field(1)
-    """With the new role."""
+    """
+    As it is now; not set in the answer to a repeat, when the member has left since.
+    """
 
     message: "Message" = betterproto.message_field(2)
     """The membership entry; not set when the member had that role already."""
@@ -1746,7 +1797,9 @@ class ListMembersRequest(betterproto.Message):
     """Lists the members of a conversation, by user name."""
 
     conversation_id: str = betterproto.string_field(1)
-    """Which."""
+    """
+    Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it.
+    """
 
     page_size: int = betterproto.int32_field(2)
     """
@@ -1777,7 +1830,9 @@ class MarkReadRequest(betterproto.Message):
     """
 
     conversation_id: str = betterproto.string_field(1)
-    """Which."""
+    """
+    Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it.
+    """
 
     seq: int = betterproto.int64_field(2)
     """
@@ -1799,8 +1854,8 @@ class MarkReadResponse(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class DeadLetter(betterproto.Message):
     """
-    A message that a device with ACK_MODE_MANUAL could not handle in all its attempts. It is set aside, and what is behind
-     it goes on. Kept for 90 days, or until it is redriven or deleted, or its conversation or device is gone.
+    A message that a device with ACK_MODE_MANUAL could not handle in all its attempts. It is set aside, and what is
+     behind it goes on. Kept for 90 days, or until it is redriven or deleted, or its conversation or device is gone.
     """
 
     dead_letter_id: str = betterproto.string_field(1)
@@ -1847,7 +1902,8 @@ class ListDeadLettersRequest(betterproto.Message):
 
     page_token: str = betterproto.string_field(2)
     """
-    The next_page_token of the page before, with the other fields as then. Empty: the first page.
+    Empty, or the next_page_token of the page before, with the other fields as then. INVALID_REQUEST when it is
+     neither.
     """
 
     conversation_id: str = betterproto.string_field(3)
@@ -1881,7 +1937,10 @@ class RedriveDeadLettersRequest(betterproto.Message):
     """
 
     dead_letter_ids: List[str] = betterproto.string_field(1)
-    """1 to 1,000. Those that the caller can't see count as not there."""
+    """
+    1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not
+     there.
+    """
 
     all_users: bool = betterproto.bool_field(2)
     """
@@ -1895,8 +1954,8 @@ class RedriveDeadLettersResponse(betterproto.Message):
 
     dead_letter_ids: List[str] = betterproto.string_field(1)
     """
-    These are no dead letters any more. One that is missing is not there, or its device has 1,000 unsettled messages (try
-     again later), or acknowledges cumulatively by now.
+    These are no dead letters any more. One that is missing is not there, or its device has 1,000 unsettled messages
+     (try again later), or acknowledges cumulatively by now.
     """
 
 
@@ -1908,7 +1967,10 @@ class DeleteDeadLettersRequest(betterproto.Message):
     """
 
     dead_letter_ids: List[str] = betterproto.string_field(1)
-    """1 to 1,000. Those that the caller can't see count as not there."""
+    """
+    1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not
+     there.
+    """
 
     all_users: bool = betterproto.bool_field(2)
     """
@@ -1975,7 +2037,10 @@ class Component(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class Limits(betterproto.Message):
-    """What requests may hold. Larger ones are refused."""
+    """
+    What requests and answers may hold. Larger requests are refused, but for a larger `limit` of Pull, which counts as
+     the maximum.
+    """
 
     max_text_bytes: int = betterproto.int64_field(1)
     """Bytes of `text` in a message."""

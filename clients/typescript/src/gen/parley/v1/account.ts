@@ -36,7 +36,10 @@ export interface RegisterRequest {
   username: string;
   /** 8 to 256 bytes of UTF-8, compared as given. Refused with INVALID_REQUEST. */
   password: string;
-  /** The name to show: one line of up to 128 bytes, without control characters. Empty: none. */
+  /**
+   * The name to show: one line of up to 128 bytes, without control characters, those of text direction included. Empty:
+   * none.
+   */
   displayName: string;
   /** Names the device that logs in: up to 64 printable ASCII characters. Empty: the server makes one. */
   deviceId: string;
@@ -110,8 +113,9 @@ export interface RefreshTokenRequest {
    */
   refreshToken: string;
   /**
-   * Makes a repeat safe: the same token with the same request_id within 60 s gives the same successor, since an answer
-   * may get lost. Up to 64 bytes. Any other second use of a refresh token ends the login. Empty: no repeat is safe.
+   * Makes a repeat safe, since an answer may get lost: the same token with the same request_id within 60 s gives the
+   * same successor, as long as that one was not exchanged itself. Any other second use of a refresh token ends the
+   * login. Up to 64 bytes. Empty: no repeat is safe.
    */
   requestId: string;
 }
@@ -162,7 +166,10 @@ export interface GetUserResponse {
 
 /** Changes the caller's own profile. Idempotent. */
 export interface UpdateUserRequest {
-  /** The name to show: one line of up to 128 bytes, without control characters; empty clears it. Not given: unchanged. */
+  /**
+   * The name to show: one line of up to 128 bytes, without control characters, those of text direction included; empty
+   * clears it. Not given: unchanged.
+   */
   displayName?:
     | string
     | undefined;
@@ -208,7 +215,8 @@ export interface ChangePasswordResponse {
 
 /**
  * Deletes the caller's account for good. The name is never given again; messages stay, without the profile; the
- * user leaves all groups. A group whose last owner this was gets its longest-standing member as owner.
+ * user leaves all groups. A group whose last owner this was gets another one: of the members with the highest role the
+ * one who joined first.
  */
 export interface DeleteAccountRequest {
   /** The password in force, as a safeguard; BAD_CREDENTIALS when it is not that. Accounts without one leave it empty. */

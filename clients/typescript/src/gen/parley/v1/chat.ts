@@ -109,12 +109,18 @@ export function startToJSON(object: Start): string {
 
 /** A frame from the client; at most 256 KiB (gRPC itself ends a stream that exceeds it). */
 export interface ChatRequest {
-  /** Chosen by the client; each element that answers this frame repeats it. 0: answer only errors. */
+  /**
+   * Chosen by the client; each element that answers this frame repeats it. 0: answer only errors (a welcome, and the
+   * state of who is watched, come all the same).
+   */
   correlationId: bigint;
   /** What is wanted. An arm that the server does not know is answered by UNKNOWN_PAYLOAD, and the stream goes on. */
   payload:
     | //
-    /** Opens the session. First, once; else OUT_OF_ORDER. */
+    /**
+     * Opens the session. First, and once, else OUT_OF_ORDER; one that was refused may be followed by another. A stream
+     * on which none succeeded for 30 s ends with OUT_OF_ORDER.
+     */
     { $case: "hello"; value: Hello }
     | //
     /** Stores messages; answered by one result for each. */
@@ -147,33 +153,41 @@ export interface ChatRequest {
 export interface Hello {
   /**
    * Names the device: up to 64 printable ASCII characters. Acks are kept by it, for 90 days after its last use. Empty:
-   * the device of the login.
+   * the device of the login, or "default" for a minted token that names none. TOO_MANY_DEVICES for a new one, when the
+   * user has as many as one may have.
    */
   deviceId: string;
-  /** Where conversations begin that `positions` does not name. */
+  /**
+   * Where conversations begin that `positions` does not name. INVALID_REQUEST for a value that the server does not
+   * know.
+   */
   start: Start;
   /**
    * Where these conversations begin: what is above the given seq comes. Taken as given, but a seq above the end, or of
-   * another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is answered
-   * by CONVERSATION_NOT_FOUND.
+   * another epoch, gets a `reset` for that conversation. Up to 10,000; a conversation that is not the caller's is
+   * answered by CONVERSATION_NOT_FOUND.
    */
   positions: Position[];
-  /** Leaves out what this stream itself sends, live only: a later resume may bring it. */
+  /**
+   * Leaves out what this stream itself sends, live only: what is read from the log comes whole. So a later resume may
+   * bring it, and this stream itself brings it where it lags, or where its send made the conversation. With
+   * ACK_MODE_MANUAL: leaves out all that the user sends, from anywhere.
+   */
   noEcho: boolean;
   /** A heartbeat at least this often, 1 s to 10 min. Not given: none. */
   heartbeat:
     | Duration
     | undefined;
   /**
-   * The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that one.
-   * When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not known;
-   * then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
+   * The epoch that the device has seen last, as told by a welcome or Pull; its positions and what it has are of that
+   * one. When the server's is another, each conversation that begins at a position or after acks gets a `reset`. 0: not
+   * known; then positions are taken to be of the present epoch, and acks are of the one in which they were stored.
    */
   epoch: bigint;
   /**
-   * How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What does
-   * not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More than
-   * 10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
+   * How many entries may be under way: brought by this stream, and neither acknowledged nor covered by `flow`. What
+   * does not fit waits in the log, and comes when there is room. 0: no limit but the transport's own flow control. More
+   * than 10,000, or 0 with `window_bytes`, counts as 10,000. Chat only.
    */
   windowMessages: bigint;
   /**
@@ -182,8 +196,8 @@ export interface Hello {
    */
   windowBytes: bigint;
   /**
-   * How this device acknowledges. Its first hello fixes this, with `ordered` and, in ACK_MODE_MANUAL, `no_echo`; another
-   * choice is ACK_MODE_MISMATCH while a stream of the device is open or a message of it is unsettled.
+   * How this device acknowledges. Its first hello fixes this, with `ordered` and, in ACK_MODE_MANUAL, `no_echo`;
+   * another choice is ACK_MODE_MISMATCH while a stream of the device is open or a message of it is unsettled.
    */
   ackMode: AckMode;
   /**
@@ -200,8 +214,8 @@ export interface Hello {
     | Duration
     | undefined;
   /**
-   * Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up to
-   * 5,000 receipts; from then on each change, in all.
+   * Asks for receipts: the state after `caught_up` is complete, for the 100 conversations with the newest activity, up
+   * to 5,000 receipts; from then on each change, in all.
    */
   watchReceipts: boolean;
 }
@@ -229,7 +243,8 @@ export interface SendFrame {
  */
 export interface AckFrame {
   /**
-   * Up to 1,000. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
+   * 1 to 1,000, else INVALID_REQUEST; each is judged alone. CONVERSATION_NOT_FOUND for one that this stream does not
+   * receive. ACK_BEYOND_DELIVERED for a seq that was not handed to this device yet: one that neither this stream
    * brought nor was there when it was opened (an earlier stream of the device may have brought that; after a `reset`
    * that is void, and only what this stream brings counts).
    */
@@ -239,9 +254,9 @@ export interface AckFrame {
 /** What the client has dealt with, for its window; says nothing of what the device has. */
 export interface FlowFrame {
   /**
-   * How many of the elements of `messages` that this stream brought since hello, counted in the order in which they came,
-   * are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came. Without a
-   * window, and with ACK_MODE_MANUAL, it has no effect.
+   * How many of the elements of `messages` that this stream brought since hello, counted in the order in which they
+   * came, are dealt with. A total, so a repeat or a lower one changes nothing. INVALID_REQUEST for more than came.
+   * Without a window, and with ACK_MODE_MANUAL, it has no effect.
    */
   totalMessages: bigint;
 }
@@ -257,7 +272,7 @@ export interface NackFrame {
 
 /**
  * A message that failed. DELIVERY_NOT_HELD when this stream does not hold it any more, ACK_BEYOND_DELIVERED for a seq
- * that was not handed to this device yet.
+ * that was not handed to this device yet, CONVERSATION_NOT_FOUND when there is none or the user is not in it.
  */
 export interface Nack {
   /** Which conversation. */
@@ -272,13 +287,19 @@ export interface Nack {
 
 /** What the user has read: all up to the given seqs. Never goes back. */
 export interface ReadFrame {
-  /** Up to 1,000. CURSOR_BEYOND_END for a seq above the end. */
+  /**
+   * 1 to 1,000, else INVALID_REQUEST; each is judged alone: CONVERSATION_NOT_FOUND when there is none or the user is
+   * not in it, CURSOR_BEYOND_END for a seq above the end.
+   */
   positions: Position[];
 }
 
-/** The user writes, or stopped. Not stored; repeat it every few seconds while it holds. */
+/**
+ * The user writes, or stopped. Not stored; repeat it every few seconds while it holds. What is more than five a
+ * second, or ten at once, is dropped without a word.
+ */
 export interface TypingFrame {
-  /** Where. */
+  /** Where. CONVERSATION_NOT_FOUND when there is none or the user is not in it. */
   conversationId: string;
   /** Writes (true), or stopped. */
   active: boolean;
@@ -292,7 +313,10 @@ export interface WatchPresence {
 
 /** A fresh access token of the same user. */
 export interface Authenticate {
-  /** TOKEN_INVALID for one of somebody else; the stream goes on with the old one. */
+  /**
+   * TOKEN_INVALID for one of somebody else or none, TOKEN_EXPIRED for one past its time; the stream goes on with the
+   * old one.
+   */
   accessToken: string;
 }
 
@@ -364,8 +388,8 @@ export interface CaughtUp {
 /**
  * Up to where a member has a conversation, and has read it; or, in conversations above 200 members, how many have all.
  *
- * Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so a
- * lower one than before is old news. The caller's own receipts come too.
+ * Merged: of several changes the latest alone may come. Seqs of a member never go back while the epoch is the same, so
+ * a lower one than before is old news. The caller's own receipts come too.
  */
 export interface Receipt {
   /** Which. */
@@ -386,8 +410,8 @@ export interface Receipt {
 
 /**
  * The server came back in an earlier state (a restore), or the device is ahead of the log: what the device has of this
- * conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from here:
- * the stream brings what is above.
+ * conversation above `seq` is void, and the same seqs may come again with other entries. Forget it, and go on from
+ * here: the stream brings what is above.
  */
 export interface Reset {
   /** Which. */
@@ -431,9 +455,12 @@ export interface SubscribeRequest {
  * effect.
  */
 export interface AckRequest {
-  /** Up to 1,000. Never goes back; ACK_BEYOND_DELIVERED for a seq above the end of the log. */
+  /**
+   * 1 to 1,000. Never goes back. ACK_BEYOND_DELIVERED for a seq above the end of the log, CONVERSATION_NOT_FOUND when
+   * there is none or the caller never was in it; then, but for ACK_MODE_MANUAL, nothing of the request takes effect.
+   */
   positions: Position[];
-  /** Whose. Empty: the device of the login. */
+  /** Whose. Empty: as in Hello. TOO_MANY_DEVICES as there. */
   deviceId: string;
   /**
    * The epoch that the positions are of, as told by a welcome or Pull. Of another one than the present they count only

@@ -86,7 +86,8 @@ import { GetServerInfoRequest, GetServerInfoResponse } from "./server_info.js";
  *
  * Every call but Register, Login, RefreshToken, Logout and GetServerInfo needs an access token in its metadata
  * (`authorization: Bearer ...`), else TOKEN_MISSING, TOKEN_INVALID or TOKEN_EXPIRED. Besides the errors that the
- * requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, DATABASE_UNAVAILABLE and INTERNAL.
+ * requests name, every call can give INVALID_REQUEST, RATE_LIMITED, OVERLOADED, SHUTTING_DOWN, DATABASE_UNAVAILABLE and
+ * INTERNAL. What stores messages can give DEADLINE_PASSED (not on streams) and RETRY_EXHAUSTED, too.
  * Errors carry google.rpc.ErrorInfo; see ErrorReason.
  */
 export type ChatServiceService = typeof ChatServiceService;

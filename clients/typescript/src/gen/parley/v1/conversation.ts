@@ -107,15 +107,16 @@ export interface Member {
 
 /** Makes a group whose owner is the caller. Creation writes no log entry: the first message has seq 1. */
 export interface CreateConversationRequest {
-  /** The name to show: one line of 0 to 256 bytes, without control characters. */
+  /** The name to show: one line of 0 to 256 bytes, without control characters, those of text direction included. */
   title: string;
   /**
    * The others, up to 500 user names; the caller may be among them and is a member anyhow. Repeated names count once.
-   * USER_NOT_FOUND when one does not exist, and then nothing is made.
+   * USER_NOT_FOUND when one does not exist, TOO_MANY_MEMBERS when they are more than a group may have; then nothing is
+   * made.
    */
   members: string[];
   /**
-   * Makes a repeat safe: the same id gives the same group (REQUEST_ID_REUSED with another title or members,
+   * Makes a repeat safe: the same id gives the same group (REQUEST_ID_REUSED when another field differs,
    * CONVERSATION_NOT_FOUND when the group was deleted or left meanwhile).
    * Up to 64 bytes. Empty: the server makes one, and a repeat makes another group.
    */
@@ -164,9 +165,12 @@ export interface ListConversationsResponse {
 
 /** Changes a group; ADMIN or OWNER, else ROLE_TOO_LOW. Idempotent. */
 export interface UpdateConversationRequest {
-  /** Which; DIRECT_CONVERSATION for a direct one. */
+  /** Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one. */
   conversationId: string;
-  /** The name to show: one line of 0 to 256 bytes, without control characters. Not given: unchanged. */
+  /**
+   * The name to show: one line of 0 to 256 bytes, without control characters, those of text direction included. Not
+   * given: unchanged.
+   */
   title?:
     | string
     | undefined;
@@ -186,10 +190,10 @@ export interface UpdateConversationResponse {
 /**
  * Deletes a group for all (OWNER, else ROLE_TOO_LOW): its last entry takes every member out, and from then on it is
  * CONVERSATION_NOT_FOUND. Hides a direct conversation for the caller alone: what there was is gone for the caller, the
- * next message brings it back with a seq above. Idempotent for direct ones.
+ * next message brings it back with a seq above; until then ListConversations leaves it out. Idempotent for direct ones.
  */
 export interface DeleteConversationRequest {
-  /** Which. */
+  /** Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it. */
   conversationId: string;
 }
 
@@ -200,19 +204,20 @@ export interface DeleteConversationResponse {
 /**
  * Adds users to a group; ADMIN or OWNER, else ROLE_TOO_LOW. One request is one entry of the log.
  *
- * Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was in
- * before goes on after what their device has, on an open stream as on the next one: where history is visible that brings
- * also what was written while they were out, else this entry comes next.
+ * Who is new begins at this entry on streams; what was written before can be pulled where history is visible. Who was
+ * in before goes on after what their device has, on an open stream as on the next one: where history is visible that
+ * brings also what was written while they were out, else this entry comes next.
  */
 export interface AddMembersRequest {
-  /** Which; DIRECT_CONVERSATION for a direct one. */
+  /** Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one. */
   conversationId: string;
   /**
    * 1 to 500 user names. Those who are members already are left as they are; when all are, no entry is written.
-   * USER_NOT_FOUND when one does not exist, and then nobody is added.
+   * USER_NOT_FOUND when one does not exist, TOO_MANY_MEMBERS when the group would have more than it may; then nobody is
+   * added.
    */
   members: string[];
-  /** Their role; unspecified: MEMBER. Not above the caller's own. */
+  /** Their role; unspecified: MEMBER. ROLE_TOO_LOW for one above the caller's own. */
   role: MemberRole;
   /** Makes a repeat safe, as in Send. Up to 64 bytes. Empty: the server makes one. */
   requestId: string;
@@ -228,9 +233,12 @@ export interface AddMembersResponse {
   deduplicated: boolean;
 }
 
-/** Takes users out of a group. ADMIN or OWNER; everybody may leave (name just yourself). One request is one entry. */
+/**
+ * Takes users out of a group. ADMIN or OWNER, else ROLE_TOO_LOW; everybody may leave (name just yourself). One request
+ * is one entry.
+ */
 export interface RemoveMembersRequest {
-  /** Which; DIRECT_CONVERSATION for a direct one. */
+  /** Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one. */
   conversationId: string;
   /**
    * 1 to 500 user names; MEMBER_NOT_FOUND when one is not in, and then nobody is removed. An ADMIN can't remove an
@@ -251,9 +259,12 @@ export interface RemoveMembersResponse {
   deduplicated: boolean;
 }
 
-/** Changes a member's role. ADMIN or OWNER; nobody changes one who is above, nor gives a role above the own. */
+/**
+ * Changes a member's role. ADMIN or OWNER; nobody changes one who is above, nor gives a role above the own
+ * (ROLE_TOO_LOW).
+ */
 export interface UpdateMemberRequest {
-  /** Which; DIRECT_CONVERSATION for a direct one. */
+  /** Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it, DIRECT_CONVERSATION for a direct one. */
   conversationId: string;
   /** Whose; MEMBER_NOT_FOUND when not in. */
   username: string;
@@ -265,7 +276,7 @@ export interface UpdateMemberRequest {
 
 /** The member as it is now. */
 export interface UpdateMemberResponse {
-  /** With the new role. */
+  /** As it is now; not set in the answer to a repeat, when the member has left since. */
   member:
     | Member
     | undefined;
@@ -279,7 +290,7 @@ export interface UpdateMemberResponse {
 
 /** Lists the members of a conversation, by user name. */
 export interface ListMembersRequest {
-  /** Which. */
+  /** Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it. */
   conversationId: string;
   /** How many at most: 0 is 100, above 500 is 500, negative is INVALID_REQUEST. */
   pageSize: number;
@@ -297,7 +308,7 @@ export interface ListMembersResponse {
 
 /** Says up to where the caller has read. Never goes back: a lower seq changes nothing. Idempotent. */
 export interface MarkReadRequest {
-  /** Which. */
+  /** Which; CONVERSATION_NOT_FOUND when there is none or the caller is not in it. */
   conversationId: string;
   /** The last seq that was read; above the end is CURSOR_BEYOND_END, negative is INVALID_REQUEST. */
   seq: bigint;

@@ -11,8 +11,8 @@ import { ErrorReason, errorReasonFromJSON, errorReasonToJSON } from "./error.js"
 import { Message } from "./message.js";
 
 /**
- * A message that a device with ACK_MODE_MANUAL could not handle in all its attempts. It is set aside, and what is behind
- * it goes on. Kept for 90 days, or until it is redriven or deleted, or its conversation or device is gone.
+ * A message that a device with ACK_MODE_MANUAL could not handle in all its attempts. It is set aside, and what is
+ * behind it goes on. Kept for 90 days, or until it is redriven or deleted, or its conversation or device is gone.
  */
 export interface DeadLetter {
   /** Names it. */
@@ -47,7 +47,10 @@ export interface DeadLetter {
 export interface ListDeadLettersRequest {
   /** How many at most: 0 is 20, above 100 is 100, negative is INVALID_REQUEST. A page stops at 1 MiB. */
   pageSize: number;
-  /** The next_page_token of the page before, with the other fields as then. Empty: the first page. */
+  /**
+   * Empty, or the next_page_token of the page before, with the other fields as then. INVALID_REQUEST when it is
+   * neither.
+   */
   pageToken: string;
   /** Only those of this conversation. Empty: of all. */
   conversationId: string;
@@ -70,7 +73,10 @@ export interface ListDeadLettersResponse {
  * again. Idempotent: ids that are not there are left out.
  */
 export interface RedriveDeadLettersRequest {
-  /** 1 to 1,000. Those that the caller can't see count as not there. */
+  /**
+   * 1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not
+   * there.
+   */
   deadLetterIds: string[];
   /** Those of all users instead of the caller's. Needs a token with the scope "dead_letters", else SCOPE_MISSING. */
   allUsers: boolean;
@@ -79,8 +85,8 @@ export interface RedriveDeadLettersRequest {
 /** What was redriven. */
 export interface RedriveDeadLettersResponse {
   /**
-   * These are no dead letters any more. One that is missing is not there, or its device has 1,000 unsettled messages (try
-   * again later), or acknowledges cumulatively by now.
+   * These are no dead letters any more. One that is missing is not there, or its device has 1,000 unsettled messages
+   * (try again later), or acknowledges cumulatively by now.
    */
   deadLetterIds: string[];
 }
@@ -90,7 +96,10 @@ export interface RedriveDeadLettersResponse {
  * left out.
  */
 export interface DeleteDeadLettersRequest {
-  /** 1 to 1,000. Those that the caller can't see count as not there. */
+  /**
+   * 1 to 1,000, as ListDeadLetters gives them, else INVALID_REQUEST. Those that the caller can't see count as not
+   * there.
+   */
   deadLetterIds: string[];
   /** Those of all users instead of the caller's. Needs a token with the scope "dead_letters", else SCOPE_MISSING. */
   allUsers: boolean;

@@ -19,7 +19,7 @@ export enum ErrorReason {
   UNSPECIFIED = 0,
   /** INTERNAL - Something unforeseen. `metadata["incident"]` is an id by which the operator finds it in the log. INTERNAL. */
   INTERNAL = 10001,
-  /** INVALID_REQUEST - A field is out of its stated range; BadRequest names each field and says what is allowed. INVALID_ARGUMENT. */
+  /** INVALID_REQUEST - A field is out of its stated range; BadRequest names the first such one and says what is allowed. INVALID_ARGUMENT. */
   INVALID_REQUEST = 10002,
   /** RATE_LIMITED - Too many requests of one caller; RetryInfo says when to come again. RESOURCE_EXHAUSTED. */
   RATE_LIMITED = 10003,
@@ -33,7 +33,10 @@ export enum ErrorReason {
   DEADLINE_PASSED = 10007,
   /** SHUTTING_DOWN - The server is shutting down; connect again, to another one where there is one. UNAVAILABLE. */
   SHUTTING_DOWN = 10008,
-  /** DATABASE_UNAVAILABLE - The database can't be reached now; RetryInfo says when to come again. UNAVAILABLE. */
+  /**
+   * DATABASE_UNAVAILABLE - The database can't be reached now; RetryInfo says when to come again. No message was stored; of another change the
+   * outcome may be unknown. UNAVAILABLE.
+   */
   DATABASE_UNAVAILABLE = 20001,
   /** TOKEN_MISSING - The call needs `authorization: Bearer <access token>` in its metadata. UNAUTHENTICATED. */
   TOKEN_MISSING = 30001,
@@ -71,7 +74,7 @@ export enum ErrorReason {
   CURSOR_BEYOND_END = 50002,
   /** MESSAGE_TOO_LARGE - The content is larger than the limits of GetServerInfo allow. INVALID_ARGUMENT. */
   MESSAGE_TOO_LARGE = 50003,
-  /** REPLY_NOT_FOUND - `reply_to_seq` names no message that the caller can see. NOT_FOUND. */
+  /** REPLY_NOT_FOUND - `reply_to_seq` names no entry that the caller can see. NOT_FOUND. */
   REPLY_NOT_FOUND = 50004,
   /** ACK_BEYOND_DELIVERED - An ack is above what was handed to this device. INVALID_ARGUMENT. */
   ACK_BEYOND_DELIVERED = 50005,

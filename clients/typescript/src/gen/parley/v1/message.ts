@@ -70,7 +70,8 @@ export function memberRoleToJSON(object: MemberRole): string {
  * One entry of a conversation's log.
  *
  * `entry` says which kind it is. A client skips entries whose kind it does not know (`entry` not set): edits,
- * redactions and reactions may come. Their seqs count all the same.
+ * redactions and reactions may come. Their seqs count all the same. What such an entry changes then comes as it stands
+ * at the time of reading: a message with another text than before, or with no content at all.
  */
 export interface Message {
   /** Whose log. */
@@ -93,9 +94,9 @@ export interface Message {
     | undefined;
   /** Files that belong to the message, by reference. */
   attachments: Attachment[];
-  /** The seq of the message in this conversation that this one answers; 0: none. */
+  /** The seq of the entry in this conversation that this message answers; 0: none. */
   replyToSeq: bigint;
-  /** User names that the message calls by name. */
+  /** User names that the message calls by name: in lower case, sorted, each once. */
   mentions: string[];
   /** What the sender's program noted; Parley does not look at it. */
   attributes: { [key: string]: string };
@@ -188,7 +189,10 @@ export function membershipChange_ActionToJSON(object: MembershipChange_Action): 
   }
 }
 
-/** A file by reference; Parley does not fetch it. None of its texts may hold control characters. */
+/**
+ * A file by reference; Parley does not fetch it. None of its texts may hold control characters, those of text direction
+ * included.
+ */
 export interface Attachment {
   /** Where it is; 1 to 2,048 bytes. */
   uri: string;
@@ -223,13 +227,16 @@ export interface SendRequest {
   requestId: string;
   /** A payload that is not text; needs content_type. */
   data: Buffer;
-  /** The media type of data; up to 128 bytes; needs data. */
+  /** The media type of data: one line of up to 128 bytes; needs data. */
   contentType: string;
   /** Up to 32 files by reference. */
   attachments: Attachment[];
-  /** The seq of the message that this one answers; 0: none. REPLY_NOT_FOUND when it is not there. */
+  /**
+   * The seq of the entry, of any kind, that this message answers; 0: none. REPLY_NOT_FOUND when the caller sees none
+   * there.
+   */
   replyToSeq: bigint;
-  /** Up to 100 user names. */
+  /** Up to 100 user names; they need not exist. Kept in lower case, sorted, each once. */
   mentions: string[];
   /** Up to 32 pairs; keys of 1 to 64 bytes, values up to 1,024. */
   attributes: { [key: string]: string };
@@ -295,7 +302,10 @@ export interface Accepted {
 
 /** Reads a part of a conversation's log. Cost grows with limit, not with the length of the log. */
 export interface PullRequest {
-  /** Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it. */
+  /**
+   * Which. CONVERSATION_NOT_FOUND when there is none or the caller never was in it. For a former member the log ends
+   * with the entry that took them out.
+   */
   conversationId: string;
   /**
    * A seq, the first one wanted. 0: the start, or the end when reverse. One above the last gives an empty page; more is

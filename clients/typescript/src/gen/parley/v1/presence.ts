@@ -80,7 +80,7 @@ export interface PresenceEvent {
 export interface TypingEvent {
   /** Where. */
   conversationId: string;
-  /** Who. */
+  /** Who; never the caller, on whichever device. */
   username: string;
   /** Writes (true), or stopped. A client lets it lapse after 10 s without another one. */
   active: boolean;
@@ -96,7 +96,7 @@ export interface GetPresenceRequest {
 export interface GetPresenceResponse {
   /**
    * In the order of the request, each once. Users who share no conversation with the caller, or do not exist, are left
-   * out. The caller's own is always there.
+   * out. The caller's own, if asked for, is always there.
    */
   presences: Presence[];
 }

@@ -91,7 +91,10 @@ export function component_StateToJSON(object: Component_State): string {
   }
 }
 
-/** What requests may hold. Larger ones are refused. */
+/**
+ * What requests and answers may hold. Larger requests are refused, but for a larger `limit` of Pull, which counts as
+ * the maximum.
+ */
 export interface Limits {
   /** Bytes of `text` in a message. */
   maxTextBytes: bigint;
