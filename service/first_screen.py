@@ -5,6 +5,8 @@ The lines work in the given order in any POSIX shell with grpcurl, so they are n
 
 import json
 import shlex
+import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -23,7 +25,7 @@ def to_first_screen(settings: Settings) -> str:
         Text.assemble("Parley is ready on ", (settings.listen, "bold green"), "."),
         Text(f"Data: {settings.data_dir}"),
         *([Text(f"Metrics: http://{settings.metrics.listen}/metrics")] if settings.metrics.listen else []),
-        Text("Stop: Ctrl-C. Settings: parley config. Try it with grpcurl:"),
+        Text(f"Stop: Ctrl-C. Settings: {_command()} config. Try it with grpcurl (README.md says where to get it):"),
         Text(),
     ]
     if not _shows_reflection(settings):
@@ -69,6 +71,12 @@ def example_lines(settings: Settings) -> list[tuple[str, str]]:
         ("", call("Pull", {"conversation_id": "alice:bob"})),
         ("the stream: say hello, send, receive", call("Chat", {"hello": {}}, chat)),
     ]
+
+
+def _command() -> str:
+    """The command as it can be pasted: in a virtual environment it is seldom on PATH."""
+    command = Path(sys.executable).with_name("parley")
+    return str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command)
 
 
 def _shows_reflection(settings: Settings) -> bool:

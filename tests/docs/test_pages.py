@@ -13,7 +13,7 @@ from tests.docs.pages import PAGES, ROOT, list_blocks, read_prose
 from tests.support.servers import RunningServer
 
 FOLDERS = "service|storage|tests|clients|proto|docs|scripts"
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 @functools.cache

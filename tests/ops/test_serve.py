@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -167,13 +168,21 @@ def test_lines_of_the_first_screen_work_as_pasted(running: RunningServer) -> Non
     wait_until(lambda: "/Chat" in running.text, what="the whole screen")
     lines = [line for line in running.output if "grpcurl -" in line]
     assert len(lines) == 6
+    (settings,) = re.findall(r"Settings: (\S*/parley config)\.", running.text)  # with its folder: none is on PATH
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(
-        ["sh", "-e"], input="\n".join(lines), env=environment, capture_output=True, text=True, check=False, timeout=50
+        ["sh", "-e"],
+        input="\n".join([*lines, settings]),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Hello, Bob!" in done.stdout
     assert "How are you?" in done.stdout
+    assert 'listen: "' in done.stdout
 
 
 def test_a_port_in_use_is_one_clear_line(running: RunningServer, directory: Path) -> None:
