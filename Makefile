@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help: ## List what make can do
-	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
+	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 $(VENV)/.runtime: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Parley needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 run")'
@@ -84,14 +84,14 @@ bench-quick: $(VENV)/.dev ## Run each scenario of the load generator for a momen
 conformance: $(VENV)/.dev ## Hold the clients of all languages to the contract: make conformance [LANGUAGE="go java"]
 	$(BIN)/python -m tests.conformance $(LANGUAGE)
 
-.PHONY: conformance-figures
-conformance-figures: $(VENV)/.dev ## Print what each client weighs and how fast it sends, for docs/clients.md
-	$(BIN)/python -m tests.conformance.figures $(LANGUAGE)
-
 .PHONY: conformance-quick
 conformance-quick: $(VENV)/.dev ## The same for the languages that are built soon, and for the last release's client
 	$(BIN)/python -m tests.conformance --quick
 	$(BIN)/python -m tests.conformance --release
+
+.PHONY: conformance-figures
+conformance-figures: $(VENV)/.dev ## Print what each client weighs and how fast it sends, for docs/clients.md
+	$(BIN)/python -m tests.conformance.figures $(LANGUAGE)
 
 .PHONY: check
 check: lint lint-proto test bench-quick conformance-quick ## All that CI runs
@@ -109,5 +109,5 @@ measure: $(VENV)/.dev ## Measure large sizes, some minutes: make measure [WHAT="
 	$(BIN)/python -m scripts.measure $(WHAT)
 
 .PHONY: clean
-clean: ## Remove the virtual environment and caches (data stays)
-	rm -rf $(VENV) build dist clients/typescript/node_modules clients/typescript/dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove the virtual environment, what was built, and caches (data stays)
+	rm -rf $(VENV) build dist clients/typescript/node_modules clients/typescript/dist clients/*/target .pytest_cache .mypy_cache .ruff_cache .hypothesis

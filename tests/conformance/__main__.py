@@ -11,7 +11,8 @@ import secrets
 import sys
 from collections.abc import Sequence
 
-from tests.conformance.building import build, run_program
+from tests.conformance.building import build
+from tests.conformance.example import run_example
 from tests.conformance.languages import LANGUAGES, Language
 from tests.conformance.operator import Operator
 from tests.conformance.play import Play, StepFailed
@@ -23,7 +24,6 @@ from tests.conformance.stage import Stage, open_stage
 from tests.support.proxy import open_proxy
 
 _AT_ONCE = 2
-_EXAMPLE_SECONDS = 60.0
 # The row of the table for the program that people copy.
 _EXAMPLE = "example"
 
@@ -41,10 +41,11 @@ async def _play(stage: Stage, language: Language, scenarios: Sequence[Scenario])
     tokens = {name: stage.token(name) for name in names}
     command, folder, environment = language.command, language.folder, language.full_environment()
     async with open_proxy(stage.main.target) as proxy, started(command, folder, environment) as runner:
-        result.runtime = f"{runner.about.get('version')} on {runner.about.get('runtime')}"
+        result.runtime = f"{runner.about['version']} on {runner.about['runtime']}".removeprefix(" on ")
         for scenario, cast in casts:
             if scenario.name in language.left_out:
                 result.outcomes[scenario.name] = LEFT_OUT
+                result.reasons[scenario.name] = language.left_out[scenario.name]
                 continue
             operator = Operator(stage, proxy)
             play = Play(runner, operator, cast, tokens)
@@ -59,7 +60,7 @@ async def _play(stage: Stage, language: Language, scenarios: Sequence[Scenario])
                 result.outcomes[scenario.name] = FAILED
                 result.reasons[scenario.name] = str(error)
         if language.example:
-            reason = await run_program([*language.example, proxy.target], language, _EXAMPLE_SECONDS)
+            reason = await run_example(stage, language, proxy.target)
             result.outcomes[_EXAMPLE] = FAILED if reason else PASSED
             result.reasons |= {_EXAMPLE: reason} if reason else {}
         else:

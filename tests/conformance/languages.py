@@ -21,6 +21,7 @@ class Language:
         command: what starts it, in its folder.
         example: what runs the example that people copy, in its folder; host:port is put behind it.
         example_file: where that is.
+        example_user: who it is, as whom it sends notes to itself.
         package: patterns of the files that a program takes along of ours.
         build: what builds it first, in its folder; each is repeatable and does nothing when nothing changed.
         tools: programs that must be on PATH.
@@ -34,6 +35,7 @@ class Language:
     command: Sequence[str]
     example: Sequence[str] = ()
     example_file: str = ""
+    example_user: str = ""
     package: Sequence[str] = ()
     build: Sequence[Sequence[str]] = ()
     tools: Sequence[str] = ()
@@ -72,6 +74,7 @@ LANGUAGES: tuple[Language, ...] = (
         (sys.executable, "-m", "conformance"),
         example=(sys.executable, "examples/chat.py"),
         example_file="examples/chat.py",
+        example_user="chat-grpcio",
         package=["parley/**/*"],
         is_quick=True,
         environment={"PYTHONPATH": "."},
@@ -81,6 +84,7 @@ LANGUAGES: tuple[Language, ...] = (
         (sys.executable, "-m", "conformance"),
         example=(sys.executable, "examples/chat.py"),
         example_file="examples/chat.py",
+        example_user="chat-betterproto",
         package=["parley_betterproto/**/*"],
         is_quick=True,
         environment={"PYTHONPATH": "."},
@@ -90,6 +94,7 @@ LANGUAGES: tuple[Language, ...] = (
         (str(BUILD / "go" / "conformance"),),
         example=(str(BUILD / "go" / "chat"),),
         example_file="examples/chat/main.go",
+        example_user="hello-go",
         package=["parley/**/*.go", "*.go"],
         build=[["go", "build", "-o", f"{BUILD / 'go'}/", "./conformance", "./examples/chat"]],
         tools=("go",),
@@ -100,6 +105,7 @@ LANGUAGES: tuple[Language, ...] = (
         ("node", "dist/conformance/main.js"),
         example=("node", "dist/examples/chat.js"),
         example_file="examples/chat.ts",
+        example_user="hello-typescript",
         package=["dist/src/**/*"],
         build=[["../../scripts/client_tools.sh", "typescript"], ["node_modules/.bin/tsc"]],
         tools=("node", "npm"),
@@ -110,6 +116,7 @@ LANGUAGES: tuple[Language, ...] = (
         (*_JVM, "conformance.Runner"),
         example=(*_JVM, "examples.ChatExample"),
         example_file="examples/ChatExample.java",
+        example_user="hello-java",
         package=["target/parley-client-*.jar"],
         build=[["mvn", "-q", "-B", "package"]],
         tools=("java", "mvn"),
@@ -119,6 +126,7 @@ LANGUAGES: tuple[Language, ...] = (
         (*_JVM, "conformance.RunnerKt"),
         example=(*_JVM, "examples.ChatExampleKt"),
         example_file="examples/ChatExample.kt",
+        example_user="hello-kotlin",
         package=["target/parley-client-kotlin-*.jar"],
         build=[["mvn", "-q", "-B", "package"]],
         tools=("java", "mvn"),
@@ -128,6 +136,7 @@ LANGUAGES: tuple[Language, ...] = (
         ("target/release/parley-conformance",),
         example=("target/release/examples/hello",),
         example_file="examples/hello.rs",
+        example_user="hello-tonic",
         package=["src/**/*", "target/release/build/parley-client-*/out/*.rs"],
         build=[
             ["cargo", "build", "--quiet", "--release", "--package", "parley-conformance"],
@@ -140,6 +149,7 @@ LANGUAGES: tuple[Language, ...] = (
         (str(BUILD / "cpp" / "parley_conformance"),),
         example=(str(BUILD / "cpp" / "parley_hello"),),
         example_file="examples/hello.cpp",
+        example_user="hello-cpp",
         package=["../../build/cpp/libparley_client.a"],
         build=[
             ["../../scripts/googleapis.sh"],

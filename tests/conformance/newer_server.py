@@ -38,15 +38,21 @@ async def _info(_request: bytes, _context: Any) -> bytes:
 
 
 async def _chat(requests: AsyncIterator[bytes], _context: Any) -> AsyncIterator[bytes]:
-    """Welcomes, then one frame with all kinds of what is not known, then 1,000 frames joined into one."""
+    """Welcomes, then one frame with all kinds of what is not known, then 1,000 frames joined into one.
+
+    It knows the payload that today's contract lacks, and accepts it: so a client that was to write it has done so.
+    """
     hello = chat_pb2.ChatRequest.FromString(await anext(requests))
     welcome = chat_pb2.Welcome(correlation_id=hello.correlation_id, username="newer", device_id="newer", epoch=7)
     yield chat_pb2.ChatResponse(welcomes=[welcome]).SerializeToString() + UNKNOWN_FIELD
     yield chat_pb2.ChatResponse(messages=[_entry(1)]).SerializeToString() + UNKNOWN_FIELD + _unknown_entry(2)
     frames = [chat_pb2.ChatResponse(messages=[_entry(seq)]) for seq in range(3, 3 + JOINED_COUNT)]
     yield b"".join(frame.SerializeToString() for frame in frames)
-    async for _ in requests:  # until the client is done
-        continue
+    async for request in requests:  # until the client is done
+        if UNKNOWN_FIELD in request:
+            result = message_pb2.SendResult(correlation_id=chat_pb2.ChatRequest.FromString(request).correlation_id)
+            result.accepted.SetInParent()
+            yield chat_pb2.ChatResponse(results=[result]).SerializeToString()
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,8 @@ from tests.conformance.values import ValueMissing, Values, value_at
 
 _WAIT_MS = 15_000
 _SILENCE_MS = 300
+# For what nobody expects after the last step: long enough for what the server had written by then.
+_LAST_SECONDS = 0.1
 
 
 class StepFailed(Exception):
@@ -70,6 +72,8 @@ class Play:
             except TimeoutError:
                 raise StepFailed(f"step {step.number} ({step.kind} {str(step.subject)[:80]}): not in time") from None
         for stream in self._streams.values():
+            while stream.end is None and await stream.read(self._runner, _LAST_SECONDS):
+                continue
             if lines := list(stream.leftovers()):
                 raise StepFailed(f"at the end, stream {stream.name}: " + "; ".join(lines))
 
@@ -104,7 +108,8 @@ class Play:
         command = {"do": "open", "stream": name, "method": step.subject, **self._address(step)}
         if step.subject == "Subscribe":
             command["request"] = messages.request_of("Subscribe", self._values.fill(step.options.get("request", {})))
-        await self._runner.ask(command)
+        if not (answer := await self._runner.ask(command)).get("opened"):
+            raise StepFailed(f"it was not opened: {answer}")
         self._streams[name] = Stream(name)
 
     async def _write(self, step: Step) -> None:

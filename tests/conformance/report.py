@@ -14,7 +14,7 @@ class Result:
         language: its name.
         outcomes: scenario -> PASSED, FAILED, SKIPPED, or LEFT_OUT for what is not for it.
         reasons: scenario -> why not PASSED; "" -> why nothing was played.
-        runtime: what it runs on.
+        runtime: its version and what it runs on; empty when it did not start.
     """
 
     language: str
@@ -35,7 +35,7 @@ class Result:
 
 
 def table(results: Sequence[Result], names: Sequence[str]) -> Iterator[str]:
-    """Gives the lines of the table, then why, then a line for each runner."""
+    """Gives the lines of the table, then why, then what each runner runs on, then a line for each."""
     width = max(len(name) for name in names)
     yield " ".join([" " * width, *(result.language for result in results)])
     for name in names:
@@ -44,6 +44,7 @@ def table(results: Sequence[Result], names: Sequence[str]) -> Iterator[str]:
     yield ""
     for result in results:
         for name, reason in result.reasons.items():
-            yield f"{result.language}, {name}: {reason}" if name else f"{result.language} is left out: {reason}"
+            yield f"{result.language}, {name}: {reason}" if name else f"{result.language} was not played: {reason}"
+    yield from (f"{result.language} is {result.runtime}" for result in results if result.runtime)
     for result in results:
         yield result.line

@@ -21,7 +21,7 @@ _STEPS: Mapping[str, frozenset[str]] = {
     "close": frozenset({"stream"}),
     "cancel": frozenset({"stream"}),
     "page": frozenset({"as", "server", "seqs", "next_cursor", "error"}),
-    "operator": frozenset({"user", "save", "conversation_id", "seq", "seconds", "scope", "server"}),
+    "operator": frozenset({"user", "save", "conversation_id", "seq", "seconds", "scope"}),
 }
 
 

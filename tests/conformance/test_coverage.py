@@ -78,17 +78,23 @@ def test_a_client_has_a_page_of_at_most_sixty_lines(language: str) -> None:
     assert 0 < len(lines) <= 60
 
 
-def test_all_packages_have_the_servers_version() -> None:
+def test_all_packages_and_what_installs_them_have_the_servers_version() -> None:
     version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
     for path, pattern in {
         "python/pyproject.toml": r'^version = "(.+)"$',
         "python-betterproto/pyproject.toml": r'^version = "(.+)"$',
         "go/version.go": r'Version = "(.+)"',
+        "go/README.md": r"-require=parley/clients/go@v(\S+)",
+        "examples/services/go.mod": r"parley/clients/go v(\S+)",
         "typescript/package.json": r'"version": "(.+)"',
+        "typescript/package-lock.json": r'"name": "parley-client",\s+"version": "(.+)"',
         "java/pom.xml": r"<artifactId>parley-client</artifactId>\s+<version>(.+)</version>",
+        "java/README.md": r"`parley:parley-client:(.+?)`",
+        "kotlin/README.md": r"`parley:parley-client-kotlin:(.+?)`",
         "kotlin/pom.xml": r"<artifactId>parley-client-kotlin</artifactId>\s+<version>(.+)</version>",
         "rust/Cargo.toml": r'^version = "(.+)"$',
+        "rust/README.md": r'tag = "v(.+?)"',
         "cpp/CMakeLists.txt": r"project\(\S+ VERSION (\S+)",
     }.items():
         found = re.search(pattern, (CLIENTS / path).read_text(), re.MULTILINE)

@@ -57,11 +57,21 @@ grpc::Status ToStatus(const google::rpc::Status& error) {
   return grpc::Status(static_cast<grpc::StatusCode>(error.code()), error.message(), error.SerializeAsString());
 }
 
-// Whether it may go well later: refused for now, or the connection's, of which Parley says nothing.
-bool MayPass(const grpc::Status& status) {
+// Whether to come back after this error.
+bool IsPassing(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAVAILABLE:
+    case grpc::StatusCode::CANCELLED:
+    case grpc::StatusCode::INTERNAL:
+    case grpc::StatusCode::UNKNOWN:
+    case grpc::StatusCode::ABORTED:
+      return true;
+    default:
+      break;
+  }
   google::rpc::Status details;
   details.ParseFromString(status.error_details());
-  return Has<google::rpc::RetryInfo>(details) || !Has<google::rpc::ErrorInfo>(details);
+  return Has<google::rpc::RetryInfo>(details);
 }
 
 grpc::Status LogIn(v1::ChatService::Stub& parley, std::string* token) {
@@ -176,7 +186,7 @@ grpc::Status Run(const std::string& address) {
   Session session{{Note("Sent by the stream"), Note("This one, too")}, {}};
   std::chrono::milliseconds pause{500};
   for (bool cut = true; !(status = Chat(*parley, token, cut, &session)).ok(); cut = false) {
-    if (!MayPass(status)) return status;
+    if (!IsPassing(status)) return status;
     std::cout << "the stream broke: " << status.error_message() << "; again in " << pause.count() << " ms\n";
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, std::chrono::milliseconds(15'000));

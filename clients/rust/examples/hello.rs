@@ -58,8 +58,7 @@ async fn main() -> Result<()> {
     let mut pause = Duration::from_millis(500);
     let mut cut = true;
     while let Err(status) = chat(&mut parley, &mut session, cut).await {
-        let details = status.get_error_details();
-        if details.error_info().is_some() && details.retry_info().is_none() {
+        if !is_passing(&status) {
             return Err(status.into());
         }
         println!("the stream broke: {}; again in {pause:?}", status.message());
@@ -69,6 +68,13 @@ async fn main() -> Result<()> {
     }
     println!("done");
     Ok(())
+}
+
+/// Whether to come back after this error.
+fn is_passing(status: &Status) -> bool {
+    let is_broken =
+        matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::Internal | Code::Unknown | Code::Aborted);
+    is_broken || status.get_error_details().retry_info().is_some()
 }
 
 async fn log_in(channel: Channel) -> Result<MetadataValue<Ascii>> {

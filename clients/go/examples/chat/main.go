@@ -116,7 +116,7 @@ func (d *device) chat(ctx context.Context, isBreaking bool) error {
 			break // Recv says why
 		}
 	}
-	for {
+	for isClosed := false; ; {
 		frame, err := stream.Recv()
 		if errors.Is(err, io.EOF) { // the server's answer to our half-close
 			return nil
@@ -134,13 +134,14 @@ func (d *device) chat(ctx context.Context, isBreaking bool) error {
 		if err := d.settle(sent, frame.Results); err != nil {
 			return err
 		}
-		if d.receive(frame.Messages) {
+		if d.receive(frame.Messages) && !isClosed { // what comes after our end is acknowledged next time
 			ack := &parleyv1.AckFrame{Positions: []*parleyv1.Position{{ConversationId: conversation, Seq: d.position}}}
 			if err := stream.Send(&parleyv1.ChatRequest{Payload: &parleyv1.ChatRequest_Ack{Ack: ack}}); err != nil {
 				continue // Recv says why
 			}
 		}
 		if len(d.outbox) == 0 && d.position >= d.stored {
+			isClosed = true
 			if err := stream.CloseSend(); err != nil {
 				return err
 			}
