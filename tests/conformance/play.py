@@ -1,6 +1,7 @@
 """Plays a scenario on a runner: fills in placeholders, gives commands, compares. Operators' acts: `operator.py`."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -15,6 +16,9 @@ from tests.conformance.values import ValueMissing, Values, value_at
 
 _WAIT_MS = 15_000
 _SILENCE_MS = 300
+# A step's, whatever it waits for: a runner that always has one more frame would never let it end.
+_STEP_SECONDS = 120.0
+_DONE = {"close": "closed", "cancel": "cancelled"}
 
 
 class StepFailed(Exception):
@@ -57,7 +61,8 @@ class Play:
         """
         for step in scenario.steps:
             try:
-                await self._acts[step.kind](step)
+                async with asyncio.timeout(_STEP_SECONDS):
+                    await self._acts[step.kind](step)
             except (
                 RunnerFailed,
                 StepFailed,
@@ -74,10 +79,11 @@ class Play:
                 raise StepFailed(f"at the end, stream {stream.name}: " + "; ".join(lines))
 
     async def close(self) -> None:
-        """Ends the streams that are still open."""
-        for stream in self._streams.values():
-            if stream.end is None:
-                await self._runner.ask({"do": "cancel", "stream": stream.name})
+        """Ends the streams that are still open; a runner that can't is told of by whoever asks it next."""
+        with contextlib.suppress(RunnerFailed):
+            for stream in self._streams.values():
+                if stream.end is None:
+                    await self._runner.ask({"do": "cancel", "stream": stream.name})
 
     async def _call(self, step: Step) -> None:
         method = step.subject
@@ -104,7 +110,9 @@ class Play:
         command = {"do": "open", "stream": name, "method": step.subject, **self._address(step)}
         if step.subject == "Subscribe":
             command["request"] = messages.request_of("Subscribe", self._values.fill(step.options.get("request", {})))
-        await self._runner.ask(command)
+        answer = await self._runner.ask(command)
+        if answer.get("opened") is not True:
+            raise StepFailed(f"was not opened: {str(answer)[:300]}")
         self._streams[name] = Stream(name)
 
     async def _write(self, step: Step) -> None:
@@ -114,7 +122,7 @@ class Play:
         else:
             command["correlation_id"] = step.subject
         answer = await self._runner.ask(command)
-        if not answer.get("written"):
+        if answer.get("written") is not True:
             raise StepFailed(f"the frame could not be written; {self._stream(step).state}")
 
     async def _receive(self, step: Step) -> None:
@@ -166,7 +174,9 @@ class Play:
             raise StepFailed("; ".join(lines))
 
     async def _close(self, step: Step) -> None:
-        await self._runner.ask({"do": step.kind, "stream": self._stream(step).name})
+        answer = await self._runner.ask({"do": step.kind, "stream": self._stream(step).name})
+        if answer.get(_DONE[step.kind]) is not True:
+            raise StepFailed(f"was not {_DONE[step.kind]}: {str(answer)[:300]}")
 
     async def _page(self, step: Step) -> None:
         request = messages.request_of("Pull", self._values.fill(step.subject))

@@ -13,7 +13,7 @@ class Result:
     Attributes:
         language: its name.
         outcomes: scenario -> PASSED, FAILED, SKIPPED, or LEFT_OUT for what is not for it.
-        reasons: scenario -> why not PASSED; "" -> why nothing was played.
+        reasons: scenario -> why not PASSED; "" -> why nothing was played, or nothing counts.
         runtime: what it runs on.
     """
 
@@ -43,7 +43,8 @@ def table(results: Sequence[Result], names: Sequence[str]) -> Iterator[str]:
         yield " ".join([name.ljust(width), *cells]).rstrip()
     yield ""
     for result in results:
+        whole = "is left out" if result.count(SKIPPED) else "failed as a whole"
         for name, reason in result.reasons.items():
-            yield f"{result.language}, {name}: {reason}" if name else f"{result.language} is left out: {reason}"
+            yield f"{result.language}, {name}: {reason}" if name else f"{result.language} {whole}: {reason}"
     for result in results:
         yield result.line
