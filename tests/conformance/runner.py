@@ -89,14 +89,14 @@ class Runner:
     async def _read(self, limit_seconds: float) -> dict[str, Any]:
         assert self._process.stdout is not None
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), limit_seconds)
+            async with asyncio.timeout(limit_seconds):  # wait_for can lose a cancellation (python/cpython#86296)
+                line = await self._process.stdout.readline()
         except TimeoutError:
             raise RunnerFailed(f"it gave no answer within {limit_seconds:.0f} s.{self._tail()}") from None
         except ValueError:
             raise RunnerFailed(f"it wrote a line of more than {_LINE_BYTES} bytes") from None
         if not line:
-            with contextlib.suppress(TimeoutError):  # what it wrote last may still be on its way
-                await asyncio.wait_for(asyncio.shield(self._listening), 5)
+            await asyncio.wait([self._listening], timeout=5)  # what it wrote last may still be on its way
             raise RunnerFailed(f"it ended.{self._tail()}")
         try:
             answer = json.loads(line)
