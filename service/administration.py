@@ -107,9 +107,19 @@ async def set_disabled(settings: Settings, names: Sequence[str], *, is_disabled:
 
 
 async def mint_tokens(
-    settings: Settings, names: Sequence[str], *, life_seconds: float | None, device_id: str, scopes: Sequence[str] = ()
+    settings: Settings,
+    names: Sequence[str],
+    *,
+    life_seconds: float | None,
+    device_id: str,
+    scopes: Sequence[str] = (),
+    for_services: bool = False,
 ) -> dict[str, str]:
     """Makes an access token for each account; belongs to no login, and ends early only when the account is closed.
+
+    Args:
+        for_services: refuse accounts with a password. Whoever registered under a service's name before it came would
+            read along and speak for it.
 
     Raises:
         StartError: a name has no account that is open, the keys can't be used, or a value is out of its range.
@@ -133,6 +143,11 @@ async def mint_tokens(
     ]
     if closed:
         raise StartError(f"there is no open account: {', '.join(closed[:20])} (`parley user create` makes one)")
+    if for_services and (people := [name for name in usernames if found[name].password_hash is not None]):
+        raise StartError(
+            f"somebody has a password for {', '.join(people[:20])}: take another name for the service, or leave out"
+            " --service if that is meant"
+        )
     auth = settings.auth
     issuer = TokenIssuer(keys, issuer=auth.issuer, audience=auth.audience, life_seconds=auth.access_token_seconds)
     now = time.time()

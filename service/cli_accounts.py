@@ -28,7 +28,9 @@ def token_command(
     ] = None,
     service: Annotated[
         bool,
-        typer.Option("--service", help="For programs: make the accounts first that there are not, without a password."),
+        typer.Option(
+            "--service", help="For programs: make the accounts first that there are not; refuse those with a password."
+        ),
     ] = False,
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
@@ -48,7 +50,7 @@ def token_command(
         if service:
             await administration.create_users(settings, wanted, None, exist_ok=True)
         tokens = await administration.mint_tokens(
-            settings, wanted, life_seconds=ttl, device_id=device, scopes=scope or ()
+            settings, wanted, life_seconds=ttl, device_id=device, scopes=scope or (), for_services=service
         )
         for name, token in tokens.items():
             typer.echo(f"{name} {token}" if with_names else token)

@@ -205,7 +205,7 @@ class Bus:
                 while True:
                     kind, channel, payload = await self._subscriber.read()
                     self._heard_time = loop.time()
-                    self._take(kind, channel.decode()[len(self._prefix) :], payload)
+                    self._take(kind, channel.decode(errors="replace")[len(self._prefix) :], payload)
             finally:
                 self._silence_timer.cancel()
 
@@ -224,9 +224,13 @@ class Bus:
                 self.received_count += 1
                 self._on_message(channel, payload)
                 return
-            self._last_beat = time.monotonic()
+            now = time.monotonic()
+            try:
+                self.beat_lag_seconds = now - float(payload)
+            except ValueError:
+                return  # somebody else's: it proves nothing
+            self._last_beat = now
             self.beat_count += 1
-            self.beat_lag_seconds = self._last_beat - float(payload)
             if self._is_told_lost:
                 _log.warning("bus back")
                 self._is_told_lost = False

@@ -10,6 +10,7 @@ from typing import Any
 
 from redis.asyncio import Connection, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse
 
 
 class Subscriber:
@@ -46,10 +47,15 @@ class Subscriber:
         There is no time limit. A cancelled call closes the connection.
 
         Raises:
-            RedisError, OSError: the connection is lost.
+            RedisError, OSError: the connection is lost, or brought what is none of these.
         """
-        kind, channel, payload = await self._open().read_response()
-        return kind, channel, payload
+        match await self._open().read_response():
+            case [b"message", bytes() as channel, bytes() as payload]:
+                return b"message", channel, payload
+            case [(b"subscribe" | b"unsubscribe") as kind, bytes() as channel, payload]:
+                return kind, channel, payload
+            case other:
+                raise InvalidResponse(f"{str(other)[:100]} is nothing that a subscriber is told")
 
     async def close(self) -> None:
         """Closes the connection, at once; without effect on none."""

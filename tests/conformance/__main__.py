@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import os
 import secrets
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -32,9 +33,8 @@ def _real_names(scenario: Scenario, run: str) -> dict[str, str]:
     return {user: f"{user}-{run}-{secrets.token_hex(3)}" for user in scenario.users}
 
 
-async def _play(stage: Stage, language: Language, scenarios: Sequence[Scenario]) -> Result:
+async def _play(stage: Stage, language: Language, scenarios: Sequence[Scenario], result: Result) -> None:
     """Plays all scenarios on one runner, one after the other."""
-    result = Result(language.name)
     casts = [(scenario, _real_names(scenario, secrets.token_hex(2))) for scenario in scenarios]
     names = [name for _, cast in casts for name in cast.values()]
     await stage.make_users(names)
@@ -65,15 +65,16 @@ async def _play(stage: Stage, language: Language, scenarios: Sequence[Scenario])
             result.reasons |= {_EXAMPLE: reason} if reason else {}
         else:
             result.outcomes[_EXAMPLE] = LEFT_OUT
-    return result
 
 
 async def _play_one(play: Play, operator: Operator, scenario: Scenario) -> None:
     try:
         await play.run(scenario)
     finally:
-        await play.close()
-        await operator.close()
+        try:
+            await play.close()
+        finally:
+            await operator.close()
 
 
 async def _run_language(stage: Stage, language: Language, scenarios: Sequence[Scenario]) -> Result:
@@ -87,15 +88,19 @@ async def _run_language(stage: Stage, language: Language, scenarios: Sequence[Sc
         result.reasons[""] = reason
         return result
     try:
-        return await _play(stage, language, scenarios)
+        await _play(stage, language, scenarios, result)
     except RunnerFailed as error:
         result.outcomes = dict.fromkeys((scenario.name for scenario in scenarios), FAILED)
         result.reasons[""] = str(error)
-        return result
+    return result
 
 
 async def _main(languages: Sequence[Language], scenarios: Sequence[Scenario]) -> int:
     turns = asyncio.Semaphore(_AT_ONCE)
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C does: what was started is stopped, and its data go
+        asyncio.get_running_loop().add_signal_handler(number, lambda: task.cancelling() or task.cancel())
 
     async with open_stage() as stage:
 

@@ -70,17 +70,20 @@ class Operator:
 
     def target(self, server: str) -> str:
         """Gives host:port of a server."""
-        if server == "brief":
-            if self._brief is None:
+        match server:
+            case "main":
+                return self._proxy.target
+            case "strict":
+                return self._stage.strict.target
+            case "newer":
+                return self._stage.newer_target
+            case "nobody":
+                return "127.0.0.1:1"  # nothing listens there
+            case "brief" if self._brief is not None:
+                return self._brief.target
+            case "brief":
                 raise OperatorFailed("start_brief comes first")
-            return self._brief.target
-        targets = {
-            "main": self._proxy.target,
-            "strict": self._stage.strict.target,
-            "newer": self._stage.newer_target,
-            "nobody": "127.0.0.1:1",  # nothing listens there
-        }
-        return targets[server]
+        raise OperatorFailed(f"there is no server {server}")
 
     async def _cut_connections(self, _options: Mapping[str, Any]) -> None:
         """Resets the runner's connections to the main server; new ones are let through."""

@@ -1,6 +1,7 @@
 """Plays a scenario on a runner: fills in placeholders, gives commands, compares. Operators' acts: `operator.py`."""
 
 import asyncio
+import contextlib
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -17,6 +18,9 @@ _WAIT_MS = 15_000
 _SILENCE_MS = 300
 # For what nobody expects after the last step: long enough for what the server had written by then.
 _LAST_SECONDS = 0.1
+# A step's, whatever it waits for: a runner that always has one more frame would never let it end.
+_STEP_SECONDS = 120.0
+_DONE = {"close": "closed", "cancel": "cancelled"}
 
 
 class StepFailed(Exception):
@@ -59,7 +63,8 @@ class Play:
         """
         for step in scenario.steps:
             try:
-                await self._acts[step.kind](step)
+                async with asyncio.timeout(_STEP_SECONDS):
+                    await self._acts[step.kind](step)
             except (
                 RunnerFailed,
                 StepFailed,
@@ -72,16 +77,24 @@ class Play:
             except TimeoutError:
                 raise StepFailed(f"step {step.number} ({step.kind} {str(step.subject)[:80]}): not in time") from None
         for stream in self._streams.values():
-            while stream.end is None and await stream.read(self._runner, _LAST_SECONDS):
-                continue
-            if lines := list(stream.leftovers()):
-                raise StepFailed(f"at the end, stream {stream.name}: " + "; ".join(lines))
+            await self._expect_no_more(stream)
+
+    async def _expect_no_more(self, stream: Stream) -> None:
+        try:
+            async with asyncio.timeout(_STEP_SECONDS):
+                while stream.end is None and await stream.read(self._runner, _LAST_SECONDS):
+                    continue
+        except TimeoutError:
+            raise StepFailed(f"at the end, stream {stream.name}: always has one more frame") from None
+        if lines := list(stream.leftovers()):
+            raise StepFailed(f"at the end, stream {stream.name}: " + "; ".join(lines))
 
     async def close(self) -> None:
-        """Ends the streams that are still open."""
-        for stream in self._streams.values():
-            if stream.end is None:
-                await self._runner.ask({"do": "cancel", "stream": stream.name})
+        """Ends the streams that are still open; a runner that can't is told of by whoever asks it next."""
+        with contextlib.suppress(RunnerFailed):
+            for stream in self._streams.values():
+                if stream.end is None:
+                    await self._runner.ask({"do": "cancel", "stream": stream.name})
 
     async def _call(self, step: Step) -> None:
         method = step.subject
@@ -108,8 +121,9 @@ class Play:
         command = {"do": "open", "stream": name, "method": step.subject, **self._address(step)}
         if step.subject == "Subscribe":
             command["request"] = messages.request_of("Subscribe", self._values.fill(step.options.get("request", {})))
-        if not (answer := await self._runner.ask(command)).get("opened"):
-            raise StepFailed(f"it was not opened: {answer}")
+        answer = await self._runner.ask(command)
+        if answer.get("opened") is not True:
+            raise StepFailed(f"was not opened: {str(answer)[:300]}")
         self._streams[name] = Stream(name)
 
     async def _write(self, step: Step) -> None:
@@ -119,7 +133,7 @@ class Play:
         else:
             command["correlation_id"] = step.subject
         answer = await self._runner.ask(command)
-        if not answer.get("written"):
+        if answer.get("written") is not True:
             raise StepFailed(f"the frame could not be written; {self._stream(step).state}")
 
     async def _receive(self, step: Step) -> None:
@@ -171,7 +185,9 @@ class Play:
             raise StepFailed("; ".join(lines))
 
     async def _close(self, step: Step) -> None:
-        await self._runner.ask({"do": step.kind, "stream": self._stream(step).name})
+        answer = await self._runner.ask({"do": step.kind, "stream": self._stream(step).name})
+        if answer.get(_DONE[step.kind]) is not True:
+            raise StepFailed(f"was not {_DONE[step.kind]}: {str(answer)[:300]}")
 
     async def _page(self, step: Step) -> None:
         request = messages.request_of("Pull", self._values.fill(step.subject))

@@ -13,7 +13,7 @@ class Result:
     Attributes:
         language: its name.
         outcomes: scenario -> PASSED, FAILED, SKIPPED, or LEFT_OUT for what is not for it.
-        reasons: scenario -> why not PASSED; "" -> why nothing was played.
+        reasons: scenario -> why not PASSED; "" -> why nothing was played, or nothing counts.
         runtime: its version and what it runs on; empty when it did not start.
     """
 
@@ -43,8 +43,9 @@ def table(results: Sequence[Result], names: Sequence[str]) -> Iterator[str]:
         yield " ".join([name.ljust(width), *cells]).rstrip()
     yield ""
     for result in results:
+        whole = "is left out" if result.count(SKIPPED) else "failed as a whole"
         for name, reason in result.reasons.items():
-            yield f"{result.language}, {name}: {reason}" if name else f"{result.language} was not played: {reason}"
+            yield f"{result.language}, {name}: {reason}" if name else f"{result.language} {whole}: {reason}"
     yield from (f"{result.language} is {result.runtime}" for result in results if result.runtime)
     for result in results:
         yield result.line

@@ -57,33 +57,53 @@ class Runner:
             raise RunnerFailed(f"it can't {command['do']}: {answer['failed']}")
         return answer
 
-    async def stop(self) -> None:
-        """Lets it end; kills it when it does not."""
+    async def end(self) -> None:
+        """Ends its input, and waits until it has ended, too.
+
+        Raises:
+            RunnerFailed: it did not, or ended badly, or had more to say than was asked.
+        """
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
-            await asyncio.wait_for(self._process.wait(), _STOP_SECONDS)
+            async with asyncio.timeout(_STOP_SECONDS):
+                rest = await self._process.stdout.read()
+                code = await self._process.wait()
         except TimeoutError:
+            raise RunnerFailed(f"it did not end when its input did.{self._tail()}") from None
+        await self._listening
+        if code:
+            raise RunnerFailed(f"it ended with {code}.{self._tail()}")
+        if rest:
+            raise RunnerFailed(f"it wrote {rest[:200]!r}, and nobody had asked")
+
+    async def kill(self) -> None:
+        """Ends it at once; without effect on one that has ended."""
+        with contextlib.suppress(ProcessLookupError):
             self._process.kill()
-            await self._process.wait()
+        await self._process.wait()
         await self._listening
 
     async def _read(self, limit_seconds: float) -> dict[str, Any]:
         assert self._process.stdout is not None
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), limit_seconds)
+            async with asyncio.timeout(limit_seconds):  # wait_for can lose a cancellation (python/cpython#86296)
+                line = await self._process.stdout.readline()
         except TimeoutError:
             raise RunnerFailed(f"it gave no answer within {limit_seconds:.0f} s.{self._tail()}") from None
+        except ValueError:
+            raise RunnerFailed(f"it wrote a line of more than {_LINE_BYTES} bytes") from None
         if not line:
-            with contextlib.suppress(TimeoutError):  # what it wrote last may still be on its way
-                await asyncio.wait_for(asyncio.shield(self._listening), 5)
+            await asyncio.wait([self._listening], timeout=5)  # what it wrote last may still be on its way
             raise RunnerFailed(f"it ended.{self._tail()}")
         try:
             answer = json.loads(line)
         except ValueError:
-            raise RunnerFailed(f"it wrote {line[:200]!r} to standard output") from None
-        assert isinstance(answer, dict)
+            answer = None
+        if not isinstance(answer, dict):
+            raise RunnerFailed(f"it wrote {line[:200]!r} to standard output")
         return answer
 
     async def _listen(self) -> None:
@@ -98,10 +118,10 @@ class Runner:
 
 @contextlib.asynccontextmanager
 async def started(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Runner]:
-    """Starts a runner, waits for its first line, and stops it in the end.
+    """Starts a runner, waits for its first line, and lets it end in the end.
 
     Raises:
-        RunnerFailed: it did not start.
+        RunnerFailed: it did not start, or did not end as it should.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -119,5 +139,6 @@ async def started(command: Sequence[str], folder: Path, environment: Mapping[str
     try:
         await runner.greet()
         yield runner
+        await runner.end()
     finally:
-        await runner.stop()
+        await runner.kill()

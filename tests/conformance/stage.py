@@ -23,7 +23,8 @@ from service.auth.tokens import TokenIssuer
 from tests.conformance.newer_server import newer_server
 from tests.support.databases import Backends, running_backends
 from tests.support.proxy import Proxy, open_proxy
-from tests.support.servers import RunningServer, running_server
+from tests.support.servers import START_SECONDS, RunningServer, is_ready, start_server
+from tests.support.waiting import wait_for
 
 # Small enough to reach, and the same for all languages: each scenario has users of its own.
 STRICT = {
@@ -131,13 +132,13 @@ async def open_stage() -> AsyncIterator[Stage]:
 async def _start(
     stack: contextlib.AsyncExitStack, directory: Path, settings: dict[str, str], schema: str
 ) -> RunningServer:
-    running = running_server(directory / schema, settings=settings)
-    server = await asyncio.to_thread(running.__enter__)
+    server = start_server(directory / schema, settings=settings)
 
     async def stop(*_: object) -> None:
-        await asyncio.to_thread(running.__exit__, None, None, None)
+        await asyncio.to_thread(server.stop)
 
     stack.push_async_exit(stop)
+    await wait_for(lambda: is_ready(server), limit_seconds=START_SECONDS, what="ready")
     return server
 
 

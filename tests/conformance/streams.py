@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.conformance.messages import to_frame
-from tests.conformance.runner import Runner
+from tests.conformance.runner import Runner, RunnerFailed
 
 # What may come at any time, and is not missed when nobody takes it.
 _UNASKED = frozenset({"caught_up", "heartbeats", "presence", "typing", "receipts", "go_aways", "welcomes"})
@@ -52,14 +52,23 @@ class Stream:
         return taken
 
     async def read(self, runner: Runner, limit_seconds: float) -> bool:
-        """Reads one frame, or the end. Gives whether anything came."""
+        """Reads one frame, or the end. Gives whether anything came.
+
+        Raises:
+            RunnerFailed: the answer is none of these.
+        """
         command = {"do": "read", "stream": self.name, "timeout_ms": max(1, int(limit_seconds * 1000))}
         answer = await runner.ask(command, limit_seconds=limit_seconds + 30)
-        if "end" in answer:
-            self.end = answer["end"]
-        elif "frame" in answer:
-            self._keep(to_frame(answer["frame"]))
-        return "nothing" not in answer
+        match answer:
+            case {"end": dict() as end}:
+                self.end = end
+            case {"frame": dict() as frame}:
+                self._keep(to_frame(frame))
+            case {"nothing": True}:
+                return False
+            case _:
+                raise RunnerFailed(f"it answered read by {str(answer)[:200]}")
+        return True
 
     def leftovers(self) -> Iterator[str]:
         """Gives a line for each element that somebody should have expected."""

@@ -85,7 +85,6 @@ def test_all_packages_and_what_installs_them_have_the_servers_version() -> None:
         "python/pyproject.toml": r'^version = "(.+)"$',
         "python-betterproto/pyproject.toml": r'^version = "(.+)"$',
         "go/version.go": r'Version = "(.+)"',
-        "go/README.md": r"-require=parley/clients/go@v(\S+)",
         "examples/services/go.mod": r"parley/clients/go v(\S+)",
         "typescript/package.json": r'"version": "(.+)"',
         "typescript/package-lock.json": r'"name": "parley-client",\s+"version": "(.+)"',

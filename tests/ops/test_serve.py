@@ -262,6 +262,18 @@ def test_a_service_gets_its_account_with_its_first_token(running: RunningServer)
             assert answer.user.username == "service-2"
 
 
+def test_a_service_gets_no_token_for_a_name_that_somebody_registered_before_it(running: RunningServer) -> None:
+    place = ("--data-dir", str(running.data_dir))
+    with grpc.insecure_channel(running.target) as channel:
+        stub = chat_service_pb2_grpc.ChatServiceStub(channel)
+        stub.Register(account_pb2.RegisterRequest(username="billing", password="of a squatter"), timeout=20)
+    refused = run("token", "--service", "Billing", "service-3", *place)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("parley: somebody has a password for billing: ")
+    assert run("token", "billing", *place).returncode == 0
+    assert run("token", "--service", "service-3", *place).returncode == 0
+
+
 def test_a_restore_begins_another_epoch_and_workers_start_anew_with_it(running: RunningServer) -> None:
     place = ("--data-dir", str(running.data_dir))
     workers = [child(running, f"parley worker {index}") for index in range(2)]

@@ -11,7 +11,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from storage.redis.bus import MAX_QUEUED_BYTES, Bus
 from storage.redis.connections import make_pool
-from tests.support.databases import frozen, running_valkey
+from tests.support.databases import Backends, frozen, running_valkey
+from tests.support.proxy import open_proxy
 from tests.support.waiting import wait_for
 
 
@@ -214,6 +215,43 @@ async def test_broken_connection_is_not_made_anew_by_a_subscription(redis_url):
             await bus._subscriber.subscribe(["one:c:b"])
         with pytest.raises(RedisConnectionError):
             await bus._subscriber.read()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"+OK\r\n",
+        b":5\r\n",
+        b"*-1\r\n",
+        b"*2\r\n$4\r\npong\r\n$0\r\n\r\n",
+        b"*3\r\n$7\r\nmessage\r\n-ERR in the middle\r\n$1\r\nx\r\n",
+        b"*3\r\n$7\r\nmessage\r\n$7\r\none:c:a\r\n$-1\r\n",
+        b"-ERR of no command\r\n",
+        b"\x00\xff",
+    ],
+)
+async def test_answer_that_is_none_costs_a_connection_and_not_the_bus(backends: Backends, answer: bytes) -> None:
+    heard: list[tuple[str, bytes]] = []
+    connected: list[str] = []
+    async with (
+        open_proxy(str(backends.valkey.socket_path)) as proxy,
+        running(f"redis://{proxy.target}", "one", heard, connected) as bus,
+    ):
+        await bus.subscribe(["c:a"])
+        (link,) = [link for link in proxy.links if b"SUBSCRIBE" in link.sent]
+        link.client.write(answer)
+        await wait_for(lambda: len(connected) == 2, what="a new connection")
+        await hears_again(bus, heard)
+
+
+async def test_beat_of_somebody_else_does_no_harm(redis_url):
+    heard: list[tuple[str, bytes]] = []
+    async with running(redis_url, "one", heard) as bus, running(redis_url, "one", []) as other:
+        await bus.subscribe(["c:a"])
+        other.publish_nowait(bus._beat_channel, b"not a time")
+        other.publish_nowait("c:a", b"behind it")
+        await wait_for(lambda: ("c:a", b"behind it") in heard, what="what came behind it")
+        await hears_again(bus, heard)
 
 
 async def test_server_that_hangs_is_noticed_and_used_again():

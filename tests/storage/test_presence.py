@@ -197,6 +197,16 @@ async def test_hundreds_of_users_are_one_pipeline_and_each_is_right(store: Prese
     assert store.pipeline_count == 3
 
 
+async def test_thousands_of_streams_of_one_user_do_not_break_the_presence_of_all(store: PresenceStore) -> None:
+    """A user has 250 streams unless `limits.max_streams_per_user` says otherwise; Lua makes 8,000 arguments at most."""
+    ids = [f"{number:016x}" for number in range(9000)]
+    assert (await store.write({"ann": ids, "bob": IDS}, {})).keys() == {"ann", "bob"}
+    await store.end()  # what stands under this name is dead now
+    store.renew()
+    assert (await store.write({"ann": IDS}, {})).keys() == {"ann"}
+    assert await seen(store, "ann")
+
+
 async def test_out_of_memory_it_is_written_and_right(store: PresenceStore, redis: Redis) -> None:
     await store.write({"ann": IDS}, {})
     await redis.config_set("maxmemory", "1mb")

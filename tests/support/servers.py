@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.support.waiting import wait_until
 
 _READY = re.compile(r"Parley is ready on ([^\s]+:\d+)")
-_START_SECONDS = 30.0
+START_SECONDS = 30.0
 
 
 @dataclass(slots=True)
@@ -97,15 +97,16 @@ def start_server(
 
 def wait_ready(server: RunningServer) -> None:
     """Waits until the server says that it is ready, and notes where it is."""
+    wait_until(lambda: is_ready(server), limit_seconds=START_SECONDS, what="ready")
 
-    def is_ready() -> bool:
-        assert server.process.poll() is None, f"the server ended with {server.process.returncode}:\n{server.text}"
-        found = _READY.search(server.text)
-        if found:
-            server.target = found[1].rstrip(".")
-        return bool(found)
 
-    wait_until(is_ready, limit_seconds=_START_SECONDS, what="ready")
+def is_ready(server: RunningServer) -> bool:
+    """Whether the server has said that it is ready; then `target` is where it said."""
+    assert server.process.poll() is None, f"the server ended with {server.process.returncode}:\n{server.text}"
+    found = _READY.search(server.text)
+    if found:
+        server.target = found[1].rstrip(".")
+    return bool(found)
 
 
 def _collect(server: RunningServer) -> None:

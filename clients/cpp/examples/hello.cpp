@@ -187,8 +187,10 @@ grpc::Status Run(const std::string& address) {
   std::chrono::milliseconds pause{500};
   for (bool cut = true; !(status = Chat(*parley, token, cut, &session)).ok(); cut = false) {
     if (!IsPassing(status)) return status;
-    std::cout << "the stream broke: " << status.error_message() << "; again in " << pause.count() << " ms\n";
-    std::this_thread::sleep_for(pause);
+    // At random, so that not all come back at once.
+    const std::chrono::milliseconds wait{std::random_device{}() % pause.count()};
+    std::cout << "the stream broke: " << status.error_message() << "; again in " << wait.count() << " ms\n";
+    std::this_thread::sleep_for(wait);
     pause = std::min(pause * 2, std::chrono::milliseconds(15'000));
   }
   std::cout << "done\n";

@@ -61,8 +61,10 @@ async fn main() -> Result<()> {
         if !is_passing(&status) {
             return Err(status.into());
         }
-        println!("the stream broke: {}; again in {pause:?}", status.message());
-        sleep(pause).await;
+        // At random, so that not all come back at once.
+        let wait = pause.mul_f64(f64::from(Uuid::new_v4().as_fields().0) / f64::from(u32::MAX));
+        println!("the stream broke: {}; again in {wait:?}", status.message());
+        sleep(wait).await;
         pause = (pause * 2).min(Duration::from_secs(15));
         cut = false;
     }

@@ -58,3 +58,10 @@ local function look_at(user)
   end
   return is_online, math.min(seen, now), stale
 end
+
+-- Takes sessions away, one by one: of thousands, Lua can't make the arguments of one call.
+local function forget(user, sessions)
+  for _, session in ipairs(sessions) do
+    redis.call('HDEL', user, session)
+  end
+end

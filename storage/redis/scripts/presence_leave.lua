@@ -9,9 +9,7 @@ for i = 4, #KEYS do
     redis.call('HDEL', KEYS[i], session)
   end
   local is_online, seen, stale = look_at(KEYS[i])
-  if #stale > 0 then
-    redis.call('HDEL', KEYS[i], unpack(stale))
-  end
+  forget(KEYS[i], stale)
   redis.call('HSET', KEYS[i], 'seen', now)
   redis.call('EXPIRE', KEYS[i], KEEP_SECONDS)
   left[#left + 1] = (settled and not is_online) and now or 0

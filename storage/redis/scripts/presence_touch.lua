@@ -5,15 +5,11 @@ redis.call('HINCRBY', KEYS[3], ARGV[4], 1)
 local came = {}
 for i = 4, #KEYS do
   local is_online, seen, stale = look_at(KEYS[i])
-  if #stale > 0 then
-    redis.call('HDEL', KEYS[i], unpack(stale))
-  end
-  local fields = {'seen', now}
+  forget(KEYS[i], stale)
+  redis.call('HSET', KEYS[i], 'seen', now)
   for session in string.gmatch(ARGV[i + 1], '%S+') do
-    fields[#fields + 1] = session
-    fields[#fields + 1] = ARGV[4]
+    redis.call('HSET', KEYS[i], session, ARGV[4])
   end
-  redis.call('HSET', KEYS[i], unpack(fields))
   redis.call('EXPIRE', KEYS[i], KEEP_SECONDS)
   came[#came + 1] = is_online and 0 or 1
 end

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"os"
 	"time"
 
@@ -76,7 +77,7 @@ func run(target string) error {
 		}
 		fmt.Println("the stream broke:", err)
 		select {
-		case <-time.After(pause):
+		case <-time.After(mathrand.N(pause)): // at random, so that not all come back at once
 			pause = min(2*pause, 15*time.Second)
 		case <-ctx.Done():
 			return err
