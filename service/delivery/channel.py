@@ -27,7 +27,6 @@ class Channel:
         known_last_seq: the highest seq that is known to be committed.
         live: the sessions in step.
         lagging: sessions that are attached and behind.
-        is_resting: what comes is parked, since there are many sessions, and the last run is being written to them.
         idle_since: when the last session left, on the event loop's clock; None while there is one.
     """
 
@@ -39,7 +38,6 @@ class Channel:
     parked: dict[int, Item] = field(default_factory=dict)
     idle_since: float | None = None
     is_reading: bool = False
-    is_resting: bool = False
     _tail: list[Item] = field(default_factory=list)
     _tail_bytes: int = 0
 

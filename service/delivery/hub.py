@@ -49,6 +49,8 @@ class Hub:
         self._on_added = on_added
         self._gap_slots = asyncio.Semaphore(_GAP_READERS)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_resting = False
+        self._waiting: set[Channel] = set()  # crowds for which something was parked during the rest
         self.channels: dict[str, Channel] = {}
         self.users: dict[str, set[Session]] = {}
         self.gap_read_count = 0
@@ -59,10 +61,12 @@ class Hub:
         channel = self.channels.get(conversation_id)
         if channel is None:
             return
-        if channel.is_resting:
+        is_crowd = len(channel.live) >= CROWD
+        if is_crowd and self._is_resting:
             channel.park(items)
-        elif self._hand_on(channel, channel.take(items)):
-            self._rest(channel)
+            self._waiting.add(channel)
+        elif self._hand_on(channel, channel.take(items)) and is_crowd:
+            self._rest()
 
     def advance(self, conversation_id: str, items: Iterable[Item]) -> None:
         """Takes entries that were read from the log, and hands them on at once."""
@@ -146,29 +150,31 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _rest(self, channel: Channel) -> None:
-        """Has a crowd rest for as long as it takes to begin a write to each of its streams.
+    def _rest(self) -> None:
+        """Has crowds rest for as long as it took to begin a write to each stream of those that were served.
 
         A write costs the same whatever is in it. Without a rest the event loop would come back from a thousand writes
         to find one message more, and write it to a thousand: nothing is joined, and nobody else has a turn. What comes
-        during a rest is handed on together after it; while less comes than that, nothing waits.
+        for crowds during a rest is handed on together after it; while less comes than that, nothing waits.
         """
-        if len(channel.live) < CROWD:
-            return
-        channel.is_resting = True
+        self._is_resting = True
         loop = asyncio.get_running_loop()
         begin_time = loop.time()
 
         def rest_as_long() -> None:  # the streams that were woken had their turn before this
             seconds = min(loop.time() - begin_time, _MAX_REST_SECONDS)
-            loop.call_later(seconds, self._end_rest, channel)
+            loop.call_later(seconds, self._end_rest)
 
         loop.call_soon(rest_as_long)
 
-    def _end_rest(self, channel: Channel) -> None:
-        channel.is_resting = False
-        if self._hand_on(channel, channel.take_parked()):
-            self._rest(channel)
+    def _end_rest(self) -> None:
+        self._is_resting = False
+        waiting, self._waiting = self._waiting, set()
+        was_more = False
+        for channel in waiting:
+            was_more |= self._hand_on(channel, channel.take_parked())
+        if was_more:
+            self._rest()
 
     def _hand_on(self, channel: Channel, run: list[Item]) -> bool:
         """Hands on a run, and sees to what is missing behind it; gives whether there was a run."""
@@ -245,7 +251,7 @@ class Hub:
             while channel.has_hole and self.channels.get(channel.conversation_id) is channel:
                 before = channel.position
                 await asyncio.sleep(PARK_SECONDS)
-                if channel.position == before and not channel.is_resting and not await self._read_hole(channel):
+                if channel.position == before and channel not in self._waiting and not await self._read_hole(channel):
                     await asyncio.sleep(_RETRY_SECONDS)
         finally:
             channel.is_reading = False

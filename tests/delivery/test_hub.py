@@ -163,6 +163,39 @@ async def test_crowd_gets_together_what_comes_while_it_is_written_to(worker, db,
     assert worker.hub.gap_read_count == 0
 
 
+@pytest.mark.usefixtures("small_crowd")
+async def test_crowd_that_is_none_any_more_gets_what_waits_before_what_comes(worker, db, monkeypatch):
+    monkeypatch.setattr(hub, "PARK_SECONDS", 0)
+    ann, bob = await worker.attach("ann"), await worker.attach("bob")
+    await fill(db, 3)
+    first, second, third = await items(db, 1, 3)
+    worker.hub.deliver("g", [first])
+    worker.hub.deliver("g", [second])
+    worker.hub.detach(bob.session)
+    worker.hub.deliver("g", [third])
+    await ann.until("g", 1, 2, 3)
+    assert worker.hub.gap_read_count == 0
+
+
+@pytest.mark.usefixtures("small_crowd")
+async def test_crowds_rest_together_and_the_others_go_on(worker, db):
+    await add_group(db, "h", "ann", "bob")
+    await add_group(db, "alone", "ann")
+    for name in ("g", "h", "alone"):
+        await send(db, name, "ann", "hello")
+    entries = {}
+    for name in ("g", "h", "alone"):
+        (entry,) = await Messages(db).read_spans([Span(name, 0, 2)], limit_each=1)
+        entries[name] = encode.entry_item(entry)
+    ann, bob = await worker.attach("ann", g=1, h=1, alone=1), await worker.attach("bob", g=1, h=1)
+    for name in ("alone", "g", "h", "alone"):
+        channel = worker.hub.channels[name]
+        worker.hub.deliver(name, [entries[name]._replace(seq=channel.position + 1)])
+    assert [worker.hub.channels[name].position for name in ("g", "h", "alone")] == [2, 1, 3]
+    await wait_for(lambda: worker.hub.channels["h"].position == 2, what="the end of the rest")
+    assert (len(ann.read().messages), len(bob.read().messages)) == (4, 2)
+
+
 async def test_few_streams_get_each_message_at_once(worker, db):
     readers = [await worker.attach("ann"), await worker.attach("bob")]
     await fill(db, 3)
