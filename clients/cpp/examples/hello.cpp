@@ -110,9 +110,9 @@ grpc::Status Settle(const v1::SendRequest& request, const v1::SendResult& result
   return grpc::Status::OK;
 }
 
-// Deals with a frame, and writes the acks. Gives an error when the stream is to be left.
+// Deals with a frame, and writes the acks while our half is open. Gives an error when the stream is to be left.
 template <typename Stream>
-grpc::Status Take(const v1::ChatResponse& frame, const v1::SendFrame& sent, bool cut, Stream& stream,
+grpc::Status Take(const v1::ChatResponse& frame, const v1::SendFrame& sent, bool cut, bool is_closed, Stream& stream,
                   Session* session) {
   if (frame.errors_size()) return ToStatus(frame.errors(0).error());
   for (const auto& result : frame.results()) {
@@ -130,7 +130,7 @@ grpc::Status Take(const v1::ChatResponse& frame, const v1::SendFrame& sent, bool
     ack->set_conversation_id(message.conversation_id());
     ack->set_seq(message.seq());
   }
-  if (request.has_ack()) stream.Write(request);
+  if (request.has_ack() && !is_closed) stream.Write(request);
   return grpc::Status::OK;
 }
 
@@ -149,7 +149,7 @@ grpc::Status Chat(v1::ChatService::Stub& parley, const std::string& token, bool 
   if (send.has_send()) stream->Write(send);
   bool is_closed = false;
   for (v1::ChatResponse frame; stream->Read(&frame);) {
-    grpc::Status status = Take(frame, send.send(), cut, *stream, session);
+    grpc::Status status = Take(frame, send.send(), cut, is_closed, *stream, session);
     if (!status.ok()) {
       context.TryCancel();
       stream->Finish();
