@@ -8,7 +8,7 @@ from bench.report.words import describe_limits, describe_machine_of
 from bench.results import Report
 
 # How to read it is said where people look for it.
-_PICTURES = "The columns are explained in [performance.md](../performance.md); `report.html` has the pictures, too."
+_PICTURES = "The columns are explained in `docs/performance.md`; `report.html` has the pictures, too."
 
 
 def to_rich(report: Report) -> Table:
