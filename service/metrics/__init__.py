@@ -1,4 +1,4 @@
 """Metrics: each part counts for itself, a worker publishes the counts on a page of memory, the supervisor shows them.
 
-`catalogue.py` names every metric; docs/operations.md shows the same table; ADR 11 says why there are no files.
+`catalogue.py` names every metric; docs/operations/watching.md shows the same table; ADR 11 says why there are no files.
 """

@@ -21,7 +21,7 @@ from tests.support.scrapes import ON, Metrics
 from tests.support.servers import RunningServer, running_server
 from tests.support.waiting import wait_for
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operations" / "watching.md"
 
 
 @pytest.fixture(scope="module")
