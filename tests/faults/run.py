@@ -118,7 +118,7 @@ async def run_under_load(
             await open_groups(stage)
         stage.start_load()
         recoveries, moments = [], []
-        await _more(stage, _MESSAGES_BETWEEN, limit_seconds)
+        await more(stage, _MESSAGES_BETWEEN, limit_seconds)
         with contextlib.suppress(*[AssertionError] * may_stay_broken):
             for _ in range(rounds):
                 fault_time = stage.now()
@@ -129,7 +129,7 @@ async def run_under_load(
                 return_time = stage.now()
                 recoveries.append(await recover(stage, begin, limit_seconds))
                 moments.append((fault_time, return_time, stage.now()))
-                await _more(stage, _MESSAGES_BETWEEN, limit_seconds)
+                await more(stage, _MESSAGES_BETWEEN, limit_seconds)
         await stage.stop_load()
         await stage.settle(settle_seconds)
         if bound is not None:
@@ -252,7 +252,7 @@ def _measure(stage: Stage, bound: Bound, fault_time: float, return_time: float, 
     return Measured(bound, longest_way(stage.history, begin=fault_time, end=end_time))
 
 
-async def _more(stage: Stage, count: int, limit_seconds: float) -> None:
+async def more(stage: Stage, count: int, limit_seconds: float) -> None:
     """Waits until nobody is behind with anything, and then for so many answers."""
     await wait_for(lambda: _is_calm(stage), limit_seconds=limit_seconds, what="calm")
     goal = _answer_count(stage) + count

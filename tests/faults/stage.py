@@ -278,13 +278,13 @@ async def open_stage(plan: Plan, rng: random.Random) -> AsyncIterator[Stage]:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-faults-")))
             if plan.disk_bytes:
                 stack.enter_context(small_disk(directory, plan.disk_bytes))
-            stage.servers.append(await stack.enter_async_context(_kept(directory, plan, stage.settings)))
+            stage.servers.append(await stack.enter_async_context(kept(directory, plan, stage.settings)))
         if not stage.database_url:
             stage.database_url = EmbeddedPostgres(stage.servers[0].data_dir).url
         if plan.client_proxy:
             stage.client_proxy = await stack.enter_async_context(open_proxy(stage.servers[0].target))
-        await _people(stage, stack)
-        stack.push_async_callback(_close_clients, stage)
+        await gather_people(stage, stack)
+        stack.push_async_callback(close_clients, stage)
         stack.push_async_callback(stage.stop_load)
         yield stage
 
@@ -316,8 +316,8 @@ async def _open_postgres(stage: Stage, stack: contextlib.AsyncExitStack, directo
 
 
 @contextlib.asynccontextmanager
-async def _kept(directory: Path, plan: Plan, settings: dict[str, str]) -> AsyncIterator[RunningServer]:
-    """A server on a port that stays its own when it is started again; proxies go on while it starts and stops."""
+async def kept(directory: Path, plan: Plan, settings: dict[str, str]) -> AsyncIterator[RunningServer]:
+    """Serves on a port that stays its own when it is started again; proxies go on while it starts and stops."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
     server = start_server(directory, workers=plan.workers, settings=settings | {"PARLEY_LISTEN": listen})
@@ -341,9 +341,10 @@ async def restart(stage: Stage, server: RunningServer) -> None:
     await wait_for(lambda: "Parley is ready on" in again.text, limit_seconds=60, what="the server again")
 
 
-async def _people(stage: Stage, stack: contextlib.AsyncExitStack) -> None:
+async def gather_people(stage: Stage, stack: contextlib.AsyncExitStack) -> None:
+    """Makes the plan's users, conversations and clients, and connects these."""
     plan = stage.plan
-    target = stage.servers[0].target
+    target = stage.find_target()
     stage.people = list(
         await asyncio.gather(
             *(stack.enter_async_context(registered(target)) for _ in range(plan.users + plan.has_consumers))
@@ -364,7 +365,8 @@ async def _people(stage: Stage, stack: contextlib.AsyncExitStack) -> None:
     await stage.connect_all()
 
 
-async def _close_clients(stage: Stage) -> None:
+async def close_clients(stage: Stage) -> None:
+    """Hangs up."""
     await asyncio.gather(*(client.close() for client in (*stage.clients, *stage.consumers)))
 
 

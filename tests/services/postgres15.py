@@ -1,0 +1,70 @@
+"""PostgreSQL 15 of Debian, with passwords, over TCP: as somebody else runs it.
+
+`postgres` is the superuser; the database is `chat`. `add_role` makes others.
+"""
+
+import subprocess
+from pathlib import Path
+from urllib.parse import quote
+
+from tests.services.site import Daemon, Site, free_port
+from tests.support.waiting import wait_until
+
+BIN = Path("/usr/lib/postgresql/15/bin")
+SUPERUSER = "postgres"
+DATABASE = "chat"
+PASSWORD = "s/e#c[r@t%"
+
+
+class Postgres15:
+    """One server."""
+
+    def __init__(self, site: Site, name: str = "pg15") -> None:
+        self._site = site
+        self._name = name
+        self._directory = site.directory / name
+        self._daemon: Daemon | None = None
+        self.port = free_port()
+
+    def start(self, *options: str, encoding: str = "UTF8") -> None:
+        """Makes the cluster, where there is none, and starts; options are `name=value` of postgresql.conf."""
+        if not self._directory.exists():
+            password_file = self._site.write(f"{self._name}.password", PASSWORD)
+            self._site.run(
+                *(BIN / "initdb", "-D", self._directory, "-U", SUPERUSER, "--pwfile", password_file, "-N"),
+                *("-A", "scram-sha-256", "-E", encoding, "--locale", "C"),
+            )
+        own_options = (f"port={self.port}", "listen_addresses=127.0.0.1")
+        socket_option = f"unix_socket_directories={self._site.directory}"
+        arguments = [word for option in (*own_options, socket_option, *options) for word in ("-c", option)]
+        self._daemon = self._site.spawn(self._name, BIN / "postgres", "-D", self._directory, *arguments)
+        wait_until(self._answers, limit_seconds=30, what="PostgreSQL 15")
+        if self.sql(f"SELECT count(*) FROM pg_database WHERE datname = '{DATABASE}'", database="postgres") == "0":
+            self.sql(f"CREATE DATABASE {DATABASE}", database="postgres")
+
+    def stop(self) -> None:
+        """Ends it as `pg_ctl stop -m immediate` does: all connections go, and the next start recovers."""
+        assert self._daemon is not None
+        self._daemon.kill()
+
+    def url(self, user: str = SUPERUSER, *, port: int = 0, database: str = DATABASE) -> str:
+        """Where clients find it; its own port, or that of a pooler in front."""
+        return f"postgresql://{user}:{quote(PASSWORD, safe='')}@127.0.0.1:{port or self.port}/{database}"
+
+    def sql(self, statement: str, *, user: str = SUPERUSER, database: str = DATABASE) -> str:
+        """Runs statements by psql; gives the rows, a line each."""
+        return self._site.run(
+            *("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", str(self.port), "-U", user),
+            *("-d", database, "-c", statement),
+            PGPASSWORD=PASSWORD,
+        ).strip()
+
+    def add_role(self, name: str, *grants: str) -> None:
+        """Makes a role that may log in, with further statements."""
+        self.sql("; ".join([f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'", *grants]))
+
+    def _answers(self) -> bool:
+        assert self._daemon is not None
+        assert self._daemon.is_running, self._daemon.text
+        command = [BIN / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        return subprocess.run(command, check=False).returncode == 0
