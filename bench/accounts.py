@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-_TOKEN_SECONDS = 86_400
-"""Longer than any replay; the longest that the server gives."""
+TOKEN_SECONDS = 86_400
+"""The longest that the server gives."""
 
 
 class CommandFailed(Exception):
@@ -35,7 +35,7 @@ async def mint_tokens(usernames: Iterable[str], environment: Mapping[str, str]) 
         CommandFailed: the command refused, or left one out.
     """
     names = list(usernames)
-    output = await _run(("token", "--stdin", "--ttl", str(_TOKEN_SECONDS)), names, environment)
+    output = await _run(("token", "--stdin", "--ttl", str(TOKEN_SECONDS)), names, environment)
     tokens = dict(line.split() for line in output.splitlines() if line.strip())
     if missing := set(names) - set(tokens):
         raise CommandFailed(f"no token for {len(missing)} users, such as {min(missing)}")

@@ -17,7 +17,7 @@ from grpc import aio
 from bench.connections import in_words
 from bench.errors import RunBroken
 from bench.line import HungUp, Line, PipeEnd
-from bench.load import Done, Go, Live, Load, Ready, Sent, Settle, Stop
+from bench.load import Done, Go, Live, Load, Ready, Renew, Sent, Settle, Stop
 from bench.meter import Meter
 from bench.polling import poll_with_completions
 
@@ -90,6 +90,9 @@ async def _hear(line: Line, load: Load) -> Settle:
             return word
         if isinstance(word, Stop):
             load.stop()
+        if isinstance(word, Renew):
+            with contextlib.suppress(RunBroken, aio.AioRpcError):  # the stream has ended: who reads it says why
+                await load.renew(word.tokens)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from multiprocessing.connection import Pipe
 
 from bench.errors import BenchError
 from bench.line import HungUp, Line, Word
-from bench.load import Done, Go, Live, Part, Ready, Sent, Settle, Stop
+from bench.load import Done, Go, Live, Part, Ready, Renew, Sent, Settle, Stop
+from bench.verify import find_last_seqs
 from bench.window import Window
 
 _STOP_SECONDS = 10.0
@@ -72,6 +73,12 @@ class Generators:
             if place not in self._done:
                 line.say(Stop())
 
+    def renew(self, tokens: Mapping[str, str]) -> None:
+        """Has all go on with fresh tokens, by user name."""
+        for place, line in enumerate(self._lines):
+            if place not in self._done:
+                line.say(Renew(tokens))
+
     async def finish(self, on_live: OnLive, all_sent: asyncio.Event) -> list[Done]:
         """Waits until all have done their part, sets the event, and until they have looked at what came.
 
@@ -83,13 +90,10 @@ class Generators:
         """
         sent = await asyncio.gather(*(self._until_sent(place, on_live) for place in range(len(self._lines))))
         all_sent.set()
-        last_seqs: Counter[str] = Counter()
-        for each in sent:
-            for conversation, seq in each.last_seqs.items():
-                last_seqs[conversation] = max(last_seqs[conversation], seq)
+        last_seqs = find_last_seqs(each.last_seqs for each in sent)
         for place, line in enumerate(self._lines):
             if place not in self._done:
-                line.say(Settle(dict(last_seqs), SETTLE_SECONDS))
+                line.say(Settle(last_seqs, SETTLE_SECONDS))
         await asyncio.gather(*(self._until_done(place) for place in range(len(self._lines))))
         return [self._done[place] for place in sorted(self._done)]
 

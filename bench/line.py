@@ -6,9 +6,9 @@ import threading
 from multiprocessing.connection import Connection
 from typing import Any, TypeAlias
 
-from bench.load import Done, Go, Live, Part, Ready, Sent, Settle, Stop
+from bench.load import Done, Go, Live, Part, Ready, Renew, Sent, Settle, Stop
 
-Word: TypeAlias = Ready | Go | Stop | Live | Sent | Settle | Done
+Word: TypeAlias = Ready | Go | Stop | Renew | Live | Sent | Settle | Done
 
 PipeEnd: TypeAlias = "Connection[Any, Any]"
 

@@ -10,7 +10,7 @@ from bench.window import Window
 
 
 class Load(Protocol):
-    """A generator's part of a scenario, at work. Calls come in this order, each once."""
+    """A generator's part of a scenario, at work. Calls come in this order, each once; `renew` may come at any time."""
 
     async def open(self) -> None:
         """Connects, until all is ready for the first message. Raises: AioRpcError, RunBroken."""
@@ -20,6 +20,9 @@ class Load(Protocol):
 
     def stop(self) -> None:
         """Ends `run` soon; may come at any time, and twice."""
+
+    async def renew(self, tokens: Mapping[str, str]) -> None:
+        """Goes on with fresh tokens, by user name; those of others are none of its. Raises: AioRpcError, RunBroken."""
 
     def last_seqs(self) -> Mapping[str, int]:
         """The last seq that was acknowledged to this generator, by conversation."""
@@ -55,6 +58,13 @@ class Go:
 @dataclass(frozen=True, slots=True)
 class Stop:
     """End early. To the child."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Fresh tokens, by user name. To the child."""
+
+    tokens: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
+from bench.errors import BenchError
 from bench.generators import Generators
 from bench.histogram import to_latency
 from bench.load import Done, Part
@@ -18,6 +19,8 @@ from bench.window import Times, Window
 
 _LEAD_SECONDS = 0.2
 _BASELINE_SECONDS = 2.0
+# Tokens are renewed at half of their life, but not more often than this.
+_RENEW_SECONDS = 1.0
 
 
 class Scenario(Protocol):
@@ -107,15 +110,29 @@ class Runner:
             self._generators = generators
             sent = asyncio.Event()
             measuring = asyncio.create_task(self._measure(window, generators.pids, sent))
+            renewing = asyncio.create_task(self._renew_tokens(generators))
             try:
                 done = await generators.finish(self._watcher.live, sent)
                 uses = await measuring
             finally:
                 measuring.cancel()
+                renewing.cancel()
             return self._conclude(scenario, window, done, uses, baseline)
         finally:
             await generators.close()
             self._generators = None
+
+    async def _renew_tokens(self, generators: Generators) -> None:
+        """Has the generators go on with fresh tokens, as often as it takes, until it is cancelled."""
+        users = self._site.users
+        while (seconds := users.renew_seconds) is not None:
+            await asyncio.sleep(max(_RENEW_SECONDS, seconds))
+            try:
+                tokens = await users.renew()
+            except BenchError as error:
+                self._watcher.phase(str(error))  # the streams end with their tokens, which is the run's failure
+            else:
+                generators.renew(tokens)
 
     async def _measure_baseline(self) -> tuple[ProcessUse, ...]:
         """What the processes use before anything is connected."""

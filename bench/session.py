@@ -40,13 +40,21 @@ class Place:
     generators: int
 
     @contextlib.asynccontextmanager
-    async def open(self, tell: Callable[[str], None]) -> AsyncIterator[Site]:
-        """The site; `tell` is called with what takes long there. Raises: BenchError."""
+    async def open(self, tell: Callable[[str], None], warn: Callable[[str], None]) -> AsyncIterator[Site]:
+        """The site.
+
+        Args:
+            tell: called with what takes long there.
+            warn: called with what could not be taken away at the end.
+
+        Raises:
+            BenchError: there is none.
+        """
         if self.address is None:
             async with own_site(self.workers, tell) as site:
                 yield site
         else:
-            async with site_at(self.address, self.token_file, tell) as site:
+            async with site_at(self.address, self.token_file, tell, warn) as site:
                 yield site
 
 
@@ -77,7 +85,7 @@ async def run_all(
     try:
         with _interruptible() as interruption:
             watcher.phase("starting a server" if place.address is None else "asking the server")
-            async with place.open(watcher.phase) as site:
+            async with place.open(watcher.phase, lambda text: console.print(text, highlight=False)) as site:
                 runner = Runner(site, place.generators, watcher)
                 interruption.then(runner.interrupt)
                 for scenario, times in scenarios:

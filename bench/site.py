@@ -129,15 +129,27 @@ async def own_site(workers: int, tell: Callable[[str], None]) -> AsyncIterator[S
 
 
 @contextlib.asynccontextmanager
-async def site_at(address: Address, token_file: Path | None, tell: Callable[[str], None]) -> AsyncIterator[Site]:
-    """A server that is there. Raises: BenchError."""
+async def site_at(
+    address: Address, token_file: Path | None, tell: Callable[[str], None], warn: Callable[[str], None]
+) -> AsyncIterator[Site]:
+    """A server that is there.
+
+    Args:
+        warn: called with what is left there in the end, in words.
+
+    Raises:
+        BenchError: it does not answer as Parley does.
+    """
     users = Listed(token_file) if token_file else Registered(address)
     version = await _ask_version(address)
     try:
         yield Site(address, users, None, version, None, tell)
     finally:
         if isinstance(users, Registered):
-            await users.delete()
+            try:
+                await users.delete()
+            except BenchError as error:  # the run is over, and its result is what counts
+                warn(str(error))
 
 
 async def _ask_version(address: Address) -> str:

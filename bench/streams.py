@@ -1,7 +1,7 @@
 """A Chat stream of the load generator: opened until it is level with the log, then read and written as bytes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from grpc import aio
@@ -20,6 +20,7 @@ class Stream:
     """One stream. A single task may read at a time; writes of several take turns.
 
     Attributes:
+        name: `user/device`, for what is said of it.
         welcome_us: when hello was answered.
         is_level: whether the past has been brought.
     """
@@ -29,6 +30,7 @@ class Stream:
         self._token = token
         self._call: Any = None
         self._write_lock = asyncio.Lock()
+        self.username = name.partition("/")[0]
         self.name = name
         self.welcome_us = 0
         self.is_level = False
@@ -86,6 +88,17 @@ class Stream:
             raise RunBroken(f"{self.name}: the stream ended: {in_words(error)}") from error
         except asyncio.InvalidStateError as error:
             raise RunBroken(await self._describe_end()) from error
+
+    async def renew(self, tokens: Mapping[str, str]) -> None:
+        """Goes on with the user's fresh token, if there is one among these.
+
+        Raises:
+            RunBroken: the stream ended.
+        """
+        self._token = tokens.get(self.username, self._token)
+        if self.username in tokens and self._call is not None:
+            fresh = chat_pb2.Authenticate(access_token=self._token)
+            await self.write(chat_pb2.ChatRequest(authenticate=fresh))
 
     async def finish(self) -> None:
         """Says that nothing more is to come, and waits until the server has done what it was told.

@@ -19,7 +19,8 @@ from bench.sending import Sender
 from bench.streams import Stream, open_all
 from bench.texts import Texts
 from bench.unary import UnarySender
-from bench.verify import Acks, Brought, Evidence, Logs
+from bench.users import User
+from bench.verify import Acks, Brought, Evidence, Logs, find_last_seqs
 from bench.window import Window
 
 _ANSWER_SECONDS = 30.0
@@ -105,6 +106,7 @@ class Talk:
         self._frames = Frames(self._logs, meter, is_shared=is_shared)
         self._streams: list[tuple[Stream, chat_pb2.Hello]] = []
         self._stream_senders: list[Sender] = []
+        self._unary_senders: list[UnarySender] = []
         self._senders: list[Outbox] = []
         self._readers: list[ReadingStream] = []
         self._make_streams()
@@ -155,11 +157,16 @@ class Talk:
         """Ends the sending."""
         self._is_over.set()
 
+    async def renew(self, tokens: Mapping[str, str]) -> None:
+        """Goes on with fresh tokens."""
+        for stream, _ in self._streams:
+            await stream.renew(tokens)
+        for sender in self._unary_senders:
+            sender.renew(tokens)
+
     def last_seqs(self) -> Mapping[str, int]:
         """What was acknowledged."""
-        return {
-            name: max(acks.seqs) for sender in self._senders for name, acks in sender.acks.items() if len(acks.seqs)
-        }
+        return find_last_seqs(sender.acks for sender in self._senders)
 
     async def settle(self, last_seqs: Mapping[str, int], limit_seconds: float) -> None:
         """Waits for the readers."""
@@ -209,7 +216,10 @@ class Talk:
     def _make_sender(self, plan: StreamPlan) -> Outbox:
         channel = self._connections.next()
         if self._part.pace.is_unary:
-            return UnarySender(channel, plan.token, plan.index, plan.conversations, self._texts, self._meter)
+            caller = User(plan.username, plan.token)
+            unary = UnarySender(channel, caller, plan.index, plan.conversations, self._texts, self._meter)
+            self._unary_senders.append(unary)
+            return unary
         stream = Stream(channel, plan.token, f"{plan.username}/{plan.device_id}")
         hello = chat_pb2.Hello(device_id=plan.device_id, start=chat_pb2.START_LATEST, no_echo=True)
         self._streams.append((stream, hello))

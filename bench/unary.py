@@ -1,7 +1,7 @@
 """A sender that calls `Send`, one message after the other: many of them make many outstanding calls."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from grpc import aio
 from parley.v1 import message_pb2
@@ -11,6 +11,7 @@ from bench.errors import RunBroken
 from bench.meter import Meter, now_us
 from bench.outbox import Outbox
 from bench.texts import REQUEST_ID, Texts
+from bench.users import User
 from bench.verify import to_key
 
 _CALL_SECONDS = 30.0
@@ -22,17 +23,23 @@ class UnarySender(Outbox):
     """Sends numbered texts to its conversations in turn, a call each."""
 
     def __init__(
-        self, channel: aio.Channel, token: str, index: int, conversations: Sequence[str], texts: Texts, meter: Meter
+        self, channel: aio.Channel, user: User, index: int, conversations: Sequence[str], texts: Texts, meter: Meter
     ) -> None:
         super().__init__(conversations)
         self._stub = stub_of(channel)
-        self._metadata = to_metadata(token)
+        self._username = user.name
+        self._metadata = to_metadata(user.token)
         self._index = index
         self._conversations = conversations
         self._texts = texts
         self._head = texts.head(index)
         self._meter = meter
         self._number = 1
+
+    def renew(self, tokens: Mapping[str, str]) -> None:
+        """Calls with the user's fresh token from now on, if there is one among these."""
+        if token := tokens.get(self._username):
+            self._metadata = to_metadata(token)
 
     async def send_closed(self, window_frames: int) -> None:
         """Sends one after the other, until `stop`. Raises: RunBroken."""

@@ -67,6 +67,21 @@ class Acks:
     keys: "array[int]" = field(default_factory=lambda: array("q"))
 
 
+def find_last_seqs(senders: Iterable[Mapping[str, int | Acks]]) -> dict[str, int]:
+    """The highest acknowledged seq of each conversation, over all senders; conversations without one are left out.
+
+    Args:
+        senders: what each was told, by conversation: its acknowledgements, or the highest of their seqs already.
+    """
+    last_seqs: dict[str, int] = {}
+    for sender in senders:
+        for conversation, told in sender.items():
+            seq = told if isinstance(told, int) else max(told.seqs, default=0)
+            if seq > last_seqs.get(conversation, 0):
+                last_seqs[conversation] = seq
+    return last_seqs
+
+
 class Logs:
     """The conversations that this process reads.
 

@@ -163,6 +163,11 @@ class Storm:
         if self._working is not None:
             self._working.cancel()
 
+    async def renew(self, tokens: Mapping[str, str]) -> None:
+        """Goes on with fresh tokens."""
+        for stream, _ in self._devices:
+            await stream.renew(tokens)
+
     def last_seqs(self) -> Mapping[str, int]:
         """Nothing was sent."""
         return {}

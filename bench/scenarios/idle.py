@@ -135,6 +135,11 @@ class Idling:
         """Ends `run`."""
         self._is_over.set()
 
+    async def renew(self, tokens: Mapping[str, str]) -> None:
+        """Goes on with fresh tokens."""
+        for stream in self._streams:
+            await stream.renew(tokens)
+
     def last_seqs(self) -> Mapping[str, int]:
         """Nothing is sent."""
         return {}

@@ -99,6 +99,7 @@ class Pulling:
         self._meter = meter
         self._connections = Connections(part.address)
         self._texts = Texts(part.run, part.options.size)
+        self._metadata = to_metadata(part.reader.token)
         self._is_over = False
         self._random = random.Random(part.seed)  # noqa: S311 - places in a log, no secrets
         self._found = {"checked": 0, "lost": 0, "doubled": 0, "disordered": 0, "altered": 0}
@@ -120,6 +121,11 @@ class Pulling:
         """Ends `run`."""
         self._is_over = True
 
+    async def renew(self, tokens: Mapping[str, str]) -> None:
+        """Goes on with fresh tokens."""
+        if token := tokens.get(self._part.reader.name):
+            self._metadata = to_metadata(token)
+
     def last_seqs(self) -> Mapping[str, int]:
         """Nothing is sent."""
         return {}
@@ -134,7 +140,6 @@ class Pulling:
 
     async def _pull_on(self, end_ns: int) -> None:
         options, stub = self._part.options, stub_of(self._connections.next())
-        metadata = to_metadata(self._part.reader.token)
         while not self._is_over and time.monotonic_ns() < end_ns:
             cursor = self._random.randint(1, max(1, options.history - options.limit + 1))
             request = message_pb2.PullRequest(
@@ -142,7 +147,7 @@ class Pulling:
             )
             begin = now_us()
             try:
-                answer = await stub.Pull(request, metadata=metadata, timeout=_CALL_SECONDS)
+                answer = await stub.Pull(request, metadata=self._metadata, timeout=_CALL_SECONDS)
             except aio.AioRpcError as error:
                 status = status_of(error)
                 self._meter.error(reason_of_status(status))

@@ -24,7 +24,7 @@ async def test_run_whose_last_messages_are_never_answered_is_broken(monkeypatch:
     monkeypatch.setattr(talk, "_ANSWER_SECONDS", 0.5)
     with running_server() as server:
         workers = psutil.Process(server.process.pid).children()
-        async with site_at(Address(server.target), None, lambda _: None) as site:
+        async with site_at(Address(server.target), None, lambda _: None, lambda _: None) as site:
             (part,) = await Chat(conversations=1).prepare(site, 1)
             meter = Meter()
             load = part.start(meter)

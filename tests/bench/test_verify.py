@@ -8,7 +8,7 @@ from parley.v1 import message_pb2
 
 from bench.results import Verification
 from bench.texts import Texts
-from bench.verify import Acks, Brought, Evidence, Logs, Reader, judge, to_key
+from bench.verify import Acks, Brought, Evidence, Logs, Reader, find_last_seqs, judge, to_key
 
 _TEXTS = Texts("1a2b3c4d", 100)
 
@@ -109,6 +109,17 @@ def test_message_that_nobody_acknowledged_may_come_or_not():
 
 def test_conversations_of_others_are_left_out():
     assert look([[entry(1), entry(1, conversation="other"), entry(2)]], [(1, 1), (2, 2)]) == Verification(checked=2)
+
+
+def test_last_seq_of_a_conversation_is_the_highest_of_all_its_senders():
+    early, late, other = Acks(), Acks(), Acks()
+    early.seqs.extend([1, 4])
+    late.seqs.extend([2, 3])
+    other.seqs.append(9)
+    told = [{"c": early, "quiet": Acks()}, {"c": late, "d": other}]
+    assert find_last_seqs(told) == {"c": 4, "d": 9}
+    assert find_last_seqs(reversed(told)) == {"c": 4, "d": 9}
+    assert find_last_seqs([{"c": 7}, {"c": 5, "d": 1}]) == {"c": 7, "d": 1}
 
 
 @given(st.permutations(range(1, 7)), st.integers(0, 6))
