@@ -21,7 +21,7 @@ def describe_machine() -> dict[str, str]:
         "processor": _name_processor(),
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "parley": metadata.version("parley"),
+        "parley": metadata.version("parley-server"),
     }
 
 

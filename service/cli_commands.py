@@ -7,11 +7,11 @@ server (`preparer.py`).
 import asyncio
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Annotated, Any
 
 import typer
 
+from service import distribution
 from service.cli_accounts import token_command, user_commands
 from service.cli_options import ConfigOption, DataDirOption, fail
 
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> None:
 
 def _print_version(is_asked: bool) -> None:
     if is_asked:
-        typer.echo(f"parley {metadata.version('parley')}")
+        typer.echo(f"parley {distribution.version()}")
         raise typer.Exit
 
 
@@ -188,7 +188,7 @@ def bench(context: typer.Context) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("bench", "hdrh", "matplotlib", "psutil"):
             raise
-        fail("the load generator is not installed: pip install 'parley[bench]'")
+        fail(f"the load generator is not installed: {distribution.install_command('bench')}")
     bench_cli.main(context.args)
 
 

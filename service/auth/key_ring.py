@@ -12,6 +12,8 @@ from typing import Any
 
 import jwt
 
+from service.distribution import install_command
+
 # Key type and curve that go with each algorithm.
 _SHAPES = {
     "HS256": ("oct", None),
@@ -112,7 +114,8 @@ def _to_key(entry: object, where: str) -> Key:
     try:
         material: Any = jwt.PyJWK(entry, algorithm).key
     except jwt.exceptions.MissingCryptographyError:
-        raise KeysError(f"{where}: {algorithm} needs the extra `crypto`: pip install 'parley[crypto]'") from None
+        command = install_command("crypto")
+        raise KeysError(f"{where}: {algorithm} needs the package cryptography: {command}") from None
     except (jwt.PyJWTError, ValueError, TypeError):
         # PyJWT's texts can show the key; so neither they nor the chain to them go on.
         raise KeysError(f"{where} is not a good {algorithm} key") from None

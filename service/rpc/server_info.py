@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable
 from datetime import datetime
-from importlib import metadata
 
 from google.protobuf.duration_pb2 import Duration
 from parley.v1 import server_info_pb2
 
+from service import distribution
 from service.calls import Call
 from service.config import Settings
 from service.convert.drafts import MAX_BATCH_REQUESTS, MAX_MESSAGE_BYTES, MAX_TEXT_BYTES
@@ -47,7 +47,7 @@ class ServerInfoHandlers:
         """Says which server this is."""
         return server_info_pb2.GetServerInfoResponse(
             name="parley",
-            version=metadata.version("parley"),
+            version=distribution.version(),
             api_version="parley.v1",
             commit=os.environ.get("PARLEY_COMMIT", ""),
             limits=self._limits(),

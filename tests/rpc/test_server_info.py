@@ -20,7 +20,7 @@ def info(grpc_stub: Stub) -> server_info_pb2.GetServerInfoResponse:
 
 
 def test_it_says_who_it_is_without_a_token(info: server_info_pb2.GetServerInfoResponse):
-    assert (info.name, info.api_version, info.version) == ("parley", "parley.v1", metadata.version("parley"))
+    assert (info.name, info.api_version, info.version) == ("parley", "parley.v1", metadata.version("parley-server"))
     assert info.epoch == 1
     assert time.time() - 3600 < info.start_time.seconds <= time.time()
 
