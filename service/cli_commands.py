@@ -12,8 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from service import distribution
-from service.cli_accounts import token_command, user_commands
+from service.cli_logins import device_commands, login_commands
 from service.cli_options import ConfigOption, DataDirOption, fail
+from service.cli_tokens import token_command
+from service.cli_users import user_commands
 
 _HELP = """A gRPC-first streaming chat service.
 
@@ -89,7 +91,7 @@ def migrate(data_dir: DataDirOption = None, config: ConfigOption = None) -> None
 
     Needs a database that runs: the one of PARLEY_DATABASE_URL, or that of a server running on the data directory.
     """
-    from service.administration import open_settings
+    from service.administration.opening import open_settings
     from service.loading import ConfigError
     from service.preparation import bring_up_to_date
     from service.start_error import StartError
@@ -108,7 +110,8 @@ def restored(data_dir: DataDirOption = None, config: ConfigOption = None) -> Non
     Begins another epoch: devices that have what is gone are told to forget it. Running workers start anew by themselves
     within seconds. Needs a database that runs, as `migrate` does.
     """
-    from service.administration import begin_epoch, open_settings
+    from service.administration.epochs import begin_epoch
+    from service.administration.opening import open_settings
     from service.loading import ConfigError
     from service.start_error import StartError
 
@@ -193,5 +196,7 @@ def bench(context: typer.Context) -> None:
 
 
 app.add_typer(user_commands, name="user")
+app.add_typer(login_commands, name="login")
+app.add_typer(device_commands, name="device")
 app.add_typer(keys_commands, name="keys")
 app.command("token")(token_command)

@@ -15,7 +15,8 @@ import grpc
 import psutil
 from parley.v1 import chat_pb2
 
-from service import administration
+from service.administration.opening import open_settings
+from service.administration.tokens import mint_tokens
 from storage.postgres.database import Database
 from tests.support.servers import RunningServer, running_server
 from tests.support.waiting import wait_until
@@ -32,8 +33,8 @@ class Setting:
 
     async def mint(self, usernames: Sequence[str]) -> dict[str, str]:
         """Makes a token for each."""
-        settings = administration.open_settings({"data_dir": self.server.data_dir}, None)
-        return await administration.mint_tokens(settings, usernames, life_seconds=3600.0, device_id="phone")
+        settings = open_settings({"data_dir": self.server.data_dir}, None)
+        return await mint_tokens(settings, usernames, life_seconds=3600.0, device_id="phone")
 
     def workers(self) -> list[psutil.Process]:
         """The worker processes."""
@@ -62,7 +63,7 @@ def _serves(process: psutil.Process, data_dir: Path) -> bool:
 async def setting(*, workers: int) -> AsyncIterator[Setting]:
     """Starts a server on databases of its own; stops it at the end."""
     with running_server(workers=workers, settings={"PARLEY_LOG_FORMAT": "json"}) as server:
-        settings = administration.open_settings({"data_dir": server.data_dir}, None)
+        settings = open_settings({"data_dir": server.data_dir}, None)
         assert settings.database.url is not None
         database = Database(settings.database.url.reveal(), command_timeout_seconds=120.0)
         await database.open()

@@ -67,19 +67,32 @@ class Accounts:
                 await _insert_login(connection, login)
         return _to_user(row)
 
-    async def create_users(self, usernames: Iterable[str]) -> list[str]:
-        """Makes accounts without passwords, in one statement; returns the names that were new, sorted.
+    async def create_users(
+        self, usernames: Iterable[str], *, password_hash: str | None = None, all_new: bool = False
+    ) -> list[str]:
+        """Makes accounts, all or nothing; returns the names that were new, sorted.
 
-        A name that exists already, or did, is left as it is.
+        Args:
+            password_hash: the same for all; None: they can't log in by password.
+            all_new: a name that exists already, or did, is a conflict; else it is left as it is.
+
+        Raises:
+            Conflict: `all_new`, and one is not; its text is the first such name.
         """
-        rows = await self._database.fetch(
-            "INSERT INTO users (username, issuer, subject) "
-            "SELECT name, $2, name FROM unnest($1::text[]) AS name "
-            "ON CONFLICT DO NOTHING RETURNING username",
-            sorted(set(usernames)),
-            OWN_ISSUER,
-        )
-        return sorted(row["username"] for row in rows)
+        wanted = sorted(set(usernames))
+        async with self._database.transaction() as connection:
+            rows = await connection.fetch(
+                "INSERT INTO users (username, issuer, subject, password_hash) "
+                "SELECT name, $2, name, $3 FROM unnest($1::text[]) AS name "
+                "ON CONFLICT DO NOTHING RETURNING username",
+                wanted,
+                OWN_ISSUER,
+                password_hash,
+            )
+            made = {row["username"] for row in rows}
+            if all_new and len(made) < len(wanted):
+                raise Conflict(min(set(wanted) - made))
+        return sorted(made)
 
     async def get_user(self, username: str) -> User:
         """Reads an account; a tombstone too.

@@ -81,6 +81,25 @@ def migration_files() -> dict[str, str]:
     return {entry.name: entry.read_text(encoding="utf-8") for entry in found}
 
 
+async def check_schema(connection: asyncpg.Connection) -> None:
+    """Passes a schema that this version made or brought up to date; the caller's search path is Parley's schema.
+
+    Raises:
+        MigrationError: the schema is missing, older or newer.
+    """
+    try:
+        done = {row["name"] for row in await connection.fetch("SELECT name FROM migrations")}
+    except asyncpg.UndefinedTableError:
+        raise MigrationError("the schema is not there; run `parley migrate`") from None
+    files = set(migration_files())
+    if unknown := sorted(done - files):
+        raise MigrationError(f"it is newer than this version (it has {unknown[-1]}): use a newer `parley`")
+    if missing := sorted(files - done):
+        raise MigrationError(
+            f"it is older than this version (it lacks {missing[0]}): start the new server, or run `parley migrate`"
+        )
+
+
 async def read_deployment(connection: asyncpg.Connection) -> Deployment:
     """Reads who this deployment is; the caller's search path is Parley's schema.
 
