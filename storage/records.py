@@ -81,14 +81,21 @@ class Deployment:
     """What `migrate` made once: who this deployment is.
 
     Attributes:
-        deployment_id: begins every Redis key and channel.
+        deployment_id: the same in each copy of the database, for ever.
         epoch: the number of the server's history.
+        cluster: tells copies of the database apart (`storage/postgres/identity.py`).
         hash_key: keys the hashes by which repeats are compared.
     """
 
     deployment_id: str
     epoch: int
+    cluster: str
     hash_key: bytes
+
+    @property
+    def namespace(self) -> str:
+        """What begins every Redis key and channel: a copy elsewhere and an earlier epoch have others."""
+        return f"{self.deployment_id}.{self.epoch}.{self.cluster}"
 
 
 @dataclass(frozen=True, slots=True)

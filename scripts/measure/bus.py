@@ -110,7 +110,16 @@ async def _work(url: str, scheme: str, wanted: list[str], sending: list[str], pe
     ears = _Ears(wanted, figures)
     pool = make_pool(url)
     redis = Redis(connection_pool=pool)
-    bus = Bus(redis, prefix="m", worker_id=str(os.getpid()), on_message=ears.take, on_connect=lambda: None)
+    bus = Bus(
+        redis,
+        namespace="m",
+        common="m:workers",
+        worker_id=str(os.getpid()),
+        is_peer=lambda _: True,
+        on_common=lambda _: None,
+        on_message=ears.take,
+        on_connect=lambda: None,
+    )
     running = asyncio.create_task(bus.run())
     await wait_for(lambda: bus.is_alive, what="the bus")
     gc.collect()

@@ -13,6 +13,7 @@ from service.health import CHECK_SECONDS, Health
 from service.metrics.publisher import Publisher
 from service.upkeep import Job, run_job, run_once
 from storage.postgres.devices import BEAT_SECONDS
+from storage.postgres.migrate import read_deployment
 
 _log = structlog.get_logger(__name__)
 
@@ -30,9 +31,15 @@ def start_background(
         auth.keys.refresh()
 
     async def follow_epoch() -> None:
-        if (epoch := await stores.restores.get_epoch()) != stores.deployment.epoch:
-            _log.warning("the database came back in an earlier state; this worker starts anew", epoch=epoch)
+        async with stores.database.acquire() as connection:
+            now = await read_deployment(connection)
+        if now.namespace != stores.deployment.namespace:
+            _log.warning("the database came back in an earlier state; this worker starts anew", epoch=now.epoch)
             stop.set()
+
+    async def greet() -> None:
+        if await delivery.peers.refresh():
+            delivery.bus.announce_nowait(delivery.peers.announcement())
 
     jobs = [
         Job("health", CHECK_SECONDS, health.check),
@@ -43,6 +50,7 @@ def start_background(
         Job("receipts anew", 3600.0, delivery.receipts.tell_all, hurry=delivery.intake.resync_event()),
         Job("revocations", 5.0, auth.reader.poll),
         Job("epoch", 5.0, follow_epoch),
+        Job("peers", 5.0, greet, hurry=delivery.peers.unknown),
         Job("keys file", 5.0, follow_keys_file),
         Job("idle channels", 5.0, delivery.attendants.drop_idle),
         Job("watched presence", 30.0, delivery.presence.recheck),

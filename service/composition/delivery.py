@@ -17,6 +17,7 @@ from service.delivery.replay import Replayer
 from service.delivery.writer import Writer
 from service.hashes import RequestHasher
 from service.intake import Intake
+from service.peers import Peers
 from storage.postgres.lanes import LaneConnection
 from storage.postgres.receipts import Receipts
 from storage.redis.bus import Bus
@@ -28,6 +29,7 @@ class Delivery:
     """The delivery engine."""
 
     intake: Intake
+    peers: Peers
     bus: Bus
     hub: Hub
     replayer: Replayer
@@ -45,9 +47,19 @@ class Delivery:
 
 def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Delivery:
     """Builds it; nothing runs yet."""
-    prefix = stores.deployment.deployment_id
+    deployment = stores.deployment
     intake = Intake()
-    bus = Bus(stores.redis, prefix=prefix, worker_id=worker_id, on_message=intake.take, on_connect=intake.reconnected)
+    peers = Peers(deployment, worker_id=worker_id, list_workers=stores.devices.list_workers)
+    bus = Bus(
+        stores.redis,
+        namespace=deployment.namespace,
+        common=f"{deployment.deployment_id}:workers",
+        worker_id=worker_id,
+        is_peer=peers.is_peer,
+        on_common=peers.hear,
+        on_message=intake.take,
+        on_connect=intake.reconnected,
+    )
     hub = Hub(stores.messages, on_lag=intake.nudge, on_added=intake.refresh)
     replayer = Replayer(stores.messages, hub, on_complete=intake.complete)
     modes = DeviceModes(stores.devices)
@@ -83,7 +95,7 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         on_read=intake.moved,
     )
     presence = PresenceTracker(
-        PresenceStore(stores.redis, prefix=prefix),
+        PresenceStore(stores.redis, namespace=deployment.namespace),
         bus,
         stores.conversations.shares_conversation,
         stores.positions.changed_versions,
@@ -92,6 +104,7 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
     acks = AckWriter(stores.positions, intake.moved, epoch=stores.deployment.epoch)
     return Delivery(
         intake=intake,
+        peers=peers,
         bus=bus,
         hub=hub,
         replayer=replayer,

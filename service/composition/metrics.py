@@ -51,6 +51,7 @@ def list_sources(stores: Stores, delivery: Delivery, auth: Auth, calls: CallCoun
         "parley_bus_published_total": lambda: bus.published_count,
         "parley_bus_dropped_total": lambda: bus.dropped_count,
         "parley_bus_received_total": lambda: bus.received_count,
+        "parley_bus_foreign_total": lambda: bus.foreign_count,
         "parley_bus_waiting": lambda: bus.queued_count,
         "parley_bus_up": lambda: bus.is_alive,
         "parley_bus_beats_total": lambda: bus.beat_count,

@@ -13,6 +13,7 @@ from storage.postgres.dead_letters import DeadLetters
 from storage.postgres.deliveries import Deliveries
 from storage.postgres.devices import Devices
 from storage.postgres.feed import Feed
+from storage.postgres.hosts import parse_hosts
 from storage.postgres.members import Members
 from storage.postgres.messages import Messages
 from storage.postgres.migrate import read_deployment
@@ -80,7 +81,11 @@ async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
         deliveries=Deliveries(database, retry_seconds=schedule.waits_seconds),
         dead_letters=DeadLetters(database),
         feed=Feed(database),
-        timelines=TimelineStore(redis, prefix=deployment.deployment_id),
+        timelines=TimelineStore(
+            redis,
+            namespace=deployment.namespace,
+            hosts=[str(host) for host in parse_hosts(settings.database.url.reveal())],
+        ),
     )
 
 

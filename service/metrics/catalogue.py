@@ -115,6 +115,10 @@ WORKER_METRICS = (
     _counter("parley_bus_published_total", "Messages published on the bus, beats included."),
     _counter("parley_bus_dropped_total", "Messages that could not be published; the commit feed brings them."),
     _counter("parley_bus_received_total", "Messages heard on the bus, without beats."),
+    _counter(
+        "parley_bus_foreign_total",
+        "Messages heard on the bus and left out, since a copy of the database sent them, or a worker not known yet.",
+    ),
     _gauge("parley_bus_waiting", "Messages that wait to be published."),
     _gauge("parley_bus_up", "1 while the bus carries the worker's own beat."),
     _counter("parley_bus_beats_total", "Own beats heard, once a second."),

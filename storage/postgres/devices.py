@@ -75,6 +75,10 @@ class Devices:
             self._worker_id,
         )
 
+    async def list_workers(self) -> list[str]:
+        """Lists the workers of this database that live, and some that are dead."""
+        return [row["worker_id"] for row in await self._database.fetch("SELECT worker_id FROM workers")]
+
     async def purge(self) -> None:
         """Forgets dead workers with their streams; safe to run on several workers.
 

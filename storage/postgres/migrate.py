@@ -13,6 +13,7 @@ import asyncpg
 
 from storage import errors
 from storage.postgres.connection import translated
+from storage.postgres.identity import read_cluster
 from storage.postgres.primary import Primary
 from storage.records import Deployment
 
@@ -112,4 +113,4 @@ async def read_deployment(connection: asyncpg.Connection) -> Deployment:
         raise MigrationError("the schema is not there; run `parley migrate`") from error
     if row is None:
         raise MigrationError("the deployment row is not there; run `parley migrate`")
-    return Deployment(row["deployment_id"], row["epoch"], row["hash_key"])
+    return Deployment(row["deployment_id"], row["epoch"], await read_cluster(connection), row["hash_key"])

@@ -1,10 +1,20 @@
 """Publish and subscribe over Redis, as a hint that comes at once and may be lost.
 
 Nothing here is reliable on purpose: what a subscriber misses is found again in PostgreSQL. A full or broken way out
-drops what it has and counts it. Channel names begin with the deployment id.
+drops what it has and counts it.
+
+Channel names begin with the namespace: deployment, epoch and database. Each payload goes under a stamp, which says the
+namespace again and who sent it:
+
+    namespace, a digest of 8 bytes | worker id, a digest of 8 bytes | the payload
+
+What is of another namespace, or of a worker that is none of this database, is dropped and counted. One channel is
+common to all that have the deployment id: there workers say that they are there, so that a copy of the database is
+noticed.
 """
 
 import asyncio
+import hashlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -27,6 +37,12 @@ _BEAT_SECONDS = 1.0
 # A connection on which nothing was heard for this long, not even the own beat, is taken for dead.
 _SILENCE_SECONDS = 3.0
 _RECONNECT_SECONDS = 0.2
+_DIGEST_BYTES = 8
+
+
+def digest(name: str) -> bytes:
+    """What stands for a namespace or a worker id in a stamp: 8 bytes."""
+    return hashlib.blake2b(name.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
 @dataclass(slots=True, eq=False)
@@ -48,9 +64,12 @@ class Bus:
 
     Args:
         redis: the client; the bus takes two connections of it.
-        prefix: the deployment id.
+        namespace: begins every channel but the common one.
+        common: the name of the channel that is common to all that have the deployment id.
         worker_id: names this worker; its beat goes over a channel of its own.
-        on_message: called with (channel name without prefix, payload), on the event loop; must not block.
+        is_peer: whether a worker, given by the digest of its id, is one of this database. Asked for every message.
+        on_common: called with what comes on the common channel; must not block.
+        on_message: called with (channel name without namespace, payload), on the event loop; must not block.
         on_connect: called after each (re)connection of the subscriber, when what was published meanwhile is lost; must
             not block.
     """
@@ -59,14 +78,22 @@ class Bus:
         self,
         redis: "Redis",
         *,
-        prefix: str,
+        namespace: str,
+        common: str,
         worker_id: str,
+        is_peer: Callable[[bytes], bool],
+        on_common: Callable[[bytes], None],
         on_message: Callable[[str, bytes], None],
         on_connect: Callable[[], None],
     ) -> None:
         self._subscriber = Subscriber(redis)
-        self._publisher = Publisher(redis)
-        self._prefix = f"{prefix}:"
+        self._prefix = f"{namespace}:"
+        self._common = common
+        self._namespace = digest(namespace)
+        self._stamp = self._namespace + digest(worker_id)
+        self._publisher = Publisher(redis, stamp=self._stamp)
+        self._is_peer = is_peer
+        self._on_common = on_common
         self._beat_channel = f"beat:{worker_id}"
         self._on_message = on_message
         self._on_connect = on_connect
@@ -86,6 +113,7 @@ class Bus:
         self.published_count = 0
         self.dropped_count = 0
         self.received_count = 0
+        self.foreign_count = 0  # messages of another namespace or database
         self.beat_count = 0
         self.beat_lag_seconds = 0.0
 
@@ -105,6 +133,13 @@ class Bus:
 
     def publish_nowait(self, channel: str, payload: bytes) -> None:
         """Queues a message; the oldest ones are dropped when too much waits."""
+        self._queue_nowait(self._prefix + channel, payload)
+
+    def announce_nowait(self, payload: bytes) -> None:
+        """Queues a message to all that have the deployment id."""
+        self._queue_nowait(self._common, payload)
+
+    def _queue_nowait(self, channel: str, payload: bytes) -> None:
         self._queue.append((channel, payload))
         self._queued_bytes += len(payload)
         while self._queued_bytes > MAX_QUEUED_BYTES:
@@ -190,9 +225,8 @@ class Bus:
 
     async def _connect(self) -> None:
         async with asyncio.timeout(_SILENCE_SECONDS):
-            await self._subscriber.connect(
-                self._prefix + channel for channel in (self._beat_channel, *sorted(self._channels))
-            )
+            names = (self._prefix + channel for channel in (self._beat_channel, *sorted(self._channels)))
+            await self._subscriber.connect((self._common, *names))
         self._on_connect()
 
     async def _read(self) -> None:
@@ -205,7 +239,7 @@ class Bus:
                 while True:
                     kind, channel, payload = await self._subscriber.read()
                     self._heard_time = loop.time()
-                    self._take(kind, channel.decode(errors="replace")[len(self._prefix) :], payload)
+                    self._take(kind, channel.decode(errors="replace"), payload)
             finally:
                 self._silence_timer.cancel()
 
@@ -218,29 +252,39 @@ class Bus:
         else:
             limit.reschedule(deadline)
 
-    def _take(self, kind: bytes, channel: str, payload: bytes) -> None:
+    def _take(self, kind: bytes, name: str, payload: bytes) -> None:
+        channel = name[len(self._prefix) :]
         if kind == b"message":
-            if channel != self._beat_channel:
+            if name == self._common:
+                self._on_common(payload[len(self._stamp) :])
+            elif payload[:_DIGEST_BYTES] != self._namespace or not self._is_peer(
+                payload[_DIGEST_BYTES : len(self._stamp)]
+            ):
+                self.foreign_count += 1
+            elif channel == self._beat_channel:
+                self._take_beat(payload[len(self._stamp) :])
+            else:
                 self.received_count += 1
-                self._on_message(channel, payload)
-                return
-            now = time.monotonic()
-            try:
-                self.beat_lag_seconds = now - float(payload)
-            except ValueError:
-                return  # somebody else's: it proves nothing
-            self._last_beat = now
-            self.beat_count += 1
-            if self._is_told_lost:
-                _log.warning("bus back")
-                self._is_told_lost = False
-        elif kind == b"subscribe":
+                self._on_message(channel, payload[len(self._stamp) :])
+        elif kind == b"subscribe" and name != self._common:
             self._confirmed.add(channel)
             if channel == self._beat_channel:
                 self._is_connected = True  # the server has answered; a hung one takes a subscription, too
                 self._beat()  # so that it is known to be alive at once
             for confirmations in self._waiting.pop(channel, ()):
                 confirmations.take_one()
+
+    def _take_beat(self, payload: bytes) -> None:
+        now = time.monotonic()
+        try:
+            self.beat_lag_seconds = now - float(payload)
+        except ValueError:
+            return  # somebody else's: it proves nothing
+        self._last_beat = now
+        self.beat_count += 1
+        if self._is_told_lost:
+            _log.warning("bus back")
+            self._is_told_lost = False
 
     async def _publish_forever(self) -> None:
         while True:
@@ -254,7 +298,7 @@ class Bus:
 
     async def _publish(self, batch: list[tuple[str, bytes]]) -> None:
         try:
-            await self._publisher.publish([((self._prefix + channel).encode(), payload) for channel, payload in batch])
+            await self._publisher.publish([(channel.encode(), payload) for channel, payload in batch])
             self.published_count += len(batch)
             self._is_told_dropped = False
         except (RedisError, OSError, TimeoutError) as error:

@@ -46,7 +46,7 @@ class PresenceStore:
     """Presence of all users, and one writer's sessions.
 
     Args:
-        prefix: the deployment id.
+        namespace: begins every key.
         mark_seconds: how long beats may stay away without a break.
         settle_seconds: how long nobody is taken for offline after the first beat.
 
@@ -58,12 +58,12 @@ class PresenceStore:
         self,
         redis: "Redis",
         *,
-        prefix: str,
+        namespace: str,
         mark_seconds: float = _MARK_SECONDS,
         settle_seconds: float = _SETTLE_SECONDS,
     ) -> None:
         self._redis = redis
-        self._prefix = f"{prefix}:presence"
+        self._prefix = f"{namespace}:presence"
         self._common_args = [round(1000 * seconds) for seconds in (SESSION_SECONDS, mark_seconds, settle_seconds)]
         scripts = resources.files("storage.redis") / "scripts"
         shared = (scripts / "presence.lua").read_text()

@@ -12,7 +12,7 @@ from redis.asyncio import Connection, Redis
 
 _TIMEOUT_SECONDS = 2.0
 # The three parts of the command as the protocol has them. Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
-_PUBLISH = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n"
+_PUBLISH = b"*3\r\n$7\r\nPUBLISH\r\n$%d\r\n%b\r\n$%d\r\n%b%b\r\n"
 
 
 class Publisher:
@@ -20,9 +20,11 @@ class Publisher:
 
     Args:
         redis: gives the connection.
+        stamp: begins every payload.
     """
 
-    def __init__(self, redis: "Redis") -> None:
+    def __init__(self, redis: "Redis", *, stamp: bytes = b"") -> None:
+        self._stamp = stamp
         self._pool = redis.connection_pool
         self._connection: Connection | None = None
 
@@ -37,7 +39,11 @@ class Publisher:
                 if self._connection is None:
                     self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call] # as redis-py has it
                 connection = self._connection
-                commands = [_PUBLISH % (len(channel), channel, len(payload), payload) for channel, payload in messages]
+                stamp = self._stamp
+                commands = [
+                    _PUBLISH % (len(channel), channel, len(stamp) + len(payload), stamp, payload)
+                    for channel, payload in messages
+                ]
                 await connection.send_packed_command(b"".join(commands), check_health=False)
                 for _ in messages:
                     await connection.read_response()

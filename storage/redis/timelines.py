@@ -1,11 +1,13 @@
 """What workers tell each other of PostgreSQL's timelines: the highest that any of them saw, by cluster.
 
 So a worker that a former primary answers first does not take it for the primary. Only a help: while Redis is away each
-worker knows what it saw itself.
+worker knows what it saw itself. A copy of the cluster that was restored elsewhere is on a higher timeline, and must not
+make this server take its own primary for a former one; so only those are told who name the same hosts.
 """
 
 import asyncio
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from redis.asyncio import Redis
@@ -22,11 +24,13 @@ class TimelineStore:
     """The highest timelines.
 
     Args:
-        prefix: the deployment id.
+        namespace: begins every key.
+        hosts: PostgreSQL's, as the URL names them.
     """
 
-    def __init__(self, redis: "Redis", *, prefix: str) -> None:
-        self._key = f"{prefix}:timelines"
+    def __init__(self, redis: "Redis", *, namespace: str, hosts: Sequence[str]) -> None:
+        named = hashlib.blake2b("\n".join(sorted(hosts)).encode(), digest_size=4).hexdigest()
+        self._key = f"{namespace}:timelines:{named}"
         self._share = redis.register_script((resources.files("storage.redis") / "scripts/share.lua").read_text())
 
     async def share(self, timelines: Mapping[int, int]) -> dict[int, int]:

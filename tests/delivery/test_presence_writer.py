@@ -22,7 +22,7 @@ MANY = 2000
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[Gated]:
     pool = make_pool(redis_url)
-    gated = Gated(Redis(connection_pool=pool), prefix=secrets.token_hex(6))
+    gated = Gated(Redis(connection_pool=pool), namespace=secrets.token_hex(6))
     yield gated
     await pool.aclose()
 

@@ -24,8 +24,11 @@ async def made(
     redis = Redis(connection_pool=pool)
     bus = Bus(
         redis,
-        prefix=prefix,
+        namespace=prefix,
+        common="common",
         worker_id=secrets.token_hex(4),
+        is_peer=lambda _: True,
+        on_common=lambda _: None,
         on_message=lambda channel, payload: heard.append((channel, payload)),
         on_connect=lambda: (connected if connected is not None else []).append("connected"),
     )

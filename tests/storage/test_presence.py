@@ -35,7 +35,7 @@ def store(redis: Redis) -> PresenceStore:
 
 
 def quick_store(redis: Redis, **options: float) -> PresenceStore:
-    return PresenceStore(redis, prefix="p", settle_seconds=0.2, **options)
+    return PresenceStore(redis, namespace="p", settle_seconds=0.2, **options)
 
 
 async def seen(store: PresenceStore, username: str) -> bool | None:

@@ -12,8 +12,8 @@ from storage.redis.presence import PresenceRecord, PresenceStore
 class Gated(PresenceStore):
     """Writes only when it may, and not at all while it is away; all workers have written their sessions long ago."""
 
-    def __init__(self, redis: "Redis", *, prefix: str) -> None:
-        super().__init__(redis, prefix=prefix, settle_seconds=0)
+    def __init__(self, redis: "Redis", *, namespace: str) -> None:
+        super().__init__(redis, namespace=namespace, settle_seconds=0)
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_away = False

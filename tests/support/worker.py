@@ -92,15 +92,19 @@ async def running_worker(
     """Builds the parts and runs the bus, unless it is to be away.
 
     Args:
-        prefix: the deployment id; workers with the same one hear each other.
+        prefix: the namespace; workers with the same one hear each other.
     """
     pool = make_pool(redis_url)
     redis = Redis(connection_pool=pool)
     intake = Intake()
+    namespace = prefix or secrets.token_hex(6)
     bus = Bus(
         redis,
-        prefix=prefix or secrets.token_hex(6),
+        namespace=namespace,
+        common=f"{namespace}:workers",
         worker_id=secrets.token_hex(4),
+        is_peer=lambda _: True,
+        on_common=lambda _: None,
         on_message=intake.take,
         on_connect=intake.reconnected,
     )
@@ -113,7 +117,7 @@ async def running_worker(
     attendants = Attendants(
         hub, replayer, positions or Positions(database), restores, modes, bus, epoch=epoch, max_devices=100
     )
-    store = Gated(redis, prefix=bus._prefix)
+    store = Gated(redis, namespace=namespace)
     presence = PresenceTracker(
         store, bus, Conversations(database).shares_conversation, Positions(database).changed_versions
     )
