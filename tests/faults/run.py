@@ -153,7 +153,7 @@ async def judge(
     await stage.settle(settle_seconds)
     if stage.consumers:
         await end_groups(stage, settle_seconds=settle_seconds)
-    log = await read_log(stage.database_url)
+    log = [entry for entry in await read_log(stage.database_url) if entry.conversation_id in stage.members]
     case = Case(stage.scene, stage.history, log)
     with contextlib.suppress(AssertionError):  # they have no end that could be awaited; what is missing is found below
         await wait_for(lambda: not any(receipts_whole(case)), limit_seconds=_RECEIPTS_SECONDS, what="receipts")

@@ -13,5 +13,5 @@ async def test_restart_of_the_database_costs_no_message(postgres: Postgres15) ->
         postgres.start()
 
     settings = {"PARLEY_DATABASE_URL": postgres.url("parley")}
-    async with open_traffic(settings, database_url=postgres.url()) as traffic:
+    async with open_traffic(settings, database_url=postgres.checker_url) as traffic:
         await assert_kept_through("postgresql 15 restarts", traffic, restart)

@@ -26,5 +26,5 @@ async def test_restart_of_redis_costs_no_message(site: Site, postgres: Postgres1
         "PARLEY_DATABASE_URL": postgres.url("parley"),
         "PARLEY_REDIS_URL": redis.url(user=user, password=PASSWORD),
     }
-    async with open_traffic(settings, database_url=postgres.url()) as traffic:
+    async with open_traffic(settings, database_url=postgres.checker_url) as traffic:
         await assert_kept_through(f"redis 7 with {kind} restarts", traffic, restart)
