@@ -171,6 +171,20 @@ class MetricsSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ShutdownSettings:
+    """How the server ends after SIGTERM."""
+
+    delay_seconds: float | None = _setting(
+        None,
+        "How long it serves on after it says NOT_SERVING, so that balancers leave first. Not set: 5 where other"
+        " machines reach it, else 0. Ctrl-C does not wait.",
+        ge=0,
+        le=3600,
+    )
+    drain_seconds: float = _setting(8.0, "How long calls and streams may then take to end.", ge=1, le=3600)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogSettings:
     """Logs."""
 
@@ -193,4 +207,5 @@ class Settings:
     limits: LimitSettings = LimitSettings()
     retry: RetrySettings = RetrySettings()
     metrics: MetricsSettings = MetricsSettings()
+    shutdown: ShutdownSettings = ShutdownSettings()
     log: LogSettings = LogSettings()

@@ -1,4 +1,8 @@
-"""grpc.health.v1 from real checks: SERVING while PostgreSQL answers. Redis missing is degraded, and still SERVING."""
+"""grpc.health.v1 from real checks: SERVING while PostgreSQL answers. Redis missing is degraded, and still SERVING.
+
+"", "parley.v1.ChatService" and "readiness" say whether to send calls here; before the end they say NOT_SERVING.
+"liveness" is SERVING for as long as the worker answers: a restart brings no database back.
+"""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,6 +13,9 @@ from service.rpc.registry import SERVICE
 from storage.errors import Unavailable
 
 CHECK_SECONDS = 1.0
+# Service names beside "" and the service's own: whether to send calls here, and whether the process is of use at all.
+READINESS = "readiness"
+LIVENESS = "liveness"
 
 
 class Health:
@@ -23,6 +30,7 @@ class Health:
         self._check_database = check_database
         self._is_bus_alive = is_bus_alive
         self._has_database = False
+        self._is_leaving = False
         self._servicer = health.aio.HealthServicer()
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -40,11 +48,16 @@ class Health:
             self._has_database = True
         except Unavailable:
             self._has_database = False
-        serving = health_pb2.HealthCheckResponse.SERVING
-        status = serving if self._has_database else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", SERVICE):
-            await self._servicer.set(name, status)
+        await self._tell()
 
     async def leave(self) -> None:
         """Says NOT_SERVING, for good."""
-        await self._servicer.enter_graceful_shutdown()
+        self._is_leaving = True
+        await self._tell()
+
+    async def _tell(self) -> None:
+        states = health_pb2.HealthCheckResponse
+        for name in ("", SERVICE, READINESS):
+            is_ready = self._has_database and not self._is_leaving  # another one may have said so meanwhile
+            await self._servicer.set(name, states.SERVING if is_ready else states.NOT_SERVING)
+        await self._servicer.set(LIVENESS, states.SERVING)

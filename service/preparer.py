@@ -18,6 +18,7 @@ from service import logs
 from service.handed_settings import to_plain
 from service.loading import load
 from service.preparer_process import Plan
+from service.stopping import find_stop_seconds
 from service.transport import check_transport
 
 
@@ -39,6 +40,7 @@ def prepare(flags: Mapping[str, object], config_file: Path | None) -> None:
             workers=settings.workers,
             log_level=settings.log.level,
             log_format=settings.log.format,
+            stop_seconds=find_stop_seconds(settings.shutdown, settings.listen),
             needs_postgres=settings.database.url is None,
             needs_valkey=settings.redis.url is None,
         )

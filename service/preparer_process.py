@@ -35,6 +35,7 @@ class Plan:
         data_dir: as the settings have it.
         listen: as the settings have it: its port may be 0.
         metrics_listen: likewise; "" where metrics are off.
+        stop_seconds: how long workers may take for their end after SIGTERM.
         needs_postgres: whether to start an embedded PostgreSQL.
         needs_valkey: whether to start an embedded Valkey.
     """
@@ -45,6 +46,7 @@ class Plan:
     workers: int
     log_level: str
     log_format: str
+    stop_seconds: float
     needs_postgres: bool
     needs_valkey: bool
 

@@ -1,4 +1,4 @@
-"""A worker: `run_worker` is its start, `_stop` its end as a list; `composition/` builds the parts."""
+"""A worker: `run_worker` is its start, `leave` and `_close` its end as a list; `composition/` builds the parts."""
 
 import asyncio
 import gc
@@ -23,6 +23,7 @@ from service.delivery.receipts import WATCH_CHANNEL
 from service.health import Health
 from service.interceptors.limits import InFlight
 from service.interceptors.telemetry import CallCounts
+from service.leaving import leave
 from service.listening import add_port, server_options, shows_reflection
 from service.metrics.catalogue import UNARY_METHODS
 from service.metrics.page import open_page
@@ -38,13 +39,10 @@ from service.rpc.methods import Handlers, to_methods
 from service.rpc.presence import PresenceHandlers
 from service.rpc.registry import SERVICE, to_generic_handler
 from service.rpc.server_info import ServerInfoHandlers
+from service.stopping import Stop
 from storage.errors import Unavailable
 
 _log = structlog.get_logger(__name__)
-
-# How long a shutdown lets what was begun end; reconnects of clients are spread over the second one.
-DRAIN_SECONDS = 8.0
-SPREAD_SECONDS = 2.0
 
 
 async def run_worker(
@@ -55,9 +53,9 @@ async def run_worker(
     page: int,
     beat: Callable[[], None],
     ready: Callable[[], None],
-    stop: asyncio.Event,
+    stop: Stop,
 ) -> None:
-    """Serves until `stop` is set, then drains.
+    """Serves until it is asked to stop, then drains.
 
     Args:
         settings: with the URLs of both databases and the path of the keys filled in.
@@ -66,7 +64,7 @@ async def run_worker(
         page: where the supervisor reads the metrics, a file descriptor; not used where they are off.
         beat: tells the supervisor that the event loop runs; its caller does so from then on.
         ready: tells the supervisor that this worker serves.
-        stop: set when it is to end.
+        stop: asks it to end.
     """
     beat()
     worker_id = f"{index}-{secrets.token_hex(4)}"
@@ -77,8 +75,8 @@ async def run_worker(
     failpoints.arm(_breakable(stores, delivery))
     auth = await build_auth(settings, stores, delivery)
     health = Health(lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive)
-    calls, frames = CallCounts(UNARY_METHODS), FrameCounts()
-    server = _build_server(settings, listen, stores, delivery, auth, health, calls, frames)
+    calls, frames, in_flight = CallCounts(UNARY_METHODS), FrameCounts(), InFlight()
+    server = _build_server(settings, listen, stores, delivery, auth, health, calls, frames, in_flight)
 
     await stores.devices.beat()
     await stores.feed.read()  # from here on, whatever the bus loses is found
@@ -91,6 +89,7 @@ async def run_worker(
         publisher = Publisher(open_page(page), list_sources(stores, delivery, auth, calls, frames))
         background += await start_metrics(stores, publisher)
     await health.check()
+    stop.is_serving = True
     await server.start()
     gc.freeze()  # what is there now stays; the collector need not look at it again
     _log.info("serving", address=listen, deployment=stores.deployment.deployment_id)
@@ -98,7 +97,8 @@ async def run_worker(
         publisher.publish()  # before anybody sees it as ready with the gauges of the one before
     ready()
     await _wait_for_end(stop, background)
-    await _stop(server, stores, delivery, auth, health, background)
+    await leave(server, auth.streams, in_flight, health, stop, drain_seconds=settings.shutdown.drain_seconds)
+    await _close(stores, delivery, auth, background)
     if publisher is not None:
         publisher.publish()
 
@@ -126,6 +126,7 @@ def _build_server(
     health: Health,
     calls: CallCounts,
     frames: FrameCounts,
+    in_flight: InFlight,
 ) -> grpc.aio.Server:
     epoch = stores.deployment.epoch
     parts = ChatParts(
@@ -168,7 +169,7 @@ def _build_server(
         presence=PresenceHandlers(delivery.presence),
     )
     server = grpc.aio.server(options=server_options(settings))
-    server.add_generic_rpc_handlers((to_generic_handler(to_methods(handlers), auth.authenticator, InFlight(), calls),))
+    server.add_generic_rpc_handlers((to_generic_handler(to_methods(handlers), auth.authenticator, in_flight, calls),))
     health.add_to(server)
     if shows_reflection(settings, listen):
         server.add_generic_rpc_handlers(tuple(reflection_handlers([SERVICE, "grpc.health.v1.Health"])))
@@ -176,7 +177,7 @@ def _build_server(
     return server
 
 
-async def _wait_for_end(stop: asyncio.Event, background: "list[asyncio.Task[None]]") -> None:
+async def _wait_for_end(stop: Stop, background: "list[asyncio.Task[None]]") -> None:
     """Returns when the worker is to end, or when one of the loops that never end has: then it must be started anew."""
     stopped = asyncio.create_task(stop.wait())
     done, _ = await asyncio.wait([stopped, *background], return_when=asyncio.FIRST_COMPLETED)
@@ -185,18 +186,8 @@ async def _wait_for_end(stop: asyncio.Event, background: "list[asyncio.Task[None
         _log.error("background task ended", task=task.get_name(), exc_info=task.exception())
 
 
-async def _stop(
-    server: grpc.aio.Server,
-    stores: Stores,
-    delivery: Delivery,
-    auth: Auth,
-    health: Health,
-    background: "list[asyncio.Task[None]]",
-) -> None:
-    _log.info("stopping", streams=len(auth.streams))
-    await health.leave()
-    await auth.streams.go_away(drain_seconds=DRAIN_SECONDS, spread_seconds=SPREAD_SECONDS)
-    await server.stop(1)
+async def _close(stores: Stores, delivery: Delivery, auth: Auth, background: "list[asyncio.Task[None]]") -> None:
+    """Stores what was begun and closes everything; there are no calls any more."""
     await delivery.writer.close(1)
     await delivery.manual.close()
     try:

@@ -22,11 +22,13 @@ class Signals:
 
     Attributes:
         stop_count: how many signals asked to stop.
+        is_hasty: the first of them was Ctrl-C: somebody waits for the end.
         wakeup: a descriptor that becomes readable with each signal, a child's end included.
     """
 
     def __init__(self) -> None:
         self.stop_count = 0
+        self.is_hasty = False
         self.wakeup, self._wakeup_write = os.pipe()
 
     def __enter__(self) -> Self:
@@ -63,5 +65,6 @@ class Signals:
         with contextlib.suppress(BlockingIOError):
             os.read(self.wakeup, 4096)
 
-    def _on_stop(self, _: int, __: FrameType | None) -> None:
+    def _on_stop(self, number: int, _: FrameType | None) -> None:
+        self.is_hasty = self.is_hasty or (number == signal.SIGINT and not self.stop_count)
         self.stop_count += 1

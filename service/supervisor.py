@@ -8,10 +8,9 @@ import selectors
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from signal import SIGTERM
 from typing import TYPE_CHECKING
 
 import structlog
@@ -23,6 +22,7 @@ from service.data_directory import DataDirectoryError, hold_data_directory
 from service.embedded import keep, start_embedded
 from service.host_port import is_loopback, split_listen
 from service.keeper import Keeper
+from service.oversight import Oversight
 from service.preparer_process import PreparationFailed, PreparerProcess
 from service.signals import Signals, StopRequested
 from service.start_error import StartError
@@ -32,14 +32,6 @@ from storage.embedded.process import EmbeddedServer
 
 if TYPE_CHECKING:
     from service.metrics.endpoint import MetricsEndpoint
-
-_TICK_SECONDS = 0.5
-_STARTING_TICK_SECONDS = 0.02
-# The supervisor itself did not run for this long: the workers' silence says nothing.
-_SUSPENDED_SECONDS = 5.0
-_DRAIN_SECONDS = 12.0
-# A worker that ended this often before all of them served won't come up by itself.
-_FUTILE_STARTS = 4
 
 _log = structlog.get_logger(__name__)
 
@@ -88,7 +80,7 @@ def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, st
     )
     signals.check()
     workers = [first, *(WorkerProcess(index) for index in range(1, plan.workers))]
-    stack.callback(_stop_workers, workers, signals)
+    stack.callback(_discard, workers)
     keepers = _start_workers(workers, prepared.settings.encode()) + [keep(server) for server in servers]
     preparer.discard()
 
@@ -101,7 +93,14 @@ def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, st
     endpoint = _serve_metrics(listeners, selector, workers, keepers)
     if endpoint is not None:
         stack.callback(endpoint.close)
-    _watch(workers, keepers, signals, selector, endpoint, announce)
+    oversight = Oversight(workers, keepers, signals, selector, endpoint)
+    oversight.run(announce)
+    oversight.stop_workers(plan.stop_seconds)
+
+
+def _discard(workers: Sequence[WorkerProcess]) -> None:
+    for worker in workers:
+        worker.discard()
 
 
 def _open_metrics(wanted: str, stack: ExitStack) -> tuple[list[socket.socket], str]:
@@ -142,55 +141,3 @@ def _start_workers(workers: Sequence[WorkerProcess], settings: bytes) -> list[Ke
             start()
         keepers.append(Keeper(worker.name, find_end=worker.find_end, start=start, now=time.monotonic()))
     return keepers
-
-
-def _watch(
-    workers: Sequence[WorkerProcess],
-    keepers: Sequence[Keeper],
-    signals: Signals,
-    selector: selectors.BaseSelector,
-    endpoint: "MetricsEndpoint | None",
-    announce: Callable[[], None],
-) -> None:
-    """Looks after all processes until a signal asks to stop."""
-    is_announced = False
-    last_look = time.monotonic()
-    selector.register(signals.wakeup, selectors.EVENT_READ)
-    while not signals.stop_count:
-        ready = [key for key, _ in selector.select(_pause(keepers) if is_announced else _STARTING_TICK_SECONDS)]
-        if endpoint is not None:
-            endpoint.serve(ready)
-        signals.drain()
-        now = time.monotonic()
-        if now - last_look > _SUSPENDED_SECONDS:
-            for worker in workers:
-                worker.forgive()
-        last_look = now
-        for keeper in keepers:
-            keeper.tick(now)
-        if is_announced:
-            continue
-        if all(worker.is_ready for worker in workers):
-            is_announced = True
-            announce()
-        elif any(keeper.end_count >= _FUTILE_STARTS for keeper in keepers):
-            raise StartError("the workers don't come up; the log says why")
-
-
-def _pause(keepers: Sequence[Keeper]) -> float:
-    times = [keeper.restart_time for keeper in keepers if keeper.restart_time is not None]
-    return min([_TICK_SECONDS, *(max(restart_time - time.monotonic(), 0.0) for restart_time in times)])
-
-
-def _stop_workers(workers: Sequence[WorkerProcess], signals: Signals) -> None:
-    """Lets the workers finish what they do; kills those that are left after 12 s, or at a second signal."""
-    _log.info("stopping")
-    for worker in workers:
-        worker.send(SIGTERM)
-    deadline = time.monotonic() + _DRAIN_SECONDS
-    while time.monotonic() < deadline and signals.stop_count < 2 and not all(w.has_ended() for w in workers):
-        time.sleep(_STARTING_TICK_SECONDS)
-    for worker in workers:
-        if not worker.has_ended():
-            _log.warning("worker is killed while it finishes", name=worker.name)
-        worker.discard()

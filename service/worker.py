@@ -51,11 +51,10 @@ def main(index: int, beats: int, page: int) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(_serve(settings, index, beats, page))
+            return runner.run(_serve(settings, index, beats, page))
         except Exception:  # noqa: BLE001 # the end of the process: say why, once
             structlog.get_logger(__name__).exception("worker failed")
             return 1
-    return 0
 
 
 def _load_early() -> None:
@@ -65,19 +64,29 @@ def _load_early() -> None:
         import_module(name)
 
 
-async def _serve(settings: "Settings", index: int, beats: int, page: int) -> None:
+async def _serve(settings: "Settings", index: int, beats: int, page: int) -> int:
+    """Serves to the end; returns the exit status."""
     from service.server import run_worker
+    from service.stopping import PLANNED_STATUS, Stop, find_delay_seconds
 
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
+    stop = Stop()
 
-    def on_signal() -> None:
-        if stop.is_set():  # asked twice
+    def on_signal(number: signal.Signals) -> None:
+        if not stop.is_serving:
+            os._exit(0)  # nobody has a call here
+        if os.getppid() != supervisor:  # the kernel says so with SIGTERM; the next server waits for this worker
+            stop.hurry()
+        elif stop.is_asked:  # asked twice
             os._exit(1)
-        stop.set()
+        elif number is signal.SIGINT:  # the supervisor's word for "without a delay"
+            stop.hurry()
+        else:
+            stop.ask(find_delay_seconds(settings.shutdown, settings.listen))
 
+    supervisor = os.getppid()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+        loop.add_signal_handler(number, on_signal, number)
     os.set_blocking(beats, False)
 
     def write(byte: bytes) -> None:
@@ -86,7 +95,7 @@ async def _serve(settings: "Settings", index: int, beats: int, page: int) -> Non
         except BlockingIOError:
             pass  # the supervisor does not read just now; it finds the earlier ones
         except BrokenPipeError:
-            stop.set()  # it is gone
+            stop.hurry()  # it is gone
 
     def beat() -> None:
         write(BEAT)
@@ -103,3 +112,4 @@ async def _serve(settings: "Settings", index: int, beats: int, page: int) -> Non
         )
     finally:
         beating.cancel()
+    return PLANNED_STATUS if stop.is_planned else 0

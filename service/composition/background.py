@@ -11,6 +11,7 @@ from service.composition.stores import Stores, share_timelines
 from service.delivery.manual import TICK_SECONDS
 from service.health import CHECK_SECONDS, Health
 from service.metrics.publisher import Publisher
+from service.stopping import Stop
 from service.upkeep import Job, run_job, run_once
 from storage.postgres.devices import BEAT_SECONDS
 from storage.postgres.migrate import read_deployment
@@ -19,9 +20,9 @@ _log = structlog.get_logger(__name__)
 
 
 def start_background(
-    stores: Stores, delivery: Delivery, auth: Auth, health: Health, stop: asyncio.Event
+    stores: Stores, delivery: Delivery, auth: Auth, health: Health, stop: Stop
 ) -> "list[asyncio.Task[None]]":
-    """Starts everything; sets `stop` when the worker must start anew."""
+    """Starts everything; asks for a restart when the worker must start anew."""
 
     async def sweep() -> None:
         for conversation_id, last_seq in (await stores.feed.read()).items():
@@ -35,7 +36,7 @@ def start_background(
             now = await read_deployment(connection)
         if now.namespace != stores.deployment.namespace:
             _log.warning("the database came back in an earlier state; this worker starts anew", epoch=now.epoch)
-            stop.set()
+            stop.restart()
 
     async def greet() -> None:
         if await delivery.peers.refresh():

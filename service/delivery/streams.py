@@ -119,18 +119,27 @@ class Streams:
             stream.task.cancel()
             stream.task = None  # once is enough; what cleans up must not be disturbed
 
-    async def go_away(self, *, drain_seconds: float, spread_seconds: float) -> None:
-        """Tells all streams to leave, lets what was begun end, then ends them.
+    def ask_to_leave(self, *, spread_seconds: float) -> None:
+        """Tells the streams that are open to leave; those that come later are let in.
 
         Args:
             spread_seconds: reconnect delays are spread over this, so that not all come at once.
         """
-        self._is_closing = True
         for stream in self._streams:
-            # How fast a client comes back is no secret: any generator will do.
-            stream.session.put(encode.go_away(random.uniform(0, spread_seconds)))  # noqa: S311
-            stream.session.is_going_away = True
-            stream.session.wake()
+            if not stream.session.is_going_away:
+                # How fast a client comes back is no secret: any generator will do.
+                stream.session.put(encode.go_away(random.uniform(0, spread_seconds)))  # noqa: S311
+                stream.session.is_going_away = True
+                stream.session.wake()
+
+    async def go_away(self, *, drain_seconds: float, spread_seconds: float) -> None:
+        """Tells all streams to leave, lets what was begun end, then ends them; no more are let in.
+
+        Args:
+            spread_seconds: as of `ask_to_leave`.
+        """
+        self._is_closing = True
+        self.ask_to_leave(spread_seconds=spread_seconds)
         try:
             async with asyncio.timeout(drain_seconds):
                 while self._streams:
