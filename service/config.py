@@ -4,12 +4,13 @@ Only names, limits, defaults and descriptions; `parley config --example` prints 
 workers take it as it is: what checks values is in `loading.py`, and ends with the process that prepares the start.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from service.host_port import split_listen
+from storage.postgres.target import check_postgres_url
+from storage.redis.urls import check_redis_url
 
 
 class Secret:
@@ -43,14 +44,6 @@ def _setting(default: Any, description: str, **rules: Any) -> Any:
     return field(default=default, metadata={"description": description, **rules})
 
 
-def _schemes(*schemes: str) -> Callable[[str], None]:
-    def check(url: str) -> None:
-        if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
-
-    return check
-
-
 def _check_optional_listen(value: str) -> None:
     if value:
         split_listen(value)
@@ -63,7 +56,7 @@ class DatabaseSettings:
     url: Secret | None = _setting(
         None,
         "PostgreSQL URL, of one host or several. Not set: an embedded one in the data directory.",
-        check=_schemes("postgresql", "postgres"),
+        check=check_postgres_url,
     )
     db_schema: str = _setting(
         "parley", "Schema that holds Parley's tables.", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$"
@@ -86,7 +79,7 @@ class RedisSettings:
     url: Secret | None = _setting(
         None,
         "redis://, rediss:// or unix:// URL. Not set: an embedded Valkey in the data directory.",
-        check=_schemes("redis", "rediss", "unix"),
+        check=check_redis_url,
     )
 
 

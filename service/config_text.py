@@ -1,15 +1,13 @@
 """The settings as text: what is in force with origins, and the commented example. Both are YAML that loads."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from service.config import Secret
 from service.loading import GROUPS, LEAVES, Leaf, Loaded, value_of
-
-_SECRET_PARAMETER = re.compile(r"([?&][^=&]*(?:password|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+from storage.urls import mask_url
 
 
 def in_force(loaded: Loaded) -> str:
@@ -33,15 +31,6 @@ def example() -> str:
     head = "# Parley's settings with their defaults. Name this file in PARLEY_CONFIG, or give it as --config.\n"
     head += "# Environment variables override it, flags override both.\n\n"
     return head + _by_group(line, lambda group: [f"# {GROUPS[group]}"])
-
-
-def mask_url(url: str) -> str:
-    """Returns a URL without its password, and without those among its parameters."""
-    scheme, separator, rest = url.partition("://")
-    credentials, at, place = rest.rpartition("@")
-    if at and ":" in credentials:
-        rest = f"{credentials.split(':', 1)[0]}:***@{place}"
-    return _SECRET_PARAMETER.sub(r"\1***", f"{scheme}{separator}{rest}")
 
 
 def _by_group(line: Callable[[Leaf, str], str], heading: Callable[[str], list[str]]) -> str:

@@ -14,10 +14,11 @@ import structlog
 from service.auth.key_ring import KeysError
 from service.auth.keys import ensure_keys_file, load_keys
 from service.config import Secret, Settings
-from service.config_text import mask_url
 from service.start_error import StartError
 from storage.errors import Unavailable
 from storage.postgres.migrate import MigrationError, migrate
+from storage.postgres.target import read_dropped
+from storage.urls import mask_url
 
 # A database that is given by URL may be starting beside us; it is waited for this long.
 _DATABASE_SECONDS = 30.0
@@ -66,12 +67,19 @@ def ensure_keys(settings: Settings) -> None:
         raise StartError(str(error)) from None
 
 
+def _log_dropped(url: str) -> None:
+    for name, why, is_less in read_dropped(url):
+        log = _log.warning if is_less else _log.info
+        log("a parameter of the database's URL has no effect", parameter=name, why=why)
+
+
 def bring_up_to_date(settings: Settings) -> list[str]:
     """Runs the migrations that are missing, and returns their names; waits a while for a database that is starting."""
     assert settings.database.url is not None
     url = settings.database.url.reveal()
     deadline = time.monotonic() + _DATABASE_SECONDS
     has_waited = False
+    _log_dropped(url)
     while True:
         try:
             return asyncio.run(migrate(url, schema=settings.database.db_schema))

@@ -3,6 +3,7 @@
 StorageError
   Unavailable     the store can't be reached, or answers too late; the same call may succeed later
     OutcomeUnknown  a write was sent and its answer did not come
+    Lasting         waiting does not mend it: a setting, a file, a grant
     LockTimeout     a row stayed locked by another for longer than a write waits
   Conflict        a unique key is taken
   Absent          what the call is about does not exist
@@ -21,6 +22,10 @@ class Unavailable(StorageError):
 
 class OutcomeUnknown(Unavailable):
     """A write was sent and its answer did not come: it may have taken effect."""
+
+
+class Lasting(Unavailable):
+    """The store can't be used, and waiting alone does not mend that; the text is a line for the operator."""
 
 
 class LockTimeout(Unavailable):

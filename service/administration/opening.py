@@ -9,7 +9,6 @@ import asyncpg
 
 from service.checks import to_usernames
 from service.config import Secret, Settings
-from service.config_text import mask_url
 from service.errors import InvalidRequest
 from service.loading import load
 from service.start_error import StartError
@@ -17,6 +16,7 @@ from storage.embedded import EmbeddedPostgres
 from storage.errors import StorageError
 from storage.postgres.database import Database
 from storage.postgres.migrate import MigrationError, check_schema
+from storage.urls import mask_url
 
 _MAX_NAMES = 100_000
 # A batch of an export, or a list of many names, takes longer than what a server asks.

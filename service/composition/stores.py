@@ -13,7 +13,6 @@ from storage.postgres.dead_letters import DeadLetters
 from storage.postgres.deliveries import Deliveries
 from storage.postgres.devices import Devices
 from storage.postgres.feed import Feed
-from storage.postgres.hosts import parse_hosts
 from storage.postgres.members import Members
 from storage.postgres.messages import Messages
 from storage.postgres.migrate import read_deployment
@@ -84,7 +83,7 @@ async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
         timelines=TimelineStore(
             redis,
             namespace=deployment.namespace,
-            hosts=[str(host) for host in parse_hosts(settings.database.url.reveal())],
+            hosts=[str(host) for host in database.primary.target.hosts],
         ),
     )
 

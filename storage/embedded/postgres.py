@@ -9,11 +9,11 @@ import socket
 import struct
 import subprocess
 from pathlib import Path
-from urllib.parse import quote
 
 from storage.embedded import users
 from storage.embedded.children import EmbeddedError, child_options, make_private_directory, package_directory
 from storage.embedded.process import EmbeddedServer
+from storage.urls import encode_path
 
 _USER = "postgres"  # of the database, not of the system
 _PORT = 5432  # names the socket file; nothing listens on TCP
@@ -58,7 +58,7 @@ class EmbeddedPostgres(EmbeddedServer):
     @property
     def url(self) -> str:
         """A URL that asyncpg and psql take."""
-        return f"postgresql://{_USER}@/postgres?host={quote(str(self.socket_path.parent), safe='/')}&port={_PORT}"
+        return f"postgresql://{_USER}@/postgres?host={encode_path(self.socket_path.parent)}&port={_PORT}"
 
     def answers(self) -> bool:
         """Says whether a session can be opened: one that is starting or shutting down refuses."""
@@ -135,7 +135,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return self._system_user
 
     def _command(self) -> list[str]:
-        settings = _FIXED_SETTINGS | {"unix_socket_directories": f'"{self.socket_path.parent}"'}
+        settings = _FIXED_SETTINGS | {"unix_socket_directories": _quote(self.socket_path.parent)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self._program("postgres")), "-D", str(self.directory), *options]
 
@@ -150,6 +150,12 @@ class EmbeddedPostgres(EmbeddedServer):
             process.wait(10)
         except subprocess.TimeoutExpired:
             super()._end_by_force(process)
+
+
+def _quote(path: Path) -> str:
+    """Returns a path as one element of a list of paths in a setting."""
+    doubled = str(path).replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _sync_directory(path: Path) -> None:

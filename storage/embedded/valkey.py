@@ -7,6 +7,7 @@ from pathlib import Path
 
 from storage.embedded.children import EmbeddedError, make_private_directory, package_directory
 from storage.embedded.process import EmbeddedServer
+from storage.urls import encode_path
 
 _ANSWER_SECONDS = 1.0
 _MACHINES = {"amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
@@ -27,7 +28,7 @@ class EmbeddedValkey(EmbeddedServer):
     @property
     def url(self) -> str:
         """A URL that redis-py takes."""
-        return f"unix://{self.socket_path}"
+        return f"unix://{encode_path(self.socket_path)}"
 
     def answers(self) -> bool:
         """Says whether it answers a PING."""

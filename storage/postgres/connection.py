@@ -1,6 +1,7 @@
 """What a connection is here, and what its errors become.
 
-A connection keeps no state between uses (no LISTEN, no SET, no session locks) and never sends a cancel request.
+A connection keeps no state between uses beyond the settings of its session (`session.py`), and never sends a cancel
+request.
 """
 
 import asyncio
@@ -27,10 +28,12 @@ class Connection(asyncpg.Connection):
 
     Attributes:
         generation: of the database's connections, when this one was made.
+        is_pooled: a pooler is on the way: the server's process is not the one that was told at the start.
         is_spent: it is about to be ended.
     """
 
     generation: int = 0
+    is_pooled: bool = False
     is_spent: bool = False
     # What asyncpg learned of PostgreSQL's own types, by what it asked for. It asks on each connection for each set of
     # types that it does not know of itself, which are most arrays; the answer takes PostgreSQL 15 to 50 ms.
@@ -53,6 +56,10 @@ class Connection(asyncpg.Connection):
         # Called in the middle of asyncpg's own work on the connection, hence not now.
         self.is_spent = True
         asyncio.get_running_loop().call_soon(self.terminate)
+
+    def get_socket(self) -> Any:
+        """Returns the socket, or what stands for it; None where there is none."""
+        return self._transport.get_extra_info("socket")  # type: ignore[attr-defined] # the stubs lack it
 
     def is_usable(self) -> bool:
         """Whether another statement can be sent, outside a transaction."""
@@ -101,30 +108,3 @@ def leaves_outcome_open(error: BaseException | None) -> bool:
     return not isinstance(error, pg.PostgresError) or isinstance(
         error, (pg.PostgresConnectionError, pg.OperatorInterventionError, pg.StatementCompletionUnknownError)
     )
-
-
-# One plan for each statement, by index look-ups in nested loops: right whatever the tables hold, since every statement
-# that matters begins with a few keys. Left to itself the planner plans most of them anew at each use, which costs more
-# than to run them; and a plan that it made while tables were small, to scan and hash all of them for the twenty rows of
-# a user, it keeps when they have grown.
-_PLANNER = {
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",  # it reads all of a range before it takes the first twenty
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-}
-
-
-def server_settings(schema: str, lock_timeout_ms: int) -> dict[str, Any]:
-    """The settings of a session."""
-    return {
-        "application_name": "parley",
-        "search_path": schema,
-        "lock_timeout": str(lock_timeout_ms),
-        "timezone": "UTC",
-        "jit": "off",  # plans here are short; compiling them costs more than running them
-        **_PLANNER,
-        # A server that looks for its client while a commit waits for the standby would cancel the wait.
-        "client_connection_check_interval": "0",
-    }

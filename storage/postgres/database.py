@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from storage import errors
-from storage.postgres.connection import Connection, server_settings, tells_of_server, translated
+from storage.postgres.connection import Connection, tells_of_server, translated
 from storage.postgres.pool import Pool
 from storage.postgres.primary import Primary
 from storage.postgres.watch import Watch
@@ -32,6 +32,10 @@ class Database:
         schema: the schema that holds Parley's tables; it is the search path of every connection.
         pool_size: connections at most, for reads and rare writes; lanes of the writer hold one each beyond that.
         command_timeout_seconds: the limit of a statement, and of waiting for a connection.
+        allows_weak_durability: as `session_settings` has it.
+
+    Raises:
+        UrlError: the URL can't be used.
 
     Attributes:
         watch: whether it is away; runs only where `watch.run()` does.
@@ -42,13 +46,24 @@ class Database:
     """
 
     def __init__(
-        self, url: str, *, schema: str = "parley", pool_size: int = 8, command_timeout_seconds: float = 5.0
+        self,
+        url: str,
+        *,
+        schema: str = "parley",
+        pool_size: int = 8,
+        command_timeout_seconds: float = 5.0,
+        allows_weak_durability: bool = False,
     ) -> None:
-        self._schema = schema
         self._pool_size = pool_size
         self._timeout = command_timeout_seconds
         self.pool: Pool | None = None
-        self.primary = Primary(url, on_newer=self.expire)
+        self.primary = Primary(
+            url,
+            schema=schema,
+            lock_timeout_ms=LOCK_TIMEOUT_MS,
+            allows_weak_durability=allows_weak_durability,
+            on_newer=self.expire,
+        )
         self.watch = Watch(self._probe)
         self.generation = 0
         self.statement_count = 0
@@ -173,12 +188,7 @@ class Database:
 
     async def _connect(self) -> Connection:
         with translated():
-            try:
-                connection = await self.primary.connect(
-                    command_timeout=self._timeout, server_settings=server_settings(self._schema, LOCK_TIMEOUT_MS)
-                )
-            except asyncpg.PostgresError as error:  # no password, no database: while that is being changed
-                raise errors.Unavailable(f"{type(error).__name__}: {error}") from error
+            connection = await self.primary.connect(command_timeout=self._timeout)
             # Before anything is awaited: what was looked at is of this generation, and of no later one.
             connection.generation = self.generation
             try:

@@ -17,7 +17,8 @@ from storage.records import Draft, Stored
 
 # Commits stand still: one of ours has waited for a standby for longer than a standby takes.
 _STUCK = """
-SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'parley'
+SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'
+               AND application_name = current_setting('application_name')
                AND usename = current_user AND state_change < clock_timestamp() - interval '1 s')"""
 
 

@@ -9,14 +9,24 @@ only when it does not answer.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import Any
 
 import asyncpg
+import structlog
+from asyncpg import exceptions as pg
 
 from storage import errors
 from storage.postgres.connection import Connection
-from storage.postgres.hosts import Host, parse_hosts
+from storage.postgres.faults import is_refusal_of_tls, to_unavailable
+from storage.postgres.keepalive import keep_alive
+from storage.postgres.session import session_settings
+from storage.postgres.target import to_target
+from storage.postgres.tls import make_contexts
+from storage.urls import Host
+
+_log = structlog.get_logger(__name__)
 
 _HOST_SECONDS = 1.0
 # With no other host to go to, a little more patience.
@@ -24,10 +34,14 @@ _ONLY_HOST_SECONDS = 2.0
 
 # The name of the current WAL file begins with the timeline. pg_control_checkpoint() still has the former one for a
 # moment after a promotion, until the first checkpoint.
+_TIMELINE = """(SELECT system_identifier FROM pg_control_system()) AS cluster_id,
+       CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline"""
 _LOOK = """
 SELECT pg_is_in_recovery() AS is_standby, current_setting('transaction_read_only') AS is_read_only,
-       (SELECT system_identifier FROM pg_control_system()) AS cluster_id,
-       CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline"""
+       pg_backend_pid() AS pid, {timeline}"""
+# Whoever set it for the database or the server wants no writes there: a switch to another server may be under way.
+_READ_ONLY_SOURCE = "SELECT source FROM pg_settings WHERE name = 'default_transaction_read_only'"
+_SOURCES_OF_ROLES = ("user", "database user", "global", "client")
 
 
 class NotPrimary(errors.Unavailable):
@@ -39,22 +53,45 @@ class Primary:
 
     Args:
         url: of one host or several.
+        schema: the search path of the connections; None: the usual one.
+        lock_timeout_ms: how long a statement waits for a lock; 0: without end.
+        allows_weak_durability: as `session_settings` has it.
         on_newer: called when a timeline turns out to be higher than all before: other connections may be to a former
             primary.
 
     Attributes:
+        target: what the URL says.
         timelines: by cluster (PostgreSQL's system identifier), the highest timeline seen.
+        knows_timelines: whether the server tells them; else nothing guards against a former primary.
 
     Raises:
-        ValueError: the URL can't be read.
+        UrlError: the URL can't be used.
     """
 
-    def __init__(self, url: str, *, on_newer: Callable[[], None] = lambda: None) -> None:
-        self._url = url
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str | None = None,
+        lock_timeout_ms: int = 0,
+        allows_weak_durability: bool = False,
+        on_newer: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.target = target = to_target(url)
+        self._session = session_settings(
+            settings=target.settings,
+            schema=schema,
+            lock_timeout_ms=lock_timeout_ms,
+            allows_weak_durability=allows_weak_durability,
+        )
         self._on_newer = on_newer
-        self._hosts: list[Host | None] = [*parse_hosts(url)] or [None]
+        self._hosts: list[Host | None] = [*target.hosts] or [None]
         self._is_sure = len(self._hosts) == 1
+        self._contexts: tuple[ssl.SSLContext | bool, ...] | None = None
+        usual_seconds = _ONLY_HOST_SECONDS if self._is_sure else _HOST_SECONDS
+        self._limit_seconds = target.connect_seconds or usual_seconds
         self.timelines: dict[int, int] = {}
+        self.knows_timelines = True
 
     def doubt(self) -> None:
         """Takes word of a loss: another server may be the primary now, also if the last one answers again."""
@@ -73,10 +110,10 @@ class Primary:
             options: as those of `asyncpg.connect`.
 
         Raises:
-            Unavailable: (as NotPrimary) no host is a primary that may be used.
-            asyncpg.PostgresError, OSError: of the only host; of several, Unavailable tells of each.
+            Unavailable: no host is a primary that may be used; the text tells of each.
+            Lasting: and waiting does not mend it at any of them.
         """
-        failures: list[tuple[Host | None, Exception]] = []
+        failures: list[tuple[Host | None, errors.Unavailable]] = []
         if self._is_sure:
             for host in list(self._hosts):
                 if (one := await self._ask(host, options, failures)) is not None:
@@ -91,10 +128,19 @@ class Primary:
                         other[1].terminate()
                 self._is_sure = True
                 return self._choose(chosen[2], chosen[1])
+        raise self._to_error(failures)
+
+    def _to_error(self, failures: list[tuple[Host | None, errors.Unavailable]]) -> errors.Unavailable:
         if len(failures) == 1:
-            raise failures[0][1]
-        told = "; ".join(f"{host} {type(error).__name__}: {error}" for host, error in failures)
-        raise errors.Unavailable(f"no primary: {told}")
+            error = failures[0][1]
+            # Alone, a standby stays one until somebody promotes it.
+            kind = errors.Lasting if isinstance(error, NotPrimary) else type(error)
+            only = kind(str(error))
+            only.__cause__ = error.__cause__
+            return only
+        is_lasting = all(isinstance(error, errors.Lasting) for _, error in failures)
+        told = "; ".join(f"{host}: {error}" for host, error in failures)
+        return (errors.Lasting if is_lasting else errors.Unavailable)(f"no primary: {told}")
 
     def _choose(self, host: Host | None, connection: Connection) -> Connection:
         self._hosts.remove(host)
@@ -102,7 +148,7 @@ class Primary:
         return connection
 
     async def _ask_all(
-        self, options: dict[str, Any], failures: list[tuple[Host | None, Exception]]
+        self, options: dict[str, Any], failures: list[tuple[Host | None, errors.Unavailable]]
     ) -> list[tuple[int, Connection, Host | None]]:
         """Gives (timeline, connection, host) of each primary that may be used."""
         hosts = list(self._hosts)
@@ -119,15 +165,18 @@ class Primary:
         return [(*answer, host) for host, answer in zip(hosts, answers, strict=True) if answer is not None]
 
     async def _ask(
-        self, host: Host | None, options: dict[str, Any], failures: list[tuple[Host | None, Exception]]
+        self, host: Host | None, options: dict[str, Any], failures: list[tuple[Host | None, errors.Unavailable]]
     ) -> tuple[int, Connection] | None:
         """Gives (timeline, connection) when the host is a primary that may be used; else notes why it is not."""
-        limit_seconds = _ONLY_HOST_SECONDS if len(self._hosts) == 1 else _HOST_SECONDS
         try:
-            async with asyncio.timeout(limit_seconds):
+            async with asyncio.timeout(self._limit_seconds):
                 return await self._connect_to(host, options)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, NotPrimary) as error:
-            failures.append((host, error))
+        except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, errors.Unavailable) as error:
+            self._contexts = None  # its files may be others by now
+            told = to_unavailable(error, self.target, self._limit_seconds)
+            if told is not error:
+                told.__cause__ = error
+            failures.append((host, told))
             return None
 
     def note_timeline(self, cluster_id: int, timeline: int) -> None:
@@ -139,29 +188,111 @@ class Primary:
                 self._on_newer()
 
     async def _connect_to(self, host: Host | None, options: dict[str, Any]) -> tuple[int, Connection]:
-        where: dict[str, Any] = {} if host is None else {"host": host.host, "port": host.port}
-        connection: Connection = await asyncpg.connect(self._url, connection_class=Connection, **where, **options)
+        connection = await self._open(host, options)
         try:
+            await connection.execute(self._session)
+            keep_alive(connection, self.target.keepalive)
             return await self._check(connection), connection
         except BaseException:
             connection.terminate()
             raise
 
+    async def _open(self, host: Host | None, options: dict[str, Any]) -> Connection:
+        """Connects by TLS, without it, or first the one and then the other, as `sslmode` has it."""
+        target = self.target
+        settings = {"application_name": target.application_name}
+        if target.options:
+            settings["options"] = target.options
+        first: Exception | None = None
+        for context in self._list_contexts(host):
+            try:
+                connection: Connection = await asyncpg.connect(
+                    host=None if host is None else host.name,
+                    port=None if host is None else host.port,
+                    user=target.user,
+                    password=target.password,
+                    passfile=target.passfile,
+                    database=target.database,
+                    ssl=context,
+                    direct_tls=target.tls.is_direct or None,
+                    server_settings=settings,
+                    connection_class=Connection,
+                    **target.driver,
+                    **options,
+                )
+            except (ssl.SSLError, ConnectionError, pg.InvalidAuthorizationSpecificationError) as error:
+                first = first or error
+                if isinstance(error, pg.InvalidPasswordError) or not _tells_of_transport(error):
+                    raise
+            else:
+                return connection
+        assert first is not None
+        raise first
+
+    def _list_contexts(self, host: Host | None) -> tuple[ssl.SSLContext | bool, ...]:
+        if host is not None and host.is_socket:
+            return (False,)
+        if self._contexts is None:
+            self._contexts = make_contexts(self.target.tls)
+        return self._contexts
+
     async def _check(self, connection: Connection) -> int:
-        """Gives the timeline of a primary that may be used.
+        """Gives the timeline of a primary that may be used; 0 where the server does not tell.
 
         Raises:
             NotPrimary: it is none.
+            Lasting: of several servers nobody can tell which is a former primary.
         """
-        row = await connection.fetchrow(_LOOK)
-        assert row is not None
+        row = await self._look(connection)
+        connection.is_pooled = row["pid"] != connection.get_server_pid()
         if row["is_standby"]:
-            raise NotPrimary("it is a standby")
+            raise NotPrimary("it is a standby (in recovery)")
         if row["is_read_only"] == "on":
-            raise NotPrimary("it is read-only")
+            await _allow_writes(connection)
+        if row["timeline"] is None:
+            return 0
         cluster_id, timeline = row["cluster_id"], int(row["timeline"], 16)
         known = self.timelines.get(cluster_id, 0)
         if timeline < known:
             raise NotPrimary(f"it is on timeline {timeline}, and {known} was seen: a former primary")
         self.note_timeline(cluster_id, timeline)
         return timeline
+
+    async def _look(self, connection: Connection) -> asyncpg.Record:
+        if self.knows_timelines:
+            try:
+                row = await connection.fetchrow(_LOOK.format(timeline=_TIMELINE))
+                assert row is not None
+                return row
+            except (pg.InsufficientPrivilegeError, pg.FeatureNotSupportedError, pg.UndefinedFunctionError) as error:
+                if len(self._hosts) > 1:
+                    raise errors.Lasting(
+                        f"{error}: with several hosts it is what tells a former primary;"
+                        f' GRANT EXECUTE ON FUNCTION pg_control_system() TO "{self.target.user}"'
+                    ) from None
+                _log.warning(
+                    "the server does not tell its timeline: nothing here would notice that a former primary came back",
+                    error=str(error),
+                )
+                self.knows_timelines = False
+        row = await connection.fetchrow(_LOOK.format(timeline="NULL AS cluster_id, NULL AS timeline"))
+        assert row is not None
+        return row
+
+
+async def _allow_writes(connection: Connection) -> None:
+    """Takes back a default of the role's that makes transactions read-only.
+
+    Raises:
+        NotPrimary: it is no default of the role's.
+    """
+    source = await connection.fetchval(_READ_ONLY_SOURCE)
+    if source not in _SOURCES_OF_ROLES:
+        raise NotPrimary(f"it is read-only: default_transaction_read_only is on (set by the {source})")
+    await connection.execute("SET default_transaction_read_only = off")
+
+
+def _tells_of_transport(error: Exception) -> bool:
+    """Whether the server may take the connection with TLS where it did not without, or the other way round."""
+    is_tls = isinstance(error, ssl.SSLError) or is_refusal_of_tls(error)
+    return is_tls or isinstance(error, pg.InvalidAuthorizationSpecificationError)

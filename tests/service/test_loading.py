@@ -13,6 +13,7 @@ from service.config import Settings
 from service.handed_settings import to_plain, to_settings
 from service.host_port import is_loopback, split_listen
 from service.loading import GROUPS, LEAVES, ConfigError, load, value_of
+from storage.urls import mask_url
 
 
 def write(directory: Path, text: str) -> Path:
@@ -160,6 +161,22 @@ def test_a_mistake_in_the_environment_names_the_variable(
     assert mistake(tmp_path, environment={variable: value}) == expected
 
 
+@pytest.mark.parametrize("url", ["postgresql://u:hun#ter@h/d", "postgresql://u:hun/ter@h/d", "postgresql://u:hun?ter"])
+@pytest.mark.parametrize("key", ["database", "redis"])
+def test_a_raw_character_in_a_password_is_told_without_it_wherever_it_comes_from(
+    tmp_path: Path, url: str, key: str
+) -> None:
+    url = url if key == "database" else url.replace("postgresql", "rediss")
+    from_file = mistake(tmp_path, f"{key}:\n  url: {json.dumps(url)}")
+    assert from_file.startswith(f"{key}.url (file FILE): the value is not allowed: it ")
+    from_variable = mistake(tmp_path, environment={f"PARLEY_{key.upper()}_URL": url})
+    assert from_variable.startswith(f"{key}.url (variable PARLEY_{key.upper()}_URL): the value is not allowed: it ")
+    for said in (from_file, from_variable):
+        assert "percent-encode the password" in said
+        assert "hun" not in said
+        assert "\n" not in said
+
+
 def test_a_mistake_in_a_flag_names_the_flag_and_each_mistake_has_a_line(tmp_path: Path) -> None:
     said = mistake(tmp_path, "workers: 0", flags={"log.level": "x"})
     assert said.splitlines() == [
@@ -203,14 +220,15 @@ def test_what_is_in_force_has_every_key_with_its_origin_and_no_secret() -> None:
     ("url", "masked"),
     [
         ("postgresql://u:p@h/d", "postgresql://u:***@h/d"),
-        ("postgresql://u:p@ss:w/rd@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u:p@ss:w/rd@h/d", "postgresql://***"),
+        ("p@ss", "***"),
         ("postgresql://u@/d?host=/run", "postgresql://u@/d?host=/run"),
         ("redis://h:6379/0", "redis://h:6379/0"),
         ("unix:///run/v.sock?password=x&db=1", "unix:///run/v.sock?password=***&db=1"),
     ],
 )
 def test_passwords_in_urls_are_masked(url: str, masked: str) -> None:
-    assert config_text.mask_url(url) == masked
+    assert mask_url(url) == masked
 
 
 def test_settings_do_not_show_secrets_and_reach_workers_as_they_are() -> None:

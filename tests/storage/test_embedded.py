@@ -15,9 +15,12 @@ from pathlib import Path
 import asyncpg
 import psutil
 import pytest
+from redis.asyncio import Redis
 
 from storage.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey
 from storage.embedded.children import make_private_directory, package_directory
+from storage.postgres.primary import Primary
+from storage.redis.connections import make_pool
 from tests.support import ordinary
 from tests.support.waiting import wait_until
 
@@ -157,6 +160,24 @@ async def test_a_path_too_long_for_a_socket_uses_a_private_directory_elsewhere(d
         valkey.stop()
         postgres.stop()
     assert not postgres.socket_path.parent.exists()
+
+
+async def test_any_name_of_the_data_directory_will_do(directory: Path) -> None:
+    odd = directory / "a #1?b=c%2F, d@e:f[é]\"'$g&h\\"
+    postgres, valkey = EmbeddedPostgres(odd), EmbeddedValkey(odd)
+    try:
+        valkey.spawn()
+        postgres.start()
+        valkey.wait()
+        connection = await Primary(postgres.url).connect()
+        assert await connection.fetchval("SELECT 1") == 1
+        connection.terminate()
+        pool = make_pool(valkey.url)
+        assert await Redis(connection_pool=pool).ping()
+        await pool.aclose()
+    finally:
+        valkey.stop()
+        postgres.stop()
 
 
 async def test_a_cluster_that_was_cut_off_while_it_was_made_is_not_used(directory: Path) -> None:
