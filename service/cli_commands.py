@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from service import distribution
+from service.cli_keys import keys_commands
 from service.cli_logins import device_commands, login_commands
 from service.cli_options import ConfigOption, DataDirOption, fail
 from service.cli_tokens import token_command
@@ -26,7 +27,6 @@ that PARLEY_CONFIG names, from PARLEY_* variables, and from flags, the later ove
 app = typer.Typer(
     help=_HELP, no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-keys_commands = typer.Typer(help="Look after the signing keys.", no_args_is_help=True)
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -139,24 +139,6 @@ def config(
     try:
         typer.echo(config_text.in_force(load(config_file=config)), nl=False)
     except ConfigError as error:
-        fail(str(error))
-
-
-@keys_commands.command("rotate")
-def rotate_keys(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
-    """Add a signing key, which signs from now on; the older ones go on verifying until they are taken out of the file.
-
-    Running servers follow the file within seconds. With several nodes, copy the file to all of them.
-    """
-    from service.auth.key_ring import KeysError
-    from service.auth.keys import add_key
-    from service.loading import ConfigError, load
-    from service.preparation import keys_path
-
-    try:
-        path = keys_path(load({"data_dir": data_dir}, config_file=config).settings)
-        typer.echo(f"{add_key(path)} signs from now on ({path})")
-    except (ConfigError, KeysError) as error:
         fail(str(error))
 
 

@@ -1,27 +1,22 @@
 """The file of the signing keys: a JWK set (RFC 7517), the newest key last.
 
-Made where it is missing, added to when keys rotate, and read again when it changes. Whoever changes it holds a lock
-(`<file>.lock`) and puts a whole new file in the old one's place, so that readers see the one or the other.
-
-To rotate: `add_key`; workers on this machine sign with it from then on and know it at once. Where servers have copies
-of the file, first put the new key before the last one everywhere, then last. Take old keys out when the longest-lived
-token that they signed has ended.
+Read at the start, and again when it changes. How it is written is in `keys_file.py`; how keys come and go, in
+`key_rotation.py`.
 """
 
 import base64
-import fcntl
 import json
 import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
 from service.auth.key_ring import Key, KeyRing, KeysError, to_keys
+from service.auth.keys_file import locked, write
 
 _SECRET_BYTES = 32
 # Far above any set of keys; a file of another kind is not read into memory.
@@ -48,25 +43,24 @@ def ensure_keys_file(path: Path) -> bool:
     Raises:
         KeysError: the file can't be made.
     """
-    with _locked(path):
-        if path.exists():
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KeysError(f"the keys file {path} can't be written: {error.strerror}") from error
+    with locked(path) as file:
+        if file.exists():
             return False
-        _write(path, [_new_secret()])
+        write(file, {"keys": [new_secret()]})
         return True
 
 
-def add_key(path: Path) -> str:
-    """Adds a new HS256 key that signs from now on; returns its id.
+def read_keys_file(path: Path) -> list[Key]:
+    """Reads the keys as they are now.
 
     Raises:
-        KeysError: the file is not usable as it is, or can't be written.
+        KeysError: as for `load_keys`.
     """
-    with _locked(path):
-        _KeysFile(path).read()
-        entries = json.loads(path.read_bytes())["keys"]
-        added = _new_secret()
-        _write(path, [*entries, added])
-        return added["kid"]
+    return _KeysFile(path).read()
 
 
 class _KeysFile:
@@ -84,6 +78,8 @@ class _KeysFile:
                 _check_mode(self._path, status)
                 content = file.read(_MAX_FILE_BYTES)
             document = json.loads(content)
+        except FileNotFoundError:
+            raise KeysError(f"the keys file {self._path} is not there: `parley keys add` makes it") from None
         except OSError as error:
             raise KeysError(f"the keys file {self._path} can't be read: {error.strerror}") from error
         except (ValueError, RecursionError):
@@ -125,41 +121,8 @@ def _check_mode(path: Path, status: os.stat_result) -> None:
         raise KeysError(f"the keys file {path} can be read or changed by others (mode {mode:04o}); chmod 600 it")
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise KeysError(f"the keys file {path} can't be written: {error.strerror}") from error
-
-
-def _write(path: Path, entries: list[dict[str, str]]) -> None:
-    """Puts a new file in the place of the old one; the caller holds the lock."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps({"keys": entries}, indent=2).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _new_secret() -> dict[str, str]:
+def new_secret() -> dict[str, str]:
+    """Returns a new HS256 key as a JWK, with an id that begins with the date."""
     secret = base64.urlsafe_b64encode(secrets.token_bytes(_SECRET_BYTES)).rstrip(b"=").decode()
     key_id = f"{time.strftime('%Y%m%d', time.gmtime())}-{secrets.token_hex(4)}"
     return {"kty": "oct", "kid": key_id, "alg": "HS256", "use": "sig", "k": secret}

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from service.auth.key_ring import KeysError, to_keys
-from service.auth.keys import add_key, ensure_keys_file, load_keys
+from service.auth.key_rotation import add_key
+from service.auth.keys import ensure_keys_file, load_keys
 from tests.auth.rings import private_jwk, public_jwk, ring, secret_jwk, write_keys
 
 SECRET = secret_jwk()
@@ -66,18 +67,6 @@ def test_who_waits_for_another_one_finds_the_other_ones_file(tmp_path: Path, mon
     assert load_keys(path).signing_key.key_id == SECRET["kid"]
 
 
-def test_added_key_signs_and_the_old_one_stays(tmp_path: Path) -> None:
-    path = tmp_path / "keys.json"
-    ensure_keys_file(path)
-    old = load_keys(path).signing_key
-    kid = add_key(path)
-    keys = load_keys(path)
-    assert keys.signing_key.key_id == kid
-    assert keys.find(old.key_id) is not None
-    assert path.stat().st_mode & 0o777 == 0o600
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["keys.json", "keys.json.lock"]
-
-
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
 def test_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = write_keys(tmp_path / "keys.json", SECRET, mode=mode)
@@ -107,7 +96,7 @@ def test_file_that_is_no_set_of_keys_is_refused(tmp_path: Path, content: bytes, 
 
 
 def test_missing_file_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(KeysError, match=r"keys\.json can't be read: No such file"):
+    with pytest.raises(KeysError, match=r"keys\.json is not there: `parley keys add` makes it"):
         load_keys(tmp_path / "keys.json")
 
 

@@ -36,7 +36,7 @@ def find_missing(expected: list[str], output: str) -> list[str]:
     return [shown for shown, pattern in patterns.items() if not any(re.fullmatch(pattern, line) for line in lines)]
 
 
-@pytest.mark.parametrize("name", ["accounts"])
+@pytest.mark.parametrize("name", ["accounts", "keys"])
 def test_commands_of_the_page_work_as_pasted(name: str, tmp_path: Path) -> None:
     commands = list_commands(ROOT / "docs" / "operations" / f"{name}.md")
     assert len(commands) >= 3

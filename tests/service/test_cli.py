@@ -9,7 +9,6 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from service.auth.keys import ensure_keys_file, load_keys
 from service.cli_commands import app
 
 
@@ -104,18 +103,3 @@ def test_what_a_worker_loads_has_nothing_that_only_a_start_needs() -> None:
     )
     assert {"grpc", "asyncpg", "service.server", "service.config"} <= loaded
     assert {"pydantic", "rich.console", "typer", "yaml"}.isdisjoint(loaded)
-
-
-def test_keys_are_rotated_and_what_was_signed_before_is_still_verified(tmp_path: Path) -> None:
-    path = tmp_path / "keys.json"
-    ensure_keys_file(path)
-    before = load_keys(path).signing_key
-    rotated = run("keys", "rotate", "--data-dir", str(tmp_path))
-    after = load_keys(path)
-    assert rotated.returncode == 0
-    assert after.signing_key.key_id != before.key_id
-    assert after.signing_key.key_id in rotated.stdout
-    assert after.find(before.key_id) is not None
-    missing = run("keys", "rotate", "--data-dir", str(tmp_path / "none"))
-    assert missing.returncode == 1
-    assert len(missing.stderr.splitlines()) == 1
