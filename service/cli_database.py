@@ -52,6 +52,9 @@ def upgrade_command(
         Path | None,
         typer.Option(metavar="DIR", help="The bin directory of the old PostgreSQL. Default: where packages have it."),
     ] = None,
+    database: Annotated[
+        str, typer.Option(metavar="NAME", help="The database that has the data, if the directory was not Parley's.")
+    ] = "postgres",
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -61,7 +64,8 @@ def upgrade_command(
     """
     from service.database_moves import upgrade_embedded
 
-    done = _try(lambda: upgrade_embedded(_load(data_dir, config), programs, tell=_tell))
+    settings = _try(lambda: _load(data_dir, config))
+    done = _try(lambda: upgrade_embedded(settings, programs, database=database, tell=_tell))
     if done is None:
         typer.echo("nothing to do: the data are of the version that is installed")
         return

@@ -69,13 +69,16 @@ def import_from(settings: Settings, path: Path, *, tell: Tell) -> int:
         return _run(lambda: _count_accounts(url, schema), url)
 
 
-def upgrade_embedded(settings: Settings, programs: Path | None, *, tell: Tell) -> tuple[int, int, Path] | None:
+def upgrade_embedded(
+    settings: Settings, programs: Path | None, *, database: str = "postgres", tell: Tell
+) -> tuple[int, int, Path] | None:
     """Moves the embedded PostgreSQL's data to the version that is installed now.
 
     The old directory is kept beside the new one, under the name `postgres-MAJOR`.
 
     Args:
         programs: the `bin` directory of the old version; None: looked for where Debian and its like have it.
+        database: of the old directory, the one that has the schema.
 
     Returns:
         The old and the new major version and where the old directory is; None: there is nothing to do.
@@ -93,7 +96,7 @@ def upgrade_embedded(settings: Settings, programs: Path | None, *, tell: Tell) -
         kept = data_dir / f"postgres-{old_major}"
         if kept.exists():
             raise StartError(f"{kept} is there already, from an earlier upgrade: move it away first")
-        old = OtherPostgres(data_dir, find_programs(old_major, programs), old_major)
+        old = OtherPostgres(data_dir, find_programs(old_major, programs), major=old_major, database=database)
         tell(f"exporting what PostgreSQL {old_major} has")
         stack.callback(archive.unlink, missing_ok=True)
         with _running(old):
@@ -117,7 +120,7 @@ def _export(url: str, schema: str, path: Path, tell: Tell) -> Manifest:
                 connection,
                 path,
                 schema=schema,
-                version=metadata.version("parley"),
+                version=metadata.version("parley-server"),
                 tell=lambda name: tell(f"reading {name}"),
             )
         finally:

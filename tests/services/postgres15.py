@@ -3,6 +3,7 @@
 `postgres` is the superuser; the database is `chat`. `add_role` makes others. The tests themselves use its Unix socket.
 """
 
+import signal
 import subprocess
 from pathlib import Path
 from urllib.parse import quote
@@ -55,6 +56,11 @@ class Postgres15:
         """Ends it as `pg_ctl stop -m immediate` does: all connections go, and the next start recovers."""
         assert self._daemon is not None
         self._daemon.kill()
+
+    def end(self) -> None:
+        """Ends it as an operator does."""
+        assert self._daemon is not None
+        self._daemon.stop(signal.SIGINT)
 
     def url(self, user: str = SUPERUSER, *, port: int = 0, database: str = DATABASE) -> str:
         """Where clients find it; its own port, or that of a pooler in front."""
