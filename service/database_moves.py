@@ -15,7 +15,6 @@ from typing import TypeVar
 import asyncpg
 
 from service.config import Settings
-from service.config_text import mask_url
 from service.data_directory import DataDirectoryError, hold_data_directory
 from service.start_error import StartError
 from storage.embedded import EmbeddedError, EmbeddedPostgres
@@ -29,6 +28,7 @@ from storage.postgres.archive.load import check_archive, count_accounts, load_ar
 from storage.postgres.connection import Connection
 from storage.postgres.migrate import migrate
 from storage.postgres.primary import Primary
+from storage.urls import mask_url
 
 Tell = Callable[[str], None]
 _T = TypeVar("_T")
