@@ -7,7 +7,7 @@ files. What was cut off, moved, copied, or belongs to another Python is made ane
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
+import importlib
 import json
 import os
 import subprocess
@@ -17,12 +17,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # -I leaves it out
 from installing import InstallError, clean_environment, pip_install
+from odd_paths import make_right
 
 ROOT = Path(__file__).resolve().parents[1]
 # What each part is made of; when one of these files changes, the part is installed again.
+_INSTALLERS = ("scripts/environment.py", "scripts/installing.py", "scripts/odd_paths.py")
 _FILES = {
-    "runtime": ("requirements.lock", "pyproject.toml", "clients/python/pyproject.toml"),
-    "dev": ("requirements-dev.lock",),
+    "runtime": ("requirements.lock", "pyproject.toml", "clients/python/pyproject.toml", *_INSTALLERS),
+    "dev": ("requirements-dev.lock", *_INSTALLERS),
 }
 _PROJECTS = ("-e", ".", "-e", "clients/python")
 _COMPILED = ("service", "storage", "bench", "clients/python/parley")
@@ -53,6 +55,7 @@ def _install(venv: Path, part: str) -> None:
             pip_install(venv, "--no-deps", "--no-build-isolation", *_PROJECTS)
             compiling = [str(venv / "bin/python"), "-m", "compileall", "-q", *_COMPILED]
             subprocess.run(compiling, check=False, env=clean_environment())  # a read-only checkout works without
+        make_right(venv, ROOT)
     except InstallError as error:
         if error.is_network:  # nothing was changed yet
             cut_off.unlink()
@@ -72,7 +75,7 @@ def _identity(venv: Path) -> dict[str, str]:
 def _is_whole(venv: Path) -> bool:
     try:
         made = json.loads(_made(venv).read_text())
-        subprocess.run([str(venv / "bin/python"), "-I", "-S", "-c", ""], check=True, capture_output=True)
+        subprocess.run([str(venv / "bin/python"), "-I", "-c", ""], check=True, capture_output=True)
     except (OSError, ValueError, subprocess.CalledProcessError):
         return False
     return bool(made == _identity(venv)) and not _cut_off(venv).exists()
@@ -87,8 +90,11 @@ def _make(venv: Path) -> None:
         _say(f"The virtual environment in {name} is not whole, or is of another Python or place; making it anew ...")
     else:
         _say(f"Making a virtual environment in {name} ...")
-    if importlib.util.find_spec("venv") is None or importlib.util.find_spec("ensurepip") is None:
-        raise InstallError(f"this Python ({sys.executable}) can't make virtual environments: {_missing_package()}")
+    for module in ("venv", "ensurepip"):
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            raise InstallError(f"{sys.executable} can't make virtual environments: {_missing(module)}") from None
     python = getattr(sys, "_base_executable", sys.executable)  # not the one that is about to be removed
     with contextlib.suppress(FileNotFoundError):
         _made(venv).unlink()
@@ -107,11 +113,11 @@ def _make(venv: Path) -> None:
     _made(venv).write_text(json.dumps(_identity(venv)))
 
 
-def _missing_package() -> str:
+def _missing(module: str) -> str:
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     is_system = Path("/usr/bin/python3").resolve() == Path(sys.executable).resolve()
     package = "python3-venv" if is_system else f"python{version}-venv"
-    return f"its module ensurepip is missing; on Debian and Ubuntu: apt install {package}. Then run make again"
+    return f"its module {module} is missing; on Debian and Ubuntu: apt install {package}. Then run make again"
 
 
 def _made(venv: Path) -> Path:
@@ -138,7 +144,9 @@ def _locked() -> Iterator[None]:
 if __name__ == "__main__":
     try:
         main(ROOT / sys.argv[1], sys.argv[2])
-    except (InstallError, OSError) as problem:
+    except InstallError as problem:
         sys.exit(f"parley: {problem}")
+    except OSError as problem:
+        sys.exit(f"parley: can't make the virtual environment: {problem.filename}: {problem.strerror}")
     except KeyboardInterrupt:
         sys.exit(130)

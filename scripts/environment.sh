@@ -8,9 +8,17 @@ unset PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONSAFEPATH
 enough='import sys; sys.exit(sys.version_info < (3, 11))'
 
 # The environment's own Python is asked first: it stays what it is until another one is named.
-if [ -z "$given" ] && "$venv/bin/python" -I -S -c "$enough" 2>/dev/null; then
+if [ -z "$given" ] && "$venv/bin/python" -I -c "$enough" 2>/dev/null; then
   exec "$venv/bin/python" -I scripts/environment.py "$venv" "$part"
 fi
+# make puts the environment's programs first on PATH, and so does an activated one: a broken one has a broken python3.
+own=$(pwd -P)/$venv/bin
+while case :$PATH: in *":$own:"*) ;; *) false ;; esac do
+  PATH=:$PATH:
+  PATH=${PATH%%":$own:"*}:${PATH#*":$own:"}
+  PATH=${PATH#:}
+  PATH=${PATH%:}
+done
 if ! command -v "$python" >/dev/null; then
   echo "parley: there is no $python here; install Python 3.11 or newer, or name another one: make PYTHON=python3.12 run" >&2
   exit 1

@@ -49,7 +49,7 @@ def pip_install(venv: Path, *arguments: str) -> None:
     """
     environment = clean_environment() | _pip_settings(venv) | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
     log = venv / "pip.log"
-    command = [str(venv / "bin/python"), "-m", "pip", "install", "--quiet", "--no-input", *arguments]
+    command = [str(venv / "bin/python"), "-m", "pip", "install", "--no-input", *arguments]
     with log.open("wb") as output:
         status = subprocess.run(command, check=False, stdout=output, stderr=output, env=environment).returncode
     if status < 0:

