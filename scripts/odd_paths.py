@@ -23,7 +23,8 @@ def make_right(venv: Path, root: Path) -> None:
     if venv.resolve().is_relative_to(root.resolve()):
         for path in venv.glob("lib/python3*/site-packages/*parley*.pth"):
             places = path.read_text(encoding="utf-8").splitlines()
-            path.write_text("".join(os.path.relpath(place, path.parent) + "\n" for place in places), encoding="utf-8")
+            relative = [os.path.relpath(place, path.parent) if place.startswith("/") else place for place in places]
+            path.write_text("".join(f"{place}\n" for place in relative), encoding="utf-8")
     if _SHELL_LETTERS & set(str(venv)):
         for path in (venv / "bin").iterdir():
             if path.is_file() and not path.is_symlink():
