@@ -1,4 +1,7 @@
-"""The command `parley`, where it begins: `serve` stays small for as long as it runs, so it is not with the others."""
+"""The command `parley`, where it begins.
+
+`serve` stays small for as long as it runs, and `health` runs every few seconds, so they are not with the others.
+"""
 
 import sys
 import time
@@ -9,6 +12,10 @@ def main() -> None:
     """Runs the command line; what is wrong is one line on standard error and exit status 1."""
     if sys.argv[1:2] == ["serve"]:
         sys.exit(_serve(sys.argv[2:]))
+    if sys.argv[1:2] == ["health"]:
+        from service import health_command
+
+        sys.exit(health_command.main(sys.argv[2:]))
     from service.cli_commands import run
 
     run(sys.argv[1:])

@@ -143,24 +143,12 @@ def config(
         fail(str(error))
 
 
-@app.command()
-def health(
-    listen: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="The server's address. Default: the one in the settings.")
-    ] = None,
-    data_dir: DataDirOption = None,
-    config: ConfigOption = None,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for an answer.")] = 3.0,
-) -> None:
-    """Ask a running server whether it serves (grpc.health.v1); exit status 0 if so, else 1."""
-    from service.health_probe import ProbeError, probe
-    from service.loading import ConfigError, load
+@app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def health(context: typer.Context) -> None:
+    """Ask a running server whether it serves; exit status 0 if so, else 1. `parley health --help` says how."""
+    from service import health_command
 
-    try:
-        settings = load({"listen": listen, "data_dir": data_dir}, config_file=config).settings
-        typer.echo(probe(settings, timeout_seconds=timeout))
-    except (ConfigError, ProbeError) as error:
-        fail(str(error))
+    raise typer.Exit(health_command.main(context.args))
 
 
 @app.command(add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

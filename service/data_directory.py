@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-_LOCK_NAME = "server.lock"
+from service.running_server import LOCK_NAME, find_server
+
 _WORKERS_NAME = "workers.lock"
 _log = logging.getLogger(__name__)
 
@@ -52,32 +52,13 @@ def hold_data_directory(path: Path, check: Callable[[], None]) -> Iterator[DataD
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.listdir(path)  # noqa: PTH208 # says whether it can be read
-        descriptor = os.open(path / _LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _unusable(path, error) from None
     try:
         _lock(path, descriptor, check)
         _wait_for_workers(path, check)
         yield DataDirectory(path, descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def find_server(path: Path) -> dict[str, Any] | None:
-    """Returns what the server that runs on a data directory has published ("pid", "listen"); None: none runs."""
-    try:
-        descriptor = os.open(path.expanduser() / _LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        try:
-            return dict(json.loads(os.pread(descriptor, 4096, 0)))
-        except ValueError:  # it is just starting
-            return None
-    else:
-        return None
     finally:
         os.close(descriptor)
 

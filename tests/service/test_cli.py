@@ -71,7 +71,7 @@ def test_config_prints_origins(tmp_path: Path) -> None:
     assert "hunter2" not in shown
 
 
-@pytest.mark.parametrize("command", ["config", "serve", "health", "migrate"])
+@pytest.mark.parametrize("command", ["config", "serve", "migrate"])
 def test_a_wrong_setting_is_one_line_and_status_1(command: str) -> None:
     done = run(command, PARLEY_WORKERS="many")
     assert done.returncode == 1
@@ -103,3 +103,9 @@ def test_what_a_worker_loads_has_nothing_that_only_a_start_needs() -> None:
     )
     assert {"grpc", "asyncpg", "service.server", "service.config"} <= loaded
     assert {"pydantic", "rich.console", "typer", "yaml"}.isdisjoint(loaded)
+
+
+def test_health_loads_nothing_that_takes_long() -> None:
+    code = "from service import health_command\nhealth_command.main(['--listen', '127.0.0.1:1'])"
+    slow = {"grpc", "google", "pydantic", "structlog", "typer", "yaml", "ssl", "asyncio", "logging", "pathlib"}
+    assert loaded_by(code) & slow <= loaded_by("pass") & slow  # some are there before any of ours
