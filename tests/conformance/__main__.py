@@ -6,6 +6,7 @@ client. A language whose tools are absent is left out with a reason; with CI set
 
 import argparse
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -43,18 +44,21 @@ async def _play(stage: Stage, language: Language, scenarios: Sequence[Scenario],
     async with open_proxy(stage.main.target) as proxy, started(command, folder, environment) as runner:
         result.runtime = f"{runner.about['version']} on {runner.about['runtime']}".removeprefix(" on ")
         for scenario, cast in casts:
+            if scenario.needs_session and not language.has_session:
+                result.outcomes[scenario.name] = LEFT_OUT
+                result.reasons[scenario.name] = "it has no session"
+                continue
             if scenario.name in language.left_out:
                 result.outcomes[scenario.name] = LEFT_OUT
                 result.reasons[scenario.name] = language.left_out[scenario.name]
                 continue
-            operator = Operator(stage, proxy)
-            play = Play(runner, operator, cast, tokens)
             try:
-                if scenario.uses("strict"):
-                    async with stage.strict_turn:
-                        await _play_one(play, operator, scenario)
-                else:
-                    await _play_one(play, operator, scenario)
+                async with contextlib.AsyncExitStack() as stack:
+                    if scenario.uses("strict"):
+                        await stack.enter_async_context(stage.strict_turn)
+                    wire = await stack.enter_async_context(open_proxy(stage.main.target))
+                    operator = Operator(stage, proxy, wire)
+                    await _play_one(Play(runner, operator, cast, tokens), operator, scenario)
                 result.outcomes[scenario.name] = PASSED
             except StepFailed as error:
                 result.outcomes[scenario.name] = FAILED

@@ -20,7 +20,8 @@ class Language:
         name: as in `make conformance LANGUAGE=name`, and the runner's folder in clients/ unless `folder` says another.
         command: what starts it, in its folder.
         example: what runs the example that people copy, in its folder; host:port is put behind it.
-        example_file: where that is.
+        example_file: where the session is that people copy.
+        has_session: its runner drives that session.
         example_user: who it is, as whom it sends notes to itself.
         package: patterns of the files that a program takes along of ours.
         build: what builds it first, in its folder; each is repeatable and does nothing when nothing changed.
@@ -36,6 +37,7 @@ class Language:
     example: Sequence[str] = ()
     example_file: str = ""
     example_user: str = ""
+    has_session: bool = False
     package: Sequence[str] = ()
     build: Sequence[Sequence[str]] = ()
     tools: Sequence[str] = ()
@@ -73,11 +75,12 @@ LANGUAGES: tuple[Language, ...] = (
         "python",
         (sys.executable, "-m", "conformance"),
         example=(sys.executable, "examples/chat.py"),
-        example_file="examples/chat.py",
+        example_file="examples/session.py",
         example_user="chat-grpcio",
+        has_session=True,
         package=["parley/**/*"],
         is_quick=True,
-        environment={"PYTHONPATH": "."},
+        environment={"PYTHONPATH": ".:examples"},
     ),
     Language(
         "python-betterproto",

@@ -13,7 +13,7 @@ from google.protobuf import any_pb2, json_format, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
-from parley.v1 import chat_pb2, chat_service_pb2
+from parley.v1 import chat_pb2, chat_service_pb2, message_pb2
 
 DOMAIN = "parley.v1"
 _SERVICE = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"]
@@ -51,6 +51,14 @@ def to_response(method: str, content: Any) -> dict[str, Any]:
 def to_frame(content: Any) -> dict[str, Any]:
     """The same for a ChatResponse."""
     return _read(chat_pb2.ChatResponse, content, preserving=True)
+
+
+def to_entry(content: dict[str, Any]) -> dict[str, Any]:
+    """The same for what a session gives: `{"message": Message}` or `{"reset": Reset}`."""
+    kinds: dict[str, type[Message]] = {"message": message_pb2.Message, "reset": chat_pb2.Reset}
+    if len(content) != 1 or (name := next(iter(content))) not in kinds:
+        raise NotTheContract(f"no entry: {str(content)[:300]}")
+    return {name: _read(kinds[name], content[name], preserving=True)}
 
 
 @functools.cache

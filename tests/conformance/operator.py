@@ -4,19 +4,23 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import grpc
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from parley.v1 import account_pb2, chat_service_pb2_grpc
+from parley.v1 import account_pb2, chat_service_pb2_grpc, server_info_pb2
 
+from storage.postgres.restores import Restores
 from tests.conformance.stage import Stage, brief_server
-from tests.support.proxy import Proxy
+from tests.support.databases import open_database
+from tests.support.proxy import Proxy, open_proxy
 from tests.support.servers import RunningServer
 from tests.support.waiting import wait_for
 
+PASSWORD = "a long enough password"
 _WAIT_SECONDS = 30.0
 
 
@@ -24,21 +28,42 @@ class OperatorFailed(Exception):
     """An act could not be done; the text says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """A server that a scenario started.
+
+    Attributes:
+        proxy: before it; what runners connect to.
+        schema: where its data are.
+    """
+
+    server: RunningServer
+    proxy: Proxy
+    schema: str
+
+
 class Operator:
     """The acts that a step can name; one operator a play.
 
     Args:
         proxy: between this runner and the main server.
+        wire: the same for this scenario's sessions.
     """
 
-    def __init__(self, stage: Stage, proxy: Proxy) -> None:
+    def __init__(self, stage: Stage, proxy: Proxy, wire: Proxy) -> None:
         self._stage = stage
         self._proxy = proxy
+        self._wire = wire
         self._stack = contextlib.AsyncExitStack()
-        self._brief: RunningServer | None = None
+        self._brief: Brief | None = None
         self._took_database = False
         self._acts: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
             "cut_connections": self._cut_connections,
+            "hang_connections": self._hang_connections,
+            "lose_answers": self._lose_answers,
+            "take_server": self._take_server,
+            "give_server": self._give_server,
+            "make_account": self._make_account,
             "set_last_seq": self._set_last_seq,
             "make_name": self._make_name,
             "disable_user": self._disable_user,
@@ -50,6 +75,8 @@ class Operator:
             "wait_for_database": self._wait_for_database,
             "start_brief": self._start_brief,
             "stop_brief": self._stop_brief,
+            "replace_brief": self._replace_brief,
+            "restore_brief": self._restore_brief,
         }
 
     async def act(self, name: str, options: Mapping[str, Any]) -> Any:
@@ -73,6 +100,8 @@ class Operator:
         match server:
             case "main":
                 return self._proxy.target
+            case "wire":
+                return self._wire.target
             case "strict":
                 return self._stage.strict.target
             case "newer":
@@ -80,15 +109,51 @@ class Operator:
             case "nobody":
                 return "127.0.0.1:1"  # nothing listens there
             case "brief" if self._brief is not None:
-                return self._brief.target
+                return self._brief.proxy.target
             case "brief":
                 raise OperatorFailed("start_brief comes first")
         raise OperatorFailed(f"there is no server {server}")
 
-    async def _cut_connections(self, _options: Mapping[str, Any]) -> None:
-        """Resets the runner's connections to the main server; new ones are let through."""
-        if not self._proxy.drop():
+    def _proxy_of(self, options: Mapping[str, Any]) -> Proxy:
+        """Gives what stands before a server, main when none is named."""
+        proxies = {"main": self._proxy, "wire": self._wire}
+        if self._brief is not None:
+            proxies["brief"] = self._brief.proxy
+        name = options.get("server", "main")
+        if name not in proxies:
+            raise OperatorFailed(f"nothing stands before {name}")
+        return proxies[name]
+
+    async def _cut_connections(self, options: Mapping[str, Any]) -> None:
+        """Resets the runner's connections to a server; new ones are let through."""
+        proxy = self._proxy_of(options)
+        if not proxy.drop():
             raise OperatorFailed("no connection was open")
+        proxy.restore()
+
+    async def _hang_connections(self, options: Mapping[str, Any]) -> None:
+        """Lets the connections to a server stay open, and forwards nothing; new ones work."""
+        if not self._proxy_of(options).hang():
+            raise OperatorFailed("no connection was open")
+
+    async def _lose_answers(self, options: Mapping[str, Any]) -> None:
+        """Lets what a server answers get lost, until connections are cut."""
+        self._proxy_of(options).swallow_answers()
+
+    async def _take_server(self, options: Mapping[str, Any]) -> None:
+        """Resets the connections to a server and lets no new one through."""
+        self._proxy_of(options).cut()
+
+    async def _give_server(self, options: Mapping[str, Any]) -> None:
+        self._proxy_of(options).restore()
+
+    async def _make_account(self, options: Mapping[str, Any]) -> str:
+        """Registers somebody with the password that `session_open` takes; gives the name."""
+        name = f"new-{secrets.token_hex(6)}"
+        async with aio.insecure_channel(self.target(options.get("server", "main"))) as channel:
+            request = account_pb2.RegisterRequest(username=name, password=PASSWORD)
+            await chat_service_pb2_grpc.ChatServiceStub(channel).Register(request, timeout=_WAIT_SECONDS)
+        return name
 
     async def _set_last_seq(self, options: Mapping[str, Any]) -> None:
         """Lets a conversation without entries begin above `seq`, as one does whose past was removed."""
@@ -160,10 +225,53 @@ class Operator:
                 if answer.status == health_pb2.HealthCheckResponse.SERVING:
                     return
 
-    async def _start_brief(self, _options: Mapping[str, Any]) -> None:
-        self._brief = await self._stack.enter_async_context(brief_server(self._stage))
+    async def _start_brief(self, options: Mapping[str, Any]) -> None:
+        """Starts a server on the main one's data, or on its own; its access tokens may have a short life."""
+        schema = f"own_{secrets.token_hex(6)}" if options.get("own_data") else "conformance"
+        settings = {}
+        if "access_token_seconds" in options:
+            settings["PARLEY_AUTH_ACCESS_TOKEN_SECONDS"] = str(options["access_token_seconds"])
+        server = await self._stack.enter_async_context(brief_server(self._stage, schema, settings))
+        proxy = await self._stack.enter_async_context(open_proxy(server.target))
+        self._brief = Brief(server, proxy, schema)
 
     async def _stop_brief(self, _options: Mapping[str, Any]) -> None:
         """Asks the brief server to end; does not wait for it."""
         assert self._brief is not None
-        await asyncio.to_thread(self._brief.process.terminate)
+        await asyncio.to_thread(self._brief.server.process.terminate)
+
+    async def _replace_brief(self, _options: Mapping[str, Any]) -> None:
+        """Takes new connections to another server on the same data, and asks the one before to end: an update."""
+        assert self._brief is not None
+        server = await self._stack.enter_async_context(brief_server(self._stage, self._brief.schema, {}))
+        self._brief.proxy.redirect(server.target)
+        await asyncio.to_thread(self._brief.server.process.terminate)
+        self._brief = Brief(server, self._brief.proxy, self._brief.schema)
+
+    async def _restore_brief(self, options: Mapping[str, Any]) -> None:
+        """Sets a conversation of the brief server's own data back to a seq, as a restore would, and says so."""
+        assert self._brief is not None
+        place = (options["conversation_id"], int(options["seq"]))
+        async with open_database(self._stage.backends.postgres.url, self._brief.schema) as database:
+            for statement in (
+                "DELETE FROM messages WHERE conversation_id = $1 AND seq > $2",
+                "UPDATE conversations SET last_seq = $2 WHERE conversation_id = $1",
+                "UPDATE cursors SET acked_seq = least(acked_seq, $2) WHERE conversation_id = $1",
+                "UPDATE members SET read_seq = least(read_seq, $2) WHERE conversation_id = $1",
+            ):
+                await database.execute(statement, *place)
+            epoch = await Restores(database).begin_epoch()
+        async with aio.insecure_channel(self._brief.server.target) as channel:
+            stub = chat_service_pb2_grpc.ChatServiceStub(channel)
+
+            async def is_known() -> bool:
+                request = server_info_pb2.GetServerInfoRequest()
+                try:
+                    answer = await stub.GetServerInfo(request, timeout=_WAIT_SECONDS, wait_for_ready=True)
+                except aio.AioRpcError as error:
+                    if error.code() not in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE):
+                        raise
+                    return False  # the worker that ends for the new epoch had the call
+                return bool(answer.epoch == epoch)
+
+            await wait_for(is_known, limit_seconds=_WAIT_SECONDS, what="the epoch")

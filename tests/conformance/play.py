@@ -11,6 +11,7 @@ from tests.conformance.matching import differences
 from tests.conformance.operator import Operator, OperatorFailed
 from tests.conformance.runner import Runner, RunnerFailed
 from tests.conformance.scenarios import Scenario, Step
+from tests.conformance.sessions import SessionFailed, Sessions
 from tests.conformance.streams import Stream, StreamSilent
 from tests.conformance.values import ValueMissing, Values, value_at
 
@@ -54,6 +55,8 @@ class Play:
             "page": self._page,
             "operator": self._operate,
         }
+        self._sessions = Sessions(runner, self._values.fill, self._compare, self._compare_error, operator.target)
+        self._acts |= self._sessions.acts
 
     async def run(self, scenario: Scenario) -> None:
         """Plays it to the end.
@@ -67,6 +70,7 @@ class Play:
                     await self._acts[step.kind](step)
             except (
                 RunnerFailed,
+                SessionFailed,
                 StepFailed,
                 StreamSilent,
                 ValueMissing,
@@ -78,6 +82,10 @@ class Play:
                 raise StepFailed(f"step {step.number} ({step.kind} {str(step.subject)[:80]}): not in time") from None
         for stream in self._streams.values():
             await self._expect_no_more(stream)
+        try:
+            await self._sessions.expect_no_more()
+        except (SessionFailed, RunnerFailed) as error:
+            raise StepFailed(str(error)) from None
 
     async def _expect_no_more(self, stream: Stream) -> None:
         try:
@@ -90,7 +98,8 @@ class Play:
             raise StepFailed(f"at the end, stream {stream.name}: " + "; ".join(lines))
 
     async def close(self) -> None:
-        """Ends the streams that are still open; a runner that can't is told of by whoever asks it next."""
+        """Ends what is still open; a runner that can't is told of by whoever asks it next."""
+        await self._sessions.close()
         with contextlib.suppress(RunnerFailed):
             for stream in self._streams.values():
                 if stream.end is None:

@@ -21,7 +21,16 @@ _STEPS: Mapping[str, frozenset[str]] = {
     "close": frozenset({"stream"}),
     "cancel": frozenset({"stream"}),
     "page": frozenset({"as", "server", "seqs", "next_cursor", "error"}),
-    "operator": frozenset({"user", "save", "conversation_id", "seq", "seconds", "scope"}),
+    "session_open": frozenset({"session", "server", "password", "device_id", "heartbeat_ms", "error"}),
+    "session_send": frozenset({"session", "ticket"}),
+    "session_sent": frozenset({"session", "ticket", "error", "within_ms"}),
+    "session_next": frozenset({"session", "within_ms"}),
+    "session_ack": frozenset({"session"}),
+    "session_end": frozenset({"session", "within_ms"}),
+    "session_close": frozenset({"session"}),
+    "operator": frozenset(
+        {"user", "save", "conversation_id", "seq", "seconds", "scope", "server", "access_token_seconds", "own_data"}
+    ),
 }
 
 
@@ -65,6 +74,11 @@ class Scenario:
     def uses(self, server: str) -> bool:
         """Whether a step names this server."""
         return any(step.options.get("server") == server for step in self.steps)
+
+    @property
+    def needs_session(self) -> bool:
+        """Whether a step drives the session that people copy."""
+        return any(step.kind == "session_open" for step in self.steps)
 
 
 def load_scenarios(folder: Path = FOLDER) -> list[Scenario]:

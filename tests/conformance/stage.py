@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,8 +143,8 @@ async def _start(
 
 
 @contextlib.asynccontextmanager
-async def brief_server(stage: Stage) -> AsyncIterator[RunningServer]:
-    """A server on the main one's data that a scenario may stop."""
+async def brief_server(stage: Stage, schema: str, settings: Mapping[str, str]) -> AsyncIterator[RunningServer]:
+    """A server on the data in a schema that a scenario may stop; with further settings."""
     async with contextlib.AsyncExitStack() as stack:
         name = f"brief-{secrets.token_hex(3)}"
-        yield await _start(stack, stage.directory, stage.settings("conformance"), name)
+        yield await _start(stack, stage.directory, stage.settings(schema) | settings, name)

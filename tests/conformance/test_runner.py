@@ -61,7 +61,7 @@ async def play(tmp_path: Path, **answers: Any) -> None:
     (tmp_path / "short.yaml").write_text(_STEPS)
     (scenario,) = load_scenarios(tmp_path)
     async with open_proxy("127.0.0.1:1") as proxy, ran(**answers) as runner:
-        played = Play(runner, Operator(cast("Stage", None), proxy), {}, {})  # no step needs the stage
+        played = Play(runner, Operator(cast("Stage", None), proxy, proxy), {}, {})  # no step needs the stage
         try:
             await played.run(scenario)
         finally:

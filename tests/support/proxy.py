@@ -52,6 +52,7 @@ class Proxy:
         self._flowing.set()
         self._swallow: Callable[[Link, bytes], bool] | None = None
         self._swallows_answers = False
+        self._hung: set[Link] = set()
         self._cut_after_bytes: int | None = None
         self.target = ""
         self.delay_seconds = 0.0
@@ -86,6 +87,15 @@ class Proxy:
     def stall(self) -> None:
         """Forwards nothing any more, and closes nothing: a host that vanished."""
         self._flowing.clear()
+
+    def hang(self) -> int:
+        """Forwards nothing more on the open connections, and does not close them; new ones work. Gives how many."""
+        self._hung |= self.links
+        return len(self._hung)
+
+    def redirect(self, upstream: str) -> None:
+        """Takes new connections to another upstream; those that are open stay."""
+        self._upstream = upstream
 
     def swallow(self, which: Callable[[Link, bytes], bool]) -> None:
         """Throws away what clients send where `which(link, data)`; their connections stay open."""
@@ -129,6 +139,7 @@ class Proxy:
                 with contextlib.suppress(OSError):
                     await end.wait_closed()
             self.links.discard(link)
+            self._hung.discard(link)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._upstream.startswith("/"):
@@ -144,6 +155,9 @@ class Proxy:
                 if self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
                 await self._flowing.wait()
+                if link in self._hung:
+                    self.swallowed_bytes += len(data)
+                    continue
                 if not is_to_client:
                     link.sent = (link.sent + data)[:_CHUNK_BYTES]
                     if self._swallow is not None and self._swallow(link, data):

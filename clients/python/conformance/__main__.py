@@ -14,6 +14,7 @@ from parley.v1 import chat_pb2, chat_service_pb2, chat_service_pb2_grpc, message
 
 from conformance.errors import describe
 from conformance.measure import measure
+from conformance.sessions import Sessions
 from conformance.streams import Stream
 
 _DEADLINE_SECONDS = 30.0
@@ -28,9 +29,12 @@ class Runner:
     def __init__(self) -> None:
         self._stubs: dict[str, chat_service_pb2_grpc.ChatServiceStub] = {}
         self._streams: dict[str, Stream] = {}
+        self._sessions = Sessions()
 
     def answer(self, command: dict[str, Any]) -> dict[str, Any]:
         """Does one command."""
+        if command["do"].startswith("session_"):
+            return self._sessions.answer(command)
         act = getattr(self, f"_{command['do']}", None)
         return act(command) if act is not None else {"failed": f"there is no {command['do']}"}
 

@@ -5,8 +5,15 @@ from typing import Any
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from session import Refused
 
 DOMAIN = "parley.v1"
+
+
+def describe_refused(refused: Refused) -> dict[str, Any]:
+    """Gives the ERROR of a session."""
+    reason = {"reason": refused.reason} if refused.reason else {}
+    return {"code": refused.code.name, "message": refused.message, "log": str(refused), **reason}
 
 
 def describe(error: grpc.RpcError) -> dict[str, Any]:
