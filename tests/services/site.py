@@ -20,6 +20,8 @@ from pathlib import Path
 import psutil
 
 USER = "postgres" if os.geteuid() == 0 else None
+# Popen's own `user` forks with Python's code in the child, which crashes now and then where gRPC has threads.
+_AS_USER = ["--reuid", USER, "--regid", USER, "--clear-groups"] if USER else ["--no-new-privs"]
 _SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 _END_SECONDS = 20
 
@@ -90,18 +92,15 @@ class Site:
         own(path)
         return path
 
-    def spawn(self, name: str, *command: str | Path, namespace: str = "", as_root: bool = False) -> Daemon:
+    def spawn(self, name: str, *command: str | Path, namespace: str = "") -> Daemon:
         """Starts a service; it ends with the site, and with the thread that calls.
 
         Args:
             namespace: the network namespace that it runs in.
-            as_root: keeps the user of the tests.
         """
         log = self.directory / f"{name}.log"
         prefix = ["ip", "netns", "exec", namespace] if namespace else []
-        prefix += ["setpriv", "--pdeathsig", "KILL"]
-        if USER is not None and not as_root:
-            prefix += ["--reuid", USER, "--regid", USER, "--clear-groups"]
+        prefix += ["setpriv", "--pdeathsig", "KILL", *_AS_USER]
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [*prefix, *map(str, command)],
@@ -119,16 +118,13 @@ class Site:
     def run(self, *command: str | Path, **variables: str) -> str:
         """Runs a command to its end as the user of the services; gives what it wrote to standard output."""
         done = subprocess.run(
-            [str(part) for part in command],
+            ["setpriv", *_AS_USER, *map(str, command)],
             capture_output=True,
             text=True,
             check=False,
             timeout=120,
             cwd=self.directory,
             env=os.environ | {"PATH": _SEARCH, "HOME": str(self.directory)} | variables,
-            user=USER,
-            group=USER,
-            extra_groups=[] if USER else None,
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
