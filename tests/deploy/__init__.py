@@ -1,0 +1,1 @@
+"""The examples in deploy/ agree with the code."""
