@@ -70,6 +70,11 @@ class DatabaseSettings:
         le=32,
     )
     timeout_seconds: float = _setting(5.0, "Limit of one statement.", gt=0, le=60)
+    allow_weak_durability: bool = _setting(
+        False,
+        "Serve on a database that can lose what it acknowledged: fsync or full_page_writes off, or synchronous_commit"
+        " off (or local, with synchronous standbys) for the role.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from service.auth.key_ring import KeysError
 from service.auth.keys import ensure_keys_file, load_keys
 from service.config import Secret, Settings
 from service.start_error import StartError
-from storage.errors import Unavailable
-from storage.postgres.migrate import MigrationError, migrate
+from storage.errors import Lasting, MigrationError, Unavailable
+from storage.postgres.migrate import migrate
 from storage.postgres.target import read_dropped
 from storage.urls import mask_url
 
@@ -75,20 +75,30 @@ def _log_dropped(url: str) -> None:
 
 def bring_up_to_date(settings: Settings) -> list[str]:
     """Runs the migrations that are missing, and returns their names; waits a while for a database that is starting."""
-    assert settings.database.url is not None
-    url = settings.database.url.reveal()
+    database = settings.database
+    assert database.url is not None
+    url = database.url.reveal()
+    where = mask_url(url)
     deadline = time.monotonic() + _DATABASE_SECONDS
-    has_waited = False
+    told = ""
     _log_dropped(url)
     while True:
         try:
-            return asyncio.run(migrate(url, schema=settings.database.db_schema))
+            return asyncio.run(
+                migrate(url, schema=database.db_schema, allows_weak_durability=database.allow_weak_durability)
+            )
+        except (Lasting, MigrationError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            raise StartError(f"can't use PostgreSQL at {where}: {_to_line(error)}") from None
         except Unavailable as error:
             if time.monotonic() > deadline:
-                raise StartError(f"PostgreSQL at {mask_url(url)} does not answer: {error}") from None
-            if not has_waited:
-                _log.warning("waiting for PostgreSQL", url=mask_url(url), error=str(error))
-            has_waited = True
+                raise StartError(
+                    f"PostgreSQL at {where} is not ready after {_DATABASE_SECONDS:.0f} s: {_to_line(error)}"
+                ) from None
+            if str(error) != told:
+                told = str(error)
+                _log.warning("waiting for PostgreSQL", url=where, error=told, seconds=_DATABASE_SECONDS)
             time.sleep(_RETRY_SECONDS)
-        except (MigrationError, asyncpg.PostgresError, asyncpg.ClientConfigurationError, ValueError) as error:
-            raise StartError(f"can't prepare PostgreSQL at {mask_url(url)}: {error}") from None
+
+
+def _to_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -8,6 +8,7 @@ StorageError
   Conflict        a unique key is taken
   Absent          what the call is about does not exist
     UserAbsent      a user that the call names does not exist, or not any more
+  MigrationError  the schema can't be brought up to date
   BadData         the store can't hold the value; repeating does not help
 """
 
@@ -50,6 +51,10 @@ class UserAbsent(Absent):
     def __init__(self, username: str) -> None:
         super().__init__(f'there is no user "{username}"')
         self.username = username
+
+
+class MigrationError(StorageError):
+    """The schema can't be brought up to date; the text says why."""
 
 
 class BadData(StorageError):

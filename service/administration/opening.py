@@ -13,9 +13,9 @@ from service.errors import InvalidRequest
 from service.loading import load
 from service.start_error import StartError
 from storage.embedded import EmbeddedPostgres
-from storage.errors import StorageError
+from storage.errors import MigrationError, StorageError
 from storage.postgres.database import Database
-from storage.postgres.migrate import MigrationError, check_schema
+from storage.postgres.migrate import check_schema
 from storage.urls import mask_url
 
 _MAX_NAMES = 100_000
@@ -53,7 +53,11 @@ async def open_database(settings: Settings) -> AsyncIterator[Database]:
     url = settings.database.url.reveal()
     try:
         database = Database(
-            url, schema=settings.database.db_schema, pool_size=2, command_timeout_seconds=_STATEMENT_SECONDS
+            url,
+            schema=settings.database.db_schema,
+            pool_size=2,
+            command_timeout_seconds=_STATEMENT_SECONDS,
+            allows_weak_durability=settings.database.allow_weak_durability,
         )
         await database.open()
         try:

@@ -57,6 +57,7 @@ async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
         schema=settings.database.db_schema,
         pool_size=settings.database.pool_size,
         command_timeout_seconds=settings.database.timeout_seconds,
+        allows_weak_durability=settings.database.allow_weak_durability,
     )
     await database.open()
     async with database.acquire() as connection:

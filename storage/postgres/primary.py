@@ -18,6 +18,7 @@ import structlog
 from asyncpg import exceptions as pg
 
 from storage import errors
+from storage.postgres.capabilities import check_version
 from storage.postgres.connection import Connection
 from storage.postgres.faults import is_refusal_of_tls, to_unavailable
 from storage.postgres.keepalive import keep_alive
@@ -190,6 +191,7 @@ class Primary:
     async def _connect_to(self, host: Host | None, options: dict[str, Any]) -> tuple[int, Connection]:
         connection = await self._open(host, options)
         try:
+            check_version(connection)
             await connection.execute(self._session)
             keep_alive(connection, self.target.keepalive)
             return await self._check(connection), connection

@@ -1,0 +1,48 @@
+"""Tells a pooler that keeps a session for each connection from one that lends it out for a transaction."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from storage.errors import Lasting
+from storage.postgres.connection import Connection
+from storage.postgres.faults import TRANSACTION_POOLING
+
+_log = structlog.get_logger(__name__)
+
+# A pooler of sessions that has no other session to give keeps the second connection waiting.
+_WAIT_SECONDS = 2.0
+_PID = "SELECT pg_backend_pid()"
+
+
+async def check_pooling(connection: Connection, connect: Callable[[], Awaitable[Connection]]) -> None:
+    """Passes a connection that has a session of the server to itself; asks nothing where there is no pooler.
+
+    While one connection is open, another one has a transaction open. If both are, or the first one then is, at the
+    session that the other one has or had, sessions are lent.
+
+    Args:
+        connect: opens the other one.
+
+    Raises:
+        Lasting: the pooler lends sessions for a transaction, or for a statement.
+    """
+    if not connection.is_pooled:
+        return
+    other: Connection | None = None
+    try:
+        async with asyncio.timeout(_WAIT_SECONDS):
+            mine = await connection.fetchval(_PID)
+            other = await connect()
+            await other.execute("BEGIN")
+            theirs = await other.fetchval(_PID)
+            is_lent = mine == theirs or await connection.fetchval(_PID) != mine
+    except TimeoutError:
+        is_lent = False
+        _log.warning("the pooler gives no second session of the server; its pool is small, or others have it")
+    finally:
+        if other is not None:
+            other.terminate()
+    if is_lent:
+        raise Lasting(TRANSACTION_POOLING)
