@@ -18,11 +18,10 @@ from pydantic_settings import EnvSettingsSource, YamlConfigSettingsSource
 
 from service.checked_settings import CHECKED, SOURCES
 from service.config import Settings
+from service.distribution import COMMIT_VARIABLE
 
 PREFIX = "PARLEY_"
 FILE_VARIABLE = "PARLEY_CONFIG"
-# The commit that an image was built from; GetServerInfo tells it (service/rpc/server_info.py).
-COMMIT_VARIABLE = "PARLEY_COMMIT"
 
 # Switches of tests, which workers read (service/failpoints.py).
 _TEST_SWITCH = re.compile(r"PARLEY_FAILPOINTS(_CONSENT)?")

@@ -16,6 +16,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 current_call_id: ContextVar[str] = ContextVar("call_id", default="")
 """The id of the call that this task serves; "" outside of calls. The interceptors set it."""
 
+current_trace_id: ContextVar[str] = ContextVar("trace_id", default="")
+"""The caller's W3C trace id, from its `traceparent`; "" where it sent none. Set with the call's id."""
+
 _MASK = "***"
 _SECRET_KEY = re.compile(r"password|secret|token|authorization|refresh|^(text|data|dsn|metadata)$", re.IGNORECASE)
 _SECRET_TEXT = (
@@ -115,4 +118,6 @@ def scrub_text(text: str) -> str:
 def _add_call_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if call_id := current_call_id.get():
         event.setdefault("call_id", call_id)
+    if trace_id := current_trace_id.get():
+        event.setdefault("trace_id", trace_id)
     return event

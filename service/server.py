@@ -86,7 +86,7 @@ async def run_worker(
     background = start_background(stores, delivery, auth, health, stop)
     publisher = None
     if settings.metrics.listen:
-        publisher = Publisher(open_page(page), list_sources(stores, delivery, auth, calls, frames))
+        publisher = Publisher(open_page(page), list_sources(stores, delivery, auth, health, calls, frames))
         background += await start_metrics(stores, publisher)
     await health.check()
     stop.is_serving = True

@@ -77,6 +77,11 @@ def number_of(reason: str) -> int:
     return error_pb2.ErrorReason.Value(_PREFIX + reason)
 
 
+def code_of(error: errors.ParleyError) -> grpc.StatusCode:
+    """Returns the status code of a refusal."""
+    return TABLE[type(error)].code
+
+
 def to_status(error: errors.ParleyError) -> status_pb2.Status:
     """Turns a refusal into the status that clients see, details included."""
     row = TABLE[type(error)]

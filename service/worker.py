@@ -41,9 +41,11 @@ def main(index: int, beats: int, page: int) -> int:
     from service import logs
     from service.data_directory import mark_worker
     from service.handed_settings import to_settings
+    from service.plain_lines import take_over_stderr
 
     settings = to_settings(json.loads(handed))
-    logs.configure(settings.log.level, settings.log.format, process=f"worker {index}")
+    stderr = take_over_stderr()
+    logs.configure(settings.log.level, settings.log.format, process=f"worker {index}", stream=stderr)
     mark_worker(settings.data_dir)
 
     import structlog

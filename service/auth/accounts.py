@@ -11,7 +11,7 @@ does its part).
 import contextlib
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from service.auth import fields, refresh_tokens
 from service.auth.attempts import Attempts
 from service.auth.passwords import Passwords
 from service.auth.refresh_tokens import RefreshTokens
+from service.auth.refusals import RefusalLog
 from service.auth.times import micros_of, to_time
 from service.auth.tokens import MAX_LIFE_SECONDS, TokenIssuer
 from service.calls import Call
@@ -26,6 +27,7 @@ from service.checks import to_device_id, to_request_id, to_username
 from service.errors import (
     BadCredentials,
     Overloaded,
+    RateLimited,
     RegistrationClosed,
     TokenExpired,
     TokenInvalid,
@@ -53,6 +55,13 @@ class Grant:
     access_expire_time: datetime
     refresh_token: str
     refresh_expire_time: datetime
+
+
+@dataclass(slots=True)
+class _About:
+    """Whose account an attempt is about, as soon as that is known."""
+
+    user: User | None = None
 
 
 class AccountService:
@@ -91,6 +100,7 @@ class AccountService:
         self._refresh_life = timedelta(seconds=refresh_token_seconds)
         self._login_token_life = timedelta(seconds=issuer.life_seconds + _SPARE_SECONDS)
         self._clock = clock
+        self._refusals = RefusalLog()
 
     async def register(self, call: Call, *, username: str, password: str, display_name: str, device_id: str) -> Grant:
         """Makes an account and logs it in.
@@ -221,9 +231,10 @@ class AccountService:
         old_password = fields.to_password(old_password, "old_password")
         new_password = fields.to_new_password(new_password, "new_password")
         username = call.caller.username
-        self._check_attempts(call, username)
-        user = await self._accounts.find_user(username)
-        old_hash = await self._check_password(username, user, old_password)
+        with self._noted("password change", call) as about:
+            self._check_attempts(call, username)
+            user = about.user = await self._accounts.find_user(username)
+            old_hash = await self._check_password(username, user, old_password)
         assert user is not None  # nobody's password is never right
         new_hash = await self._passwords.hash(new_password)
         login, refresh_token = self._new_login(username, call.caller.device_id, self._clock())
@@ -256,12 +267,13 @@ class AccountService:
         """
         password = fields.to_password(password)
         username = call.caller.username
-        self._check_attempts(call, username)
-        user = await self._accounts.find_user(username)
-        if user is None or user.delete_time is not None:
-            raise UserNotFound(username)
-        if password or user.password_hash is not None:
-            await self._check_password(username, user, password)
+        with self._noted("account deletion", call) as about:
+            self._check_attempts(call, username)
+            user = about.user = await self._accounts.find_user(username)
+            if user is None or user.delete_time is not None:
+                raise UserNotFound(username)
+            if password or user.password_hash is not None:
+                await self._check_password(username, user, password)
         await self._leave_all(username)
         try:
             revocation = await self._accounts.delete_user(username, clock=self._time, token_life=USER_TOKEN_LIFE)
@@ -272,18 +284,30 @@ class AccountService:
 
     async def _try_login(self, call: Call, username: str, password: str, device_id: str) -> Grant | None:
         """Logs in; None when the account was changed between the check of the password and the login's storing."""
-        self._check_attempts(call, username)
-        user = await self._accounts.find_user(username)
-        password_hash = await self._check_password(username, user, password)
-        assert user is not None  # nobody's password is never right
-        if user.disable_time is not None:
-            raise UserDisabled
+        with self._noted("login", call) as about:
+            self._check_attempts(call, username)
+            user = about.user = await self._accounts.find_user(username)
+            password_hash = await self._check_password(username, user, password)
+            assert user is not None  # nobody's password is never right
+            if user.disable_time is not None:
+                raise UserDisabled
         password_hash = await self._rehash(username, password, password_hash)
         now = self._clock()
         login, refresh_token = self._new_login(username, device_id, now)
         if not await self._accounts.create_login(login, password_hash=password_hash):
             return None
         return self._grant(user, login, refresh_token, now)
+
+    @contextlib.contextmanager
+    def _noted(self, what: str, call: Call) -> Iterator[_About]:
+        """Has a refusal inside noted in the log, with the account that the caller of this says it is about."""
+        about = _About()
+        try:
+            yield about
+        except (BadCredentials, UserDisabled, RateLimited) as refusal:
+            name = about.user.username if about.user is not None else None
+            self._refusals.note(what, refusal, address=call.address, username=name)
+            raise
 
     def _check_attempts(self, call: Call, username: str) -> None:
         self._attempts.check_address(call.address)
@@ -323,7 +347,9 @@ class AccountService:
         if refresh_tokens.is_repeat(login, token_hash, request_id, now):
             return login
         await self._end_login(login_id)
-        raise TokenInvalid("The refresh token was used before, so its login has been ended; log in again.")
+        refusal = TokenInvalid("The refresh token was used before, so its login has been ended; log in again.")
+        self._refusals.note("refresh", refusal, username=login.username)
+        raise refusal
 
     async def _end_login(self, login_id: str) -> None:
         revocation = await self._accounts.end_login(login_id, now=self._time(), token_life=self._login_token_life)

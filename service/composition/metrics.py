@@ -4,12 +4,15 @@ from service.composition.auth import Auth
 from service.composition.delivery import Delivery
 from service.composition.stores import Stores
 from service.convert.pieces import encodings
+from service.health import Health
 from service.interceptors.telemetry import CallCounts
 from service.metrics.publisher import Sources
 from service.rpc.chat import FrameCounts
 
 
-def list_sources(stores: Stores, delivery: Delivery, auth: Auth, calls: CallCounts, frames: FrameCounts) -> Sources:
+def list_sources(
+    stores: Stores, delivery: Delivery, auth: Auth, health: Health, calls: CallCounts, frames: FrameCounts
+) -> Sources:
     """Lists what gives each number of `catalogue.WORKER_METRICS` when it is asked."""
     hub, replayer, bus, writer, database = (
         delivery.hub,
@@ -34,6 +37,7 @@ def list_sources(stores: Stores, delivery: Delivery, auth: Auth, calls: CallCoun
         "parley_lane_sidings": lambda: writer.siding_count,
         "parley_batch_failures_total": lambda: counts.failure_count,
         "parley_messages_encoded_total": lambda: encodings.count,
+        "parley_delivery_seconds": lambda: hub.delivery_seconds,
         "parley_deliveries_total": lambda: frames.messages.total,
         "parley_frame_messages": lambda: frames.messages,
         "parley_frames_total": lambda: frames.frame_count,
@@ -57,10 +61,13 @@ def list_sources(stores: Stores, delivery: Delivery, auth: Auth, calls: CallCoun
         "parley_bus_beats_total": lambda: bus.beat_count,
         "parley_bus_beat_lag_seconds": lambda: bus.beat_lag_seconds,
         "parley_database_statements_total": lambda: database.statement_count,
+        "parley_database_up": lambda: health.component_states()["postgres"],
         "parley_pool_connections": lambda: pool.lent_count,
+        "parley_pool_max_connections": lambda: pool.size,
         "parley_pool_waits_total": lambda: pool.wait_count,
         "parley_pool_wait_seconds_total": lambda: pool.waited_seconds,
         "parley_call_seconds": lambda: calls.seconds,
+        "parley_calls_total": lambda: calls.by_method_and_code,
         "parley_errors_total": lambda: calls.errors.by_method_and_reason,
         "parley_manual_deliveries_total": lambda: delivery.manual.delivered_counts,
         "parley_dead_letters_total": lambda: stores.dead_letters.made_count,

@@ -33,6 +33,12 @@ def membership_of(item: Item) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     return _membership_in(item.body) if item.kind == EntryKind.MEMBERSHIP else ((), (), False)
 
 
+def create_seconds_of(item: Item) -> float:
+    """Gives when an item was committed, in Unix seconds of PostgreSQL's clock; decodes it."""
+    time = chat_pb2.ChatResponse.FromString(item.body).messages[0].create_time
+    return float(time.seconds + time.nanos / 1e9)
+
+
 @lru_cache(maxsize=1024)  # the same bytes are looked at for every session that replays them
 def _membership_in(body: bytes) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
     change = chat_pb2.ChatResponse.FromString(body).messages[0].membership

@@ -6,6 +6,7 @@ when their seq is handed on, before the next one. A crowd gets what comes while 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 
 import structlog
@@ -14,6 +15,7 @@ from service.delivery import encode
 from service.delivery.channel import PARK_SECONDS, Channel
 from service.delivery.session import Session
 from service.delivery.wire import Item
+from service.metrics.histogram import SECONDS, Histogram
 from storage.errors import Unavailable
 from storage.postgres.messages import TOP_SEQ, Messages
 from storage.records import EntryKind, Span
@@ -30,6 +32,8 @@ LINGER_SECONDS = 30.0
 # From so many streams of a conversation on its deliveries are joined while it is being written to.
 CROWD = 32
 _MAX_REST_SECONDS = 0.1
+# Between two messages whose age is looked at.
+_LOOK_SECONDS = 0.1
 
 
 class Hub:
@@ -53,6 +57,8 @@ class Hub:
         self._waiting: set[Channel] = set()  # crowds for which something was parked during the rest
         self.channels: dict[str, Channel] = {}
         self.users: dict[str, set[Session]] = {}
+        self.delivery_seconds = Histogram(SECONDS)
+        self._next_look_time = 0.0  # when the next message's age is looked at, on the event loop's clock
         self.gap_read_count = 0
         self.gap_entry_count = 0  # what the bus had not brought by then
 
@@ -208,11 +214,20 @@ class Hub:
             taken_count = session.offer(channel.conversation_id, part, joined)
             if taken_count < len(part):
                 behind.append((session, part[taken_count].seq))
+        if channel.live:
+            self._look_at_age(part[-1])
         for session, next_seq in behind:
             channel.live.discard(session)
             channel.lagging.add(session)
             session.fall_behind(channel.conversation_id, next_seq - 1, next_seq)
             self._on_lag(session)
+
+    def _look_at_age(self, item: Item) -> None:
+        """Notes how old a message is that was just handed on; of many only a few, since it must be decoded for that."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_look_time:
+            self._next_look_time = now + _LOOK_SECONDS
+            self.delivery_seconds.observe(max(0.0, time.time() - encode.create_seconds_of(item)))
 
     def _apply_membership(self, channel: Channel, item: Item) -> None:
         added, removed, are_all_removed = encode.membership_of(item)

@@ -12,8 +12,9 @@ import structlog
 from google.rpc import status_pb2
 
 from service import errors
-from service.interceptors.telemetry import ErrorCounts
-from service.status import to_status
+from service.interceptors.telemetry import CallCounts, call_metadata
+from service.logs import current_call_id
+from service.status import code_of, to_status
 from storage.errors import Unavailable
 
 _log = structlog.get_logger(__name__)
@@ -38,17 +39,30 @@ async def abort(context: "grpc.aio.ServicerContext[Any, Any]", refusal: errors.P
     await context.abort(
         _CODES[status.code],
         status.message,
-        trailing_metadata=(("grpc-status-details-bin", status.SerializeToString()),),
+        trailing_metadata=(
+            ("grpc-status-details-bin", status.SerializeToString()),
+            *call_metadata(current_call_id.get()),
+        ),
     )
     raise AssertionError("abort raises")
 
 
 async def abort_with(
-    context: "grpc.aio.ServicerContext[Any, Any]", error: BaseException, method: str, counts: ErrorCounts
+    context: "grpc.aio.ServicerContext[Any, Any]",
+    error: BaseException,
+    method: str,
+    counts: CallCounts,
+    begin_seconds: float,
 ) -> NoReturn:
-    """Ends a call with what its caller may know of an exception; cancellations and aborts pass as they are."""
+    """Ends a call with what its caller may know of an exception; cancellations and aborts pass as they are.
+
+    Args:
+        begin_seconds: when the call began, on the monotonic clock.
+    """
     if isinstance(error, (asyncio.CancelledError, grpc.aio.AbortError)):
+        counts.note_end(method, grpc.StatusCode.CANCELLED.name, begin_seconds)
         raise error
     refusal = to_refusal(error)
-    counts.note(method, refusal.reason)
+    counts.errors.note(method, refusal.reason)
+    counts.note_end(method, code_of(refusal).name, begin_seconds)
     await abort(context, refusal)

@@ -58,6 +58,12 @@ class Metric:
 _METHODS = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].methods
 METHODS = tuple(method.name for method in _METHODS)
 UNARY_METHODS = tuple(method.name for method in _METHODS if not (method.client_streaming or method.server_streaming))
+# https://grpc.github.io/grpc/core/md_doc_statuscodes.html; this file loads no gRPC.
+CODES = (
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS"),
+    *("PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED"),
+    *("INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"),
+)
 REASONS = tuple(sorted({error.reason for error in errors.ParleyError.__subclasses__()}))
 
 
@@ -98,6 +104,11 @@ WORKER_METRICS = (
         "parley_messages_encoded_total",
         "Messages made into bytes for streams: once after the commit, and once when they are read from the log.",
     ),
+    _seconds(
+        "parley_delivery_seconds",
+        "From a message's commit, by PostgreSQL's clock, to when the streams of this worker were handed it, by the"
+        " worker's. Ten messages a second at most are looked at.",
+    ),
     _counter("parley_deliveries_total", "Messages written to streams; one for each reader."),
     _messages("parley_frame_messages", "Messages of a frame to a client; frames without one are not in it."),
     _counter("parley_frames_total", "Frames written to clients."),
@@ -124,10 +135,20 @@ WORKER_METRICS = (
     _counter("parley_bus_beats_total", "Own beats heard, once a second."),
     _gauge("parley_bus_beat_lag_seconds", "How long the last own beat was under way, there and back."),
     _counter("parley_database_statements_total", "Statements; those inside transactions are not counted."),
+    _gauge("parley_database_up", "1 while PostgreSQL answers, which is looked at once a second."),
     _gauge("parley_pool_connections", "Connections of the pool that are lent."),
+    _gauge("parley_pool_max_connections", "Connections that the pool lends at most: `database.pool_size`."),
     _counter("parley_pool_waits_total", "Times that somebody had to wait for a connection of the pool."),
     _counter("parley_pool_wait_seconds_total", "How long they waited in all."),
     _seconds("parley_call_seconds", "Time of a unary call, refused ones included.", method=UNARY_METHODS),
+    Metric(
+        "parley_calls_total",
+        Kind.COUNTER,
+        "Calls and streams that ended, by the status code that the caller was sent; CANCELLED: the caller went away"
+        " first. Only series that have counted something are shown.",
+        {"method": METHODS, "code": CODES},
+        is_sparse=True,
+    ),
     Metric(
         "parley_errors_total",
         Kind.COUNTER,
@@ -150,9 +171,11 @@ WORKER_METRICS = (
         "parley_event_loop_lag_seconds", "How much later than asked the event loop came back, ten times a second."
     ),
 )
+BUILD_LABELS = ("version", "commit", "python")
 # The supervisor's own; a process is serve, worker N, postgres or valkey.
 _PROCESS: Mapping[str, tuple[str, ...]] = {"process": ()}
 SUPERVISOR_METRICS = (
+    Metric("parley_build_info", Kind.GAUGE, "1; what runs is in the labels.", dict.fromkeys(BUILD_LABELS, ())),
     _gauge("parley_workers_ready", "Workers that serve."),
     Metric("parley_process_ends_total", Kind.COUNTER, "Times that a process ended and was started again.", _PROCESS),
     Metric(

@@ -4,6 +4,8 @@ The numbers of one scrape are of one moment up to a second ago; a histogram's co
 """
 
 import math
+import os
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
@@ -13,8 +15,9 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
+from service.distribution import COMMIT_VARIABLE, version
 from service.keeper import Keeper
-from service.metrics.catalogue import SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
+from service.metrics.catalogue import BUILD_LABELS, SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
 from service.metrics.page import LAYOUT, identify, lay_out, open_page
 from service.worker_process import WorkerProcess
 
@@ -86,6 +89,9 @@ class Exposition(Collector):
         return sum(page[nth] for _, page in self._readable)
 
     def _of_supervisor(self) -> Iterator[Family]:
+        build = _family("parley_build_info", *BUILD_LABELS)
+        build.add_metric([version(), os.environ.get(COMMIT_VARIABLE, ""), platform.python_version()], 1)
+        yield build
         ready = _family("parley_workers_ready")
         ready.add_metric([], sum(worker.is_ready for worker in self._workers))
         yield ready

@@ -20,7 +20,7 @@ from service.errors import InvalidRequest
 from service.interceptors.authentication import Authenticator
 from service.interceptors.errors import abort_with
 from service.interceptors.limits import InFlight
-from service.interceptors.telemetry import CallCounts, ErrorCounts, begin_call, peer_address
+from service.interceptors.telemetry import CallCounts, begin_call, call_metadata, peer_address
 
 SERVICE: str = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 
@@ -76,13 +76,9 @@ def to_generic_handler(
                 _to_unary(name, method, authenticator, in_flight, counts)
             )
         elif method.request_type is not None:
-            handlers[name] = grpc.unary_stream_rpc_method_handler(
-                _to_subscription(name, method, authenticator, counts.errors)
-            )
+            handlers[name] = grpc.unary_stream_rpc_method_handler(_to_subscription(name, method, authenticator, counts))
         else:
-            handlers[name] = grpc.stream_stream_rpc_method_handler(
-                _to_stream(name, method, authenticator, counts.errors)
-            )
+            handlers[name] = grpc.stream_stream_rpc_method_handler(_to_stream(name, method, authenticator, counts))
     return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
 
@@ -95,45 +91,53 @@ def _to_unary(name: str, method: Unary, authenticator: Authenticator, in_flight:
             call = _begin(context, authenticator, needs_token=method.needs_token)
             with in_flight:
                 response = await method.handle(decode(method.request_type, data), call)
-            return response if isinstance(response, bytes) else response.SerializeToString()
+            answer = response if isinstance(response, bytes) else response.SerializeToString()
+            counts.note_end(name, "OK", begin)
+            return answer
         except BaseException as error:  # noqa: BLE001 # abort_with lets cancellations and aborts pass
-            await abort_with(context, error, name, counts.errors)
+            await abort_with(context, error, name, counts, begin)
         finally:
             observe_seconds(time.monotonic() - begin)
 
     return call_unary
 
 
-def _to_stream(name: str, method: Stream, authenticator: Authenticator, counts: ErrorCounts) -> Any:
+def _to_stream(name: str, method: Stream, authenticator: Authenticator, counts: CallCounts) -> Any:
     async def call_stream(_requests: object, context: Context) -> None:
+        begin = time.monotonic()
         try:
             await method.handle(None, context, _begin(context, authenticator, needs_token=True))
+            counts.note_end(name, "OK", begin)
         except BaseException as error:  # noqa: BLE001 # as above
-            await abort_with(context, error, name, counts)
+            await abort_with(context, error, name, counts, begin)
 
     return call_stream
 
 
-def _to_subscription(name: str, method: Stream, authenticator: Authenticator, counts: ErrorCounts) -> Any:
+def _to_subscription(name: str, method: Stream, authenticator: Authenticator, counts: CallCounts) -> Any:
     assert method.request_type is not None
     request_type = method.request_type
 
     async def call_subscription(data: bytes, context: Context) -> None:
+        begin = time.monotonic()
         try:
             call = _begin(context, authenticator, needs_token=True)
             await method.handle(decode(request_type, data), context, call)
+            counts.note_end(name, "OK", begin)
         except BaseException as error:  # noqa: BLE001 # as above
-            await abort_with(context, error, name, counts)
+            await abort_with(context, error, name, counts, begin)
 
     return call_subscription
 
 
 def _begin(context: Context, authenticator: Authenticator, *, needs_token: bool) -> Call:
-    call_id = begin_call()
+    metadata = context.invocation_metadata()
+    call_id = begin_call(metadata)
+    context.set_trailing_metadata(call_metadata(call_id))
     remaining = context.time_remaining()
     return Call(
         call_id=call_id,
         address=peer_address(context),
         deadline=None if remaining is None else asyncio.get_running_loop().time() + remaining,
-        principal=authenticator.principal_of(context.invocation_metadata()) if needs_token else None,
+        principal=authenticator.principal_of(metadata) if needs_token else None,
     )

@@ -49,7 +49,7 @@ class ServerInfoHandlers:
             name="parley",
             version=distribution.version(),
             api_version="parley.v1",
-            commit=os.environ.get("PARLEY_COMMIT", ""),
+            commit=os.environ.get(distribution.COMMIT_VARIABLE, ""),
             limits=self._limits(),
             start_time=to_timestamp(self._start_time),
             epoch=self._epoch(),

@@ -22,6 +22,7 @@ class Pool:
         on_lost: called when the server has closed one while it was not used; it calls `expire`.
 
     Attributes:
+        size: connections at most.
         lent_count: connections that are lent now.
         wait_count: how often somebody had to wait for one.
         waited_seconds: how long in all.
@@ -37,7 +38,7 @@ class Pool:
     ) -> None:
         self._connect = connect
         self._on_lost = on_lost
-        self._size = size
+        self.size = size
         self._wait_seconds = wait_seconds
         self._slots = asyncio.Semaphore(size)
         self._idle: list[tuple[Connection, float]] = []  # with when it came back; the last one is lent first
@@ -101,7 +102,7 @@ class Pool:
         """Waits for what is lent, then ends all."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                for _ in range(self._size):
+                for _ in range(self.size):
                     await self._slots.acquire()
         except TimeoutError:
             pass  # it is ended when it comes back

@@ -57,6 +57,7 @@ def test_every_setting_has_a_variable() -> None:
             "redis.url": "redis://h",
             "auth.keys_file": "/k",
             "metrics.listen": "[::1]:1",
+            "shutdown.delay_seconds": "5",
         }
         text = urls.get(key) or str(value_of(Settings(), key))
         assert load(environment={variable: text}).origins == {key: f"variable {variable}"}
