@@ -16,6 +16,7 @@ from service.cli_database import export_command, import_command, upgrade_command
 from service.cli_keys import keys_commands
 from service.cli_logins import device_commands, login_commands
 from service.cli_options import ConfigOption, DataDirOption, fail
+from service.cli_run import YesOption, confirm
 from service.cli_tokens import token_command
 from service.cli_users import user_commands
 
@@ -105,11 +106,11 @@ def migrate(data_dir: DataDirOption = None, config: ConfigOption = None) -> None
 
 
 @app.command()
-def restored(data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
+def restored(is_sure: YesOption = False, data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
     """Say that the database was restored to an earlier state; once, after each restore.
 
     Begins another epoch: devices that have what is gone are told to forget it. Running workers start anew by themselves
-    within seconds. Needs a database that runs, as `migrate` does.
+    within seconds. Needs a database that runs, as `migrate` does. Asks before it does so, or needs --yes.
     """
     from service.administration.epochs import begin_epoch
     from service.administration.opening import open_settings
@@ -117,7 +118,9 @@ def restored(data_dir: DataDirOption = None, config: ConfigOption = None) -> Non
     from service.start_error import StartError
 
     try:
-        epoch = asyncio.run(begin_epoch(open_settings({"data_dir": data_dir}, config)))
+        settings = open_settings({"data_dir": data_dir}, config)
+        confirm("Begin another epoch? Devices forget what the database no longer has.", is_sure=is_sure)
+        epoch = asyncio.run(begin_epoch(settings))
     except (ConfigError, StartError) as error:
         fail(str(error))
     typer.echo(f"epoch {epoch} begins")

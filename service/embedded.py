@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from service.keeper import Keeper
+from service.process_end import End
 from service.start_error import StartError
 from storage.embedded import EmbeddedError
 from storage.embedded.process import EmbeddedServer
@@ -35,8 +36,8 @@ def start_embedded(servers: Sequence[EmbeddedServer], stack: ExitStack, check: C
 def keep(server: EmbeddedServer) -> Keeper:
     """Returns what starts a server again when it has ended."""
 
-    def find_end() -> str | None:
-        return None if server.is_alive() else f"status {server.process.returncode if server.process else None}"
+    def find_end() -> End | None:
+        return None if server.is_alive() else End(f"status {server.process.returncode if server.process else None}")
 
     return Keeper(
         server.name,

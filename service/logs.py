@@ -115,6 +115,12 @@ def scrub_text(text: str) -> str:
     return text
 
 
+def to_line(error: BaseException) -> str:
+    """Returns what an exception says as one line of at most 300 characters, with what looks secret masked."""
+    text = scrub_text(" ".join(str(error).split()))
+    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+
+
 def _add_call_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     if call_id := current_call_id.get():
         event.setdefault("call_id", call_id)

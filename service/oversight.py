@@ -77,8 +77,9 @@ class Oversight:
             if all(worker.is_ready for worker in self._workers):
                 self._is_announced = True
                 announce()
-            elif any(keeper.end_count >= _FUTILE_STARTS for keeper in self._keepers):
-                raise StartError("the workers don't come up; the log says why")
+            for keeper in self._keepers:
+                if keeper.end_count >= _FUTILE_STARTS:
+                    raise StartError(f"{keeper.name} does not come up: {keeper.last_end}; the log says more")
 
     def stop_workers(self, limit_seconds: float) -> None:
         """Lets the workers finish what they do; kills those that are left after the limit, or at a second signal.

@@ -8,8 +8,6 @@ import asyncio
 from service.config import ShutdownSettings
 from service.host_port import is_loopback, split_listen
 
-# A worker that asked for its own restart ends with this status; the supervisor takes that for no failure.
-PLANNED_STATUS = 3
 # The default of `shutdown.delay_seconds` where other machines reach the server: balancers look every few seconds, and
 # `docker stop` kills after 10 s.
 _REACHED_DELAY_SECONDS = 5.0

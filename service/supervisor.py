@@ -85,9 +85,11 @@ def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, st
     preparer.discard()
 
     def announce() -> None:
-        _log.info("ready", listen=listen, workers=len(workers), seconds=round(time.monotonic() - begin, 2))
-        sys.stdout.write(prepared.screen)
-        sys.stdout.flush()
+        seconds = round(time.monotonic() - begin, 2)
+        _log.info("ready", listen=listen, workers=len(workers), metrics=metrics_listen, seconds=seconds)
+        if sys.stdout.isatty():  # it is for people; elsewhere it would stand among the lines of the log
+            sys.stdout.write(prepared.screen)
+            sys.stdout.flush()
 
     selector = stack.enter_context(selectors.DefaultSelector())
     endpoint = _serve_metrics(listeners, selector, workers, keepers)

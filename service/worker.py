@@ -4,6 +4,7 @@ Started by the supervisor alone. What it serves is in `server.py`.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from setproctitle import setproctitle
 
 from service.structlog_alone import load_structlog
-from service.worker_process import BEAT, READY
+from service.worker_process import BEAT, LAST_WORDS, PLANNED_STATUS, READY
 
 if TYPE_CHECKING:
     from service.config import Settings
@@ -54,8 +55,10 @@ def main(index: int, beats: int, page: int) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(_serve(settings, index, beats, page))
-        except Exception:  # noqa: BLE001 # the end of the process: say why, once
+        except Exception as error:  # noqa: BLE001 # the end of the process: say why, once
             structlog.get_logger(__name__).exception("worker failed")
+            with contextlib.suppress(OSError):
+                os.write(beats, LAST_WORDS + logs.to_line(error).encode())
             return 1
 
 
@@ -69,7 +72,7 @@ def _load_early() -> None:
 async def _serve(settings: "Settings", index: int, beats: int, page: int) -> int:
     """Serves to the end; returns the exit status."""
     from service.server import run_worker
-    from service.stopping import PLANNED_STATUS, Stop, find_delay_seconds
+    from service.stopping import Stop, find_delay_seconds
 
     loop = asyncio.get_running_loop()
     stop = Stop()

@@ -14,10 +14,15 @@ import sys
 import time
 
 from service.metrics.page import make_page
+from service.process_end import End
 from storage.embedded.children import die_with_parent
 
 READY = b"R"
 BEAT = b"."
+# What comes after it is why the worker fails, in UTF-8.
+LAST_WORDS = b"!"
+# A worker that asked for its own restart ends with this status; that is no failure.
+PLANNED_STATUS = 3
 
 # How long a worker's event loop may be silent before it is taken for stalled.
 _SILENT_SECONDS = 10.0
@@ -36,6 +41,7 @@ class WorkerProcess:
         self._beats: int | None = None
         self._heard_time = 0.0
         self._killed_as_stalled = False
+        self._last_words = b""
 
     @property
     def pid(self) -> int | None:
@@ -66,6 +72,7 @@ class WorkerProcess:
         self._beats = read_end
         self.is_ready = False
         self._killed_as_stalled = False
+        self._last_words = b""
         self._heard_time = time.monotonic()
 
     def hand(self, settings: bytes) -> None:
@@ -77,19 +84,24 @@ class WorkerProcess:
             self._process.stdin.write(settings)
             self._process.stdin.close()
 
-    def find_end(self) -> str | None:
-        """Says how the process ended, in words; None while it runs. Kills it first when it has stalled."""
+    def find_end(self) -> End | None:
+        """Says how the process ended; None while it runs. Kills it first when it has stalled."""
         if self._process is None:
-            return "was never started"
+            return End("was never started")
         status = self._process.poll()
-        if status is None:
+        if self._beats is not None:
             self._hear()
+        if status is None:
             self._kill_if_stalled()
             return None
         self.is_ready = False
         if self._killed_as_stalled:
-            return "killed: its event loop was silent for too long"
-        return f"killed by signal {-status}" if status < 0 else f"status {status}"
+            return End("killed: its event loop was silent for too long")
+        if status == PLANNED_STATUS:
+            return End("it asked for that", is_planned=True)
+        if self._last_words:
+            return End(self._last_words.decode(errors="replace"))
+        return End(f"killed by signal {-status}" if status < 0 else f"status {status}")
 
     def forgive(self) -> None:
         """Counts silence from now: the supervisor itself did not run for a while."""
@@ -120,7 +132,9 @@ class WorkerProcess:
             heard = os.read(self._beats, 4096)
         except BlockingIOError:
             return
-        if heard:
+        if self._last_words or LAST_WORDS in heard:
+            self._last_words += heard if self._last_words else heard.partition(LAST_WORDS)[2]
+        elif heard:
             self._heard_time = time.monotonic()
             self.is_ready = self.is_ready or READY in heard
 

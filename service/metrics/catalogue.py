@@ -179,6 +179,13 @@ SUPERVISOR_METRICS = (
     _gauge("parley_workers_ready", "Workers that serve."),
     Metric("parley_process_ends_total", Kind.COUNTER, "Times that a process ended and was started again.", _PROCESS),
     Metric(
+        "parley_process_planned_restarts_total",
+        Kind.COUNTER,
+        "Times that a worker was started anew as it asked for, after `parley restored` for instance; not among the"
+        " ends.",
+        _PROCESS,
+    ),
+    Metric(
         "parley_process_resident_memory_bytes", Kind.GAUGE, "Memory of the supervisor and of each worker.", _PROCESS
     ),
     Metric(

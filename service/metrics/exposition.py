@@ -96,9 +96,12 @@ class Exposition(Collector):
         ready.add_metric([], sum(worker.is_ready for worker in self._workers))
         yield ready
         ends = _family("parley_process_ends_total", "process")
+        planned = _family("parley_process_planned_restarts_total", "process")
         for keeper in self._keepers:
             ends.add_metric([keeper.name], keeper.end_count)
+            planned.add_metric([keeper.name], keeper.planned_count)
         yield ends
+        yield planned
         memory = _family("parley_process_resident_memory_bytes", "process")
         cpu = _family("parley_process_cpu_seconds_total", "process")
         for name, pid in [("serve", "self"), *((worker.name, str(worker.pid)) for worker in self._workers)]:

@@ -116,7 +116,7 @@ async def set_back(server: RunningServer, conversation_id: str, seq: int) -> Non
     finally:
         await connection.close()
     serving = server.text.count('"event": "serving"')
-    command = [sys.executable, "-m", "service", "restored", "--data-dir", str(server.data_dir)]
+    command = [sys.executable, "-m", "service", "restored", "--yes", "--data-dir", str(server.data_dir)]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=40, check=False)
     assert done.returncode == 0, done.stderr
     await wait_for(

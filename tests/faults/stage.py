@@ -27,7 +27,7 @@ from tests.support.cluster import Cluster, running_cluster
 from tests.support.disks import small_disk
 from tests.support.people import Person, registered
 from tests.support.proxy import Proxy, open_proxy
-from tests.support.servers import RunningServer, start_server, wait_ready
+from tests.support.servers import RunningServer, is_ready, start_server, wait_ready
 from tests.support.waiting import wait_for
 
 _SETTLE_SECONDS = 20.0
@@ -338,7 +338,7 @@ async def restart(stage: Stage, server: RunningServer) -> None:
         server.data_dir, workers=stage.plan.workers, settings=stage.settings | {"PARLEY_LISTEN": server.target}
     )
     server.process, server.output = again.process, again.output
-    await wait_for(lambda: "Parley is ready on" in again.text, limit_seconds=60, what="the server again")
+    await wait_for(lambda: is_ready(again), limit_seconds=60, what="the server again")
 
 
 async def gather_people(stage: Stage, stack: contextlib.AsyncExitStack) -> None:

@@ -60,13 +60,18 @@ def test_a_service_gets_no_token_for_a_name_that_somebody_registered_before_it(r
 
 def test_a_restore_begins_another_epoch_and_workers_start_anew_with_it(running: RunningServer) -> None:
     place = ("--data-dir", str(running.data_dir))
+    refused = run("restored", *place)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "say --yes if that is meant" in refused.stderr
     workers = [child(running, f"parley worker {index}") for index in range(2)]
-    told = run("restored", *place)
+    told = run("restored", "--yes", *place)
     assert told.stderr == ""
     epoch = int(told.stdout.removeprefix("epoch ").removesuffix(" begins\n"))
     assert epoch > 1
     for index, worker in enumerate(workers):
         assert replaced(running, worker, f"parley worker {index}")
+    assert [line for line in running.output if '"level": "error"' in line] == []
+    assert running.text.count("process starts anew") == len(workers)
 
     def knows_the_epoch() -> bool:
         with grpc.insecure_channel(running.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:

@@ -1,15 +1,19 @@
 """`parley serve` for real: how it starts, what it shows, and how it stops."""
 
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
+from service.first_screen import GRPCURL
 from tests.support.processes import child, family, is_gone, libraries, run
 from tests.support.sending import send
 from tests.support.servers import RunningServer
@@ -41,16 +45,33 @@ def test_no_secret_is_in_arguments_or_environments_of_workers(running: RunningSe
     assert keys.stat().st_mode & 0o777 == 0o600
 
 
-def test_lines_of_the_first_screen_work_as_pasted(running: RunningServer) -> None:
-    wait_until(lambda: "/Chat" in running.text, what="the whole screen")
-    lines = [line for line in running.output if "grpcurl -" in line]
-    assert len(lines) == 6
-    (settings,) = re.findall(r"Settings: (\S*/parley config)\.", running.text)  # with its folder: none is on PATH
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+def read_screen(terminal: int) -> str:
+    """Reads what a server shows on a terminal, up to its last line."""
+    screen = ""
+    while "ChatService/Chat\r\n" not in screen:
+        ready, _, _ = select.select([terminal], [], [], 30)
+        assert ready, screen
+        screen += os.read(terminal, 65_536).decode()
+    return screen
+
+
+def test_lines_of_the_first_screen_work_as_pasted(start: Callable[..., RunningServer]) -> None:
+    ours, theirs = pty.openpty()
+    server = start(terminal=theirs, settings={"NO_COLOR": "1", "PATH": "/usr/bin:/bin"})
+    lines = read_screen(ours).splitlines()
+    os.close(ours)
+    os.close(theirs)
+    assert not [line for line in server.output if "Parley is ready" in line]
+    (chat,) = [line for line in lines if line.endswith(f"terminal_chat {server.target} --user alice")]
+    (path,) = [line for line in lines if line.startswith("PATH=")]
+    calls = [line for line in lines if "grpcurl -" in line]
+    assert len(calls) == 6
+    assert lines.index(chat) < lines.index(path) < lines.index(calls[0])
+    (settings,) = re.findall(r"Settings: (\S*/parley config)\.", "\n".join(lines))  # with its folder: none is on PATH
     done = subprocess.run(
         ["sh", "-e"],
-        input="\n".join([*lines, settings]),
-        env=environment,
+        input="\n".join([path, *calls, settings, f"PARLEY_PASSWORD='correct horse battery' {chat} </dev/null"]),
+        env=os.environ | {"PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=False,
@@ -60,6 +81,15 @@ def test_lines_of_the_first_screen_work_as_pasted(running: RunningServer) -> Non
     assert "Hello, Bob!" in done.stdout
     assert "How are you?" in done.stdout
     assert 'listen: "' in done.stdout
+
+
+def test_without_a_terminal_there_are_lines_of_the_log_alone(running: RunningServer) -> None:
+    assert [line for line in running.output if not line.startswith("{")] == []
+
+
+def test_where_grpcurl_is_missing_one_line_brings_the_version_that_the_tests_run() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["dev"]
+    assert GRPCURL in wanted
 
 
 def test_a_port_in_use_is_one_clear_line(running: RunningServer, directory: Path) -> None:

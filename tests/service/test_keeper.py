@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from service.keeper import Keeper
+from service.process_end import End
 
 
 class Failed(Exception):
@@ -16,8 +17,13 @@ class Scripted:
 
     end: str | None = None
     fails: bool = False
+    is_planned: bool = False
     starts: list[float] = field(default_factory=list)
     now: float = 0.0
+
+    def find_end(self) -> End | None:
+        """How it ended, if it has."""
+        return None if self.end is None else End(self.end, is_planned=self.is_planned)
 
     def start(self) -> None:
         """Runs from now on."""
@@ -29,7 +35,13 @@ class Scripted:
 
 def watch(process: Scripted) -> Keeper:
     """A keeper of a process that was started at 0."""
-    return Keeper("it", find_end=lambda: process.end, start=process.start, failures=(Failed,), now=0.0)
+    return Keeper(
+        "it",
+        find_end=lambda: process.end and End(process.end, is_planned=process.is_planned),
+        start=process.start,
+        failures=(Failed,),
+        now=0.0,
+    )
 
 
 def run_to(keeper: Keeper, process: Scripted, end_time: float) -> None:
@@ -70,3 +82,11 @@ def test_one_that_ran_for_long_begins_with_the_first_pause_again() -> None:
     began = process.now
     run_to(keeper, process, 20.0)
     assert round(process.starts[-1] - began, 1) == 0.1
+
+
+def test_one_that_asked_for_it_is_started_at_once_and_counted_apart() -> None:
+    process = Scripted(end="it asked", is_planned=True)
+    keeper = watch(process)
+    run_to(keeper, process, 1.0)
+    assert process.starts == [0.02]
+    assert (keeper.end_count, keeper.planned_count, keeper.last_end) == (0, 1, "")

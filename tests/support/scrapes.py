@@ -11,14 +11,14 @@ ON = {"PARLEY_METRICS_LISTEN": "127.0.0.1:0"}
 # (name of the sample, its labels), for example ("parley_sends_total", (("result", "accepted"),)).
 Series = tuple[str, tuple[tuple[str, str], ...]]
 
-_URL = re.compile(r"Metrics: (http://\S+)")
+_LISTEN = re.compile(r'"metrics": "([^"]+)".*"event": "ready"')
 
 
 def url_of(server: RunningServer) -> str:
     """Where a server says that its metrics are."""
-    found = _URL.search(server.text)
+    found = _LISTEN.search(server.text)
     assert found, server.text
-    return found[1]
+    return f"http://{found[1]}/metrics"
 
 
 def scrape(server: RunningServer) -> dict[Series, float]:

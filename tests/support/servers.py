@@ -1,8 +1,8 @@
 """A real `parley serve` for the tests: a supervisor and its workers, as processes of their own."""
 
 import contextlib
+import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tests.support.waiting import wait_until
 
-_READY = re.compile(r"Parley is ready on ([^\s]+:\d+)")
 START_SECONDS = 30.0
 
 
@@ -72,8 +71,13 @@ def start_server(
     settings: dict[str, str] | None = None,
     command: Sequence[str] = (sys.executable, "-m", "service", "serve"),
     user: str | None = None,
+    terminal: int | None = None,
 ) -> RunningServer:
-    """Starts a server on a free port, without waiting; as another user where one is named."""
+    """Starts a server on a free port, without waiting; as another user where one is named.
+
+    Args:
+        terminal: what standard output is; None: a pipe, as standard error is in any case.
+    """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
     environment |= {
         "PARLEY_LISTEN": "127.0.0.1:0",
@@ -84,8 +88,8 @@ def start_server(
     process = subprocess.Popen(
         list(command),
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stdout=subprocess.PIPE if terminal is None else terminal,
+        stderr=subprocess.STDOUT if terminal is None else subprocess.PIPE,
         text=True,
         env=environment,
         user=user,
@@ -101,16 +105,17 @@ def wait_ready(server: RunningServer) -> None:
 
 
 def is_ready(server: RunningServer) -> bool:
-    """Whether the server has said that it is ready; then `target` is where it said."""
+    """Whether the server has logged that it is ready; then `target` is where it said."""
     assert server.process.poll() is None, f"the server ended with {server.process.returncode}:\n{server.text}"
-    found = _READY.search(server.text)
-    if found:
-        server.target = found[1].rstrip(".")
-    return bool(found)
+    for line in server.output:
+        if '"event": "ready"' in line:
+            server.target = json.loads(line)["listen"]
+    return bool(server.target)
 
 
 def _collect(server: RunningServer) -> None:
-    assert server.process.stdout is not None
-    with server.process.stdout as lines:
+    written = server.process.stdout or server.process.stderr
+    assert written is not None
+    with written as lines:
         for line in lines:
             server.output.append(line.rstrip("\n"))

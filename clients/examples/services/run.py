@@ -35,7 +35,7 @@ async def run(data_dir: Path) -> None:
         stage = Stage(stack, settings)
         await (await stage.start("go", "go", "build", "-C", HERE, "-o", WORKSHOP, ".")).end()
         server = await stage.start("server", *PARLEY, "serve", is_shown=False)
-        target = (await server.line_with(r"Parley is ready on (\S+:\d+)"))[1]
+        target = (await server.line_with(r'^(?=.*"event": "ready").*"listen": "([^"]+)"'))[1]
         shop_token, workshop_token, operator_token = await asyncio.gather(
             mint(stage, "shop"), mint(stage, "workshop"), mint(stage, "shop", "--scope", "dead_letters")
         )
