@@ -83,7 +83,8 @@ class RedisSettings:
 
     url: Secret | None = _setting(
         None,
-        "redis://, rediss:// or unix:// URL. Not set: an embedded Valkey in the data directory.",
+        "redis://, rediss:// or unix:// URL; redis+sentinel:// and redis+cluster:// with several hosts. Not set: an"
+        " embedded Valkey in the data directory.",
         check=check_redis_url,
     )
 

@@ -204,8 +204,7 @@ async def _close(stores: Stores, delivery: Delivery, auth: Auth, background: "li
     await delivery.replayer.close()
     await delivery.hub.close()
     await delivery.bus.close()
-    await stores.redis.aclose()
-    await stores.pool.aclose()
+    await stores.redis.close()
     auth.passwords.close()
     await stores.database.close()
     _log.info(

@@ -22,14 +22,13 @@ from zlib import crc32
 import psutil
 import uvloop
 from redis import Redis as SyncRedis
-from redis.asyncio import Redis
 
 from service.delivery import wire
 from service.delivery.wire import FrameType, Item
 from storage.embedded import EmbeddedValkey
 from storage.records import EntryKind
 from storage.redis.bus import Bus
-from storage.redis.connections import make_pool
+from storage.redis.servers import Servers
 from tests.support.waiting import wait_for
 
 _SHARDS = 64
@@ -108,10 +107,9 @@ async def _until_quiet(figures: _Figures) -> None:
 async def _work(url: str, scheme: str, wanted: list[str], sending: list[str], per_second: float, gate: Any) -> _Figures:
     figures = _Figures()
     ears = _Ears(wanted, figures)
-    pool = make_pool(url)
-    redis = Redis(connection_pool=pool)
+    servers = Servers(url)
     bus = Bus(
-        redis,
+        servers,
         namespace="m",
         common="m:workers",
         worker_id=str(os.getpid()),
@@ -143,8 +141,7 @@ async def _work(url: str, scheme: str, wanted: list[str], sending: list[str], pe
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await bus.close()
-    await redis.aclose()
-    await pool.aclose()
+    await servers.close()
     return figures
 
 

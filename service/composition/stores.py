@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-from redis.asyncio import BlockingConnectionPool, Redis
-
 from service.config import Settings
 from service.delivery.retry import RetrySchedule
 from storage.postgres.accounts import Accounts
@@ -19,7 +17,7 @@ from storage.postgres.migrate import read_deployment
 from storage.postgres.positions import Positions
 from storage.postgres.restores import Restores
 from storage.records import Deployment
-from storage.redis.connections import make_pool
+from storage.redis.servers import Servers
 from storage.redis.timelines import TimelineStore
 
 
@@ -28,8 +26,7 @@ class Stores:
     """The databases, and everything that reads or writes them."""
 
     database: Database
-    redis: "Redis"
-    pool: BlockingConnectionPool
+    redis: Servers
     deployment: Deployment
     accounts: Accounts
     conversations: Conversations
@@ -62,14 +59,12 @@ async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
     await database.open()
     async with database.acquire() as connection:
         deployment = await read_deployment(connection)
-    pool = make_pool(settings.redis.url.reveal())
-    redis = Redis(connection_pool=pool)
+    redis = Servers(settings.redis.url.reveal())
     retry = settings.retry
     schedule = RetrySchedule(retry.first_delay_seconds, retry.max_delay_seconds, retry.max_attempts)
     return Stores(
         database=database,
         redis=redis,
-        pool=pool,
         deployment=deployment,
         accounts=Accounts(database),
         conversations=Conversations(database),

@@ -22,11 +22,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from storage.redis.publisher import Publisher
+from storage.redis.servers import Servers
 from storage.redis.subscriber import Subscriber
+from storage.redis.troubles import explain, is_read_only
 
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +64,7 @@ class Bus:
     """One worker's connection to the bus.
 
     Args:
-        redis: the client; the bus takes two connections of it.
+        servers: where it is; the bus holds two connections.
         namespace: begins every channel but the common one.
         common: the name of the channel that is common to all that have the deployment id.
         worker_id: names this worker; its beat goes over a channel of its own.
@@ -76,7 +77,7 @@ class Bus:
 
     def __init__(
         self,
-        redis: "Redis",
+        servers: Servers,
         *,
         namespace: str,
         common: str,
@@ -86,12 +87,13 @@ class Bus:
         on_message: Callable[[str, bytes], None],
         on_connect: Callable[[], None],
     ) -> None:
-        self._subscriber = Subscriber(redis)
+        self._servers = servers
+        self._subscriber = Subscriber(servers)
         self._prefix = f"{namespace}:"
         self._common = common
         self._namespace = digest(namespace)
         self._stamp = self._namespace + digest(worker_id)
-        self._publisher = Publisher(redis, stamp=self._stamp)
+        self._publisher = Publisher(servers, stamp=self._stamp)
         self._is_peer = is_peer
         self._on_common = on_common
         self._beat_channel = f"beat:{worker_id}"
@@ -105,8 +107,8 @@ class Bus:
         self._filled = asyncio.Event()
         self._emptied = asyncio.Event()
         self._is_connected = False
-        self._is_told_lost = False  # once is enough for the log
-        self._is_told_dropped = False
+        self._told_lost = ""  # why, as it was told; once is enough for the log
+        self._told_dropped = ""
         self._last_beat = float("-inf")
         self._heard_time = 0.0  # when something came last, on the event loop's clock
         self._silence_timer: asyncio.TimerHandle
@@ -215,11 +217,14 @@ class Bus:
                 await self._connect()
                 await self._read()
             except (RedisError, OSError) as error:
-                if not self._is_told_lost:
-                    _log.warning("bus connection lost", error=str(error) or "the bus is silent")
-                self._is_told_lost = True
+                why = explain(error) if str(error) else "the bus is silent"
+                if why != self._told_lost:
+                    _log.warning("bus connection lost", servers=str(self._servers), error=why)
+                self._told_lost = why
                 self._is_connected = False
                 self._confirmed.clear()
+                # Both go: what is published where nobody listens would be lost for ever, and unnoticed.
+                self._publisher.leave_soon()
                 await self._subscriber.close()
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
@@ -282,9 +287,9 @@ class Bus:
             return  # somebody else's: it proves nothing
         self._last_beat = now
         self.beat_count += 1
-        if self._is_told_lost:
+        if self._told_lost:
             _log.warning("bus back")
-            self._is_told_lost = False
+            self._told_lost = ""
 
     async def _publish_forever(self) -> None:
         while True:
@@ -300,16 +305,20 @@ class Bus:
         try:
             await self._publisher.publish([(channel.encode(), payload) for channel, payload in batch])
             self.published_count += len(batch)
-            self._is_told_dropped = False
+            self._told_dropped = ""
         except (RedisError, OSError, TimeoutError) as error:
             # What waits behind goes too: it would come late, when the commit feed has brought it long before.
             dropped_count = len(batch) + len(self._queue)
             self._queue.clear()
             self._queued_bytes = 0
             self.dropped_count += dropped_count
-            if not self._is_told_dropped:
-                _log.warning("bus messages dropped", count=dropped_count, error=str(error))
-            self._is_told_dropped = True
+            why = explain(error)
+            if why != self._told_dropped:
+                _log.warning("bus messages dropped", servers=str(self._servers), count=dropped_count, error=why)
+            self._told_dropped = why
+            if is_read_only(error):
+                await self._subscriber.close()  # the reader sees that, and connects anew
+                await self._servers.drop_idle()
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     def _beat(self) -> None:
@@ -319,5 +328,9 @@ class Bus:
         while True:
             self._beat()
             await asyncio.sleep(_BEAT_SECONDS)
+            if not await self._publisher.is_current():
+                _log.warning("another server is the primary now", servers=str(self._servers))
+                self._publisher.leave_soon()
+                await self._subscriber.close()
             # What was asked for while the connection was being made, or timed out; not what is on its way.
             await self.subscribe(self._channels - self._confirmed - self._waiting.keys())

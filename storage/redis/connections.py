@@ -1,25 +1,78 @@
-"""The pool of connections to Redis or Valkey. Every call has a limit of its own where it is made."""
+"""Pools of connections to one server of Redis or Valkey. Every call has a limit of its own where it is made.
 
-from redis.asyncio import BlockingConnectionPool
+redis-py's own time limit of a command is off: the caller has one for all that it does.
+
+RESP 2, since redis-py writes every published message of RESP 3 into a text for a log that nobody reads: of 4 KB, 22
+instead of 44 microseconds of CPU a message that is heard; of 64 KB, 77 instead of 356.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import (
+    Sentinel,
+    SentinelConnectionPool,
+    SentinelManagedConnection,
+    SentinelManagedSSLConnection,
+)
+from redis.backoff import NoBackoff
+
+from storage.redis.urls import Kind, RedisAddress
 
 _CONNECTIONS = 8
 _CONNECT_SECONDS = 1.0
+_WAIT_SECONDS = 1.0
+# Of a Sentinel, which answers within a millisecond; several may hang before one answers.
+_SENTINEL_SECONDS = 0.5
 
 
-def make_pool(url: str) -> BlockingConnectionPool:
+class SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to the primary that Sentinels name; each new one asks them again."""
+
+
+def make_pool(address: RedisAddress, node: tuple[str, int] | None = None) -> BlockingConnectionPool:
     """Makes a pool; connects at the first use.
 
-    redis-py's own time limit of a command is off: it is an `asyncio.wait_for`, which on Python 3.11 loses a
-    cancellation that comes in the step in which the command is sent (python/cpython#86296). A loop would never end.
-
-    RESP 2, since redis-py writes every published message of RESP 3 into a text for a log that nobody reads: of 4 KB,
-    22 instead of 44 microseconds of CPU a message that is heard; of 64 KB, 77 instead of 356.
+    Args:
+        node: of a cluster; None: the server that the address leads to.
     """
-    return BlockingConnectionPool.from_url(
-        url,
-        protocol=2,
-        max_connections=_CONNECTIONS,
-        timeout=1,
-        socket_connect_timeout=_CONNECT_SECONDS,
-        socket_timeout=None,
+    options = {
+        "max_connections": _CONNECTIONS,
+        "timeout": _WAIT_SECONDS,
+        "protocol": 2,
+        "socket_connect_timeout": _CONNECT_SECONDS,
+        "socket_timeout": None,
+        "retry": Retry(NoBackoff(), 0),
+        **address.options,
+    }
+    if address.path:
+        return BlockingConnectionPool(connection_class=UnixDomainSocketConnection, path=address.path, **options)
+    options["socket_keepalive"] = True
+    if address.kind is Kind.SENTINEL:
+        return _make_sentinel_pool(address, options)
+    host, port = node or address.nodes[0]
+    return BlockingConnectionPool(
+        connection_class=SSLConnection if address.is_tls else Connection, host=host, port=port, **options
+    )
+
+
+def _make_sentinel_pool(address: RedisAddress, options: Mapping[str, Any]) -> SentinelPool:
+    sentinels = Sentinel(  # type: ignore[no-untyped-call] # as redis-py has it
+        address.nodes,
+        sentinel_kwargs={
+            "protocol": 2,
+            "ssl": address.is_tls,
+            "socket_connect_timeout": _SENTINEL_SECONDS,
+            "socket_timeout": _SENTINEL_SECONDS,
+            "retry": Retry(NoBackoff(), 0),
+            **address.sentinel_options,
+        },
+    )
+    return SentinelPool(  # type: ignore[no-untyped-call] # as redis-py has it
+        address.service_name,
+        sentinels,
+        connection_class=SentinelManagedSSLConnection if address.is_tls else SentinelManagedConnection,
+        **options,
     )

@@ -8,20 +8,22 @@ lost.
 from collections.abc import Iterable
 from typing import Any
 
-from redis.asyncio import Connection, Redis
+from redis.asyncio import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse
+
+from storage.redis.servers import Servers
 
 
 class Subscriber:
     """One held connection, from `connect` to `close`; another one after that.
 
     Args:
-        redis: gives the connection.
+        servers: gives the connection.
     """
 
-    def __init__(self, redis: "Redis") -> None:
-        self._pool = redis.connection_pool
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
         self._connection: Connection | None = None
 
     async def connect(self, channels: Iterable[str]) -> None:
@@ -30,7 +32,7 @@ class Subscriber:
         Raises:
             RedisError, OSError: there is none.
         """
-        self._connection = await self._pool.get_connection()  # type: ignore[no-untyped-call] # as redis-py has it
+        self._connection = await self._servers.connect(hears=True)
         await self._send("SUBSCRIBE", channels)
 
     async def subscribe(self, channels: Iterable[str]) -> None:
@@ -62,7 +64,6 @@ class Subscriber:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
-            await self._pool.release(connection)
 
     async def _send(self, command: str, channels: Iterable[str]) -> None:
         await self._open().send_command(command, *channels, check_health=False)

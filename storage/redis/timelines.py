@@ -8,12 +8,13 @@ make this server take its own primary for a former one; so only those are told w
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
-from importlib import resources
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from storage.errors import Unavailable
+from storage.redis.calls import Call, read_scripts
+from storage.redis.servers import Servers
+from storage.redis.troubles import explain
 
 _TIMEOUT_SECONDS = 1.0
 # Renewed while a worker runs. After a restore to an earlier timeline it must not be in the way for long.
@@ -28,10 +29,11 @@ class TimelineStore:
         hosts: PostgreSQL's, as the URL names them.
     """
 
-    def __init__(self, redis: "Redis", *, namespace: str, hosts: Sequence[str]) -> None:
+    def __init__(self, servers: Servers, *, namespace: str, hosts: Sequence[str]) -> None:
         named = hashlib.blake2b("\n".join(sorted(hosts)).encode(), digest_size=4).hexdigest()
         self._key = f"{namespace}:timelines:{named}"
-        self._share = redis.register_script((resources.files("storage.redis") / "scripts/share.lua").read_text())
+        self._servers = servers
+        self._scripts = read_scripts("share")
 
     async def share(self, timelines: Mapping[int, int]) -> dict[int, int]:
         """Tells the timelines seen here; gives the highest seen anywhere, of these clusters.
@@ -43,7 +45,10 @@ class TimelineStore:
         pairs = [number for pair in timelines.items() for number in pair]
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
-                highest = await self._share(keys=[self._key], args=[_KEEP_SECONDS, *pairs])
+                call = Call(self._scripts[0], self._scripts, [self._key], [_KEEP_SECONDS, *pairs])
+                (answers,) = await self._servers.run([[call]])
+                if isinstance(answers, Exception):
+                    raise answers
         except (RedisError, OSError, TimeoutError) as error:
-            raise Unavailable(f"redis: {type(error).__name__}: {error}") from error
-        return dict(zip(clusters, map(int, highest), strict=True))
+            raise Unavailable(f"redis: {explain(error)}") from error
+        return dict(zip(clusters, map(int, answers[0]), strict=True))

@@ -11,9 +11,9 @@ from service.delivery import presence_writer
 from service.delivery.presence_writer import MAX_BATCH, PresenceWriter
 from service.delivery.session import Session
 from storage.errors import Unavailable
-from storage.redis.connections import make_pool
 from storage.redis.presence import PresenceStore
-from tests.support.presence import Gated
+from storage.redis.servers import Servers
+from tests.support.presence import Gated, common_keys, user_key
 from tests.support.waiting import wait_for
 
 MANY = 2000
@@ -21,10 +21,15 @@ MANY = 2000
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[Gated]:
-    pool = make_pool(redis_url)
-    gated = Gated(Redis(connection_pool=pool), namespace=secrets.token_hex(6))
-    yield gated
-    await pool.aclose()
+    servers = Servers(redis_url)
+    yield Gated(servers, namespace=secrets.token_hex(6))
+    await servers.close()
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(redis_url) as client:
+        yield client
 
 
 @pytest.fixture
@@ -149,12 +154,12 @@ async def test_refresh_does_not_bring_back_one_who_leaves_meanwhile(writer, stor
     assert await online(store, "ann") == []
 
 
-async def test_refresh_rebuilds_what_redis_forgot_in_bounded_pipelines(writer, store, told):
+async def test_refresh_rebuilds_what_redis_forgot_in_bounded_pipelines(writer, store, told, redis):
     sessions = [session_of(f"user{number}", number) for number in range(MAX_BATCH + 1)]
     names = [session.username for session in sessions]
     await asyncio.gather(*map(writer.arrive, sessions))
     await writer.refresh()
-    await store._redis.delete(*await store._redis.keys(f"{store._prefix}*"))
+    await redis.delete(*await redis.keys(f"{{{store._prefix}*"))
     told.clear()
     store.pipeline_count = 0
     await writer.refresh()
@@ -163,26 +168,26 @@ async def test_refresh_rebuilds_what_redis_forgot_in_bounded_pipelines(writer, s
     assert store.pipeline_count == 6  # a beat that was refused, two of sessions, a beat, a part of the round; the read
 
 
-async def test_streams_that_do_nothing_are_a_beat_and_a_part_of_the_round(writer, store, told):
+async def test_streams_that_do_nothing_are_a_beat_and_a_part_of_the_round(writer, store, told, redis):
     sessions = [session_of(f"user{number}", number) for number in range(MAX_BATCH + 1)]
     await asyncio.gather(*map(writer.arrive, sessions))
     await writer.refresh()
     told.clear()
-    lost = [f"{store._prefix}:of:user0", f"{store._prefix}:of:user{MAX_BATCH}"]
-    await store._redis.delete(*lost)
+    lost = [user_key(store, "user0"), user_key(store, f"user{MAX_BATCH}")]
+    await redis.delete(*lost)
     store.pipeline_count = 0
     for _ in range(20):
         await writer.refresh()
     assert store.pipeline_count == 40
     assert sorted(told) == [("user0", True), (f"user{MAX_BATCH}", True)]
     told.clear()
-    await store._redis.delete(*lost)
+    await redis.delete(*lost)
     for _ in range(20):
         await writer.refresh()
     assert sorted(told) == [("user0", True), (f"user{MAX_BATCH}", True)], "the round begins anew"
 
 
-async def test_fault_between_two_pipelines_of_a_rewriting_has_all_written_under_one_name(writer, store):
+async def test_fault_between_two_pipelines_of_a_rewriting_has_all_written_under_one_name(writer, store, redis):
     sessions = [session_of(f"user{number}", number) for number in range(MAX_BATCH + 1)]
     names = [session.username for session in sessions]
     await asyncio.gather(*map(writer.arrive, sessions))
@@ -193,17 +198,20 @@ async def test_fault_between_two_pipelines_of_a_rewriting_has_all_written_under_
     store.gate.set()
     store.renew()  # as a departure that failed in between
     await refreshing
-    assert set(await store._redis.hvals(f"{store._prefix}:of:user0")) >= {store.writer.encode()}
-    await store._redis.hset(f"{store._prefix}:beats", mapping=dict.fromkeys(await others_of(store), 1))
+    assert set(await redis.hvals(user_key(store, "user0"))) >= {store.writer.encode()}
+    await end_others_of(store, redis)
     assert await online(store, *names) == names
 
 
-async def others_of(store: Gated) -> list[bytes]:
-    """Names under which this store wrote before."""
-    return [name for name in await store._redis.hkeys(f"{store._prefix}:beats") if name != store.writer.encode()]
+async def end_others_of(store: Gated, redis: Redis) -> None:
+    """Has the names under which this store wrote before be dead."""
+    for key in common_keys(store, "beats"):
+        for name in await redis.hkeys(key):
+            if name != store.writer.encode():
+                await redis.hset(key, name, 1)
 
 
-async def test_departure_that_was_dropped_does_not_stay(writer, store, monkeypatch):
+async def test_departure_that_was_dropped_does_not_stay(writer, store, monkeypatch, redis):
     ann, bob, cid = (session_of(name, nth) for nth, name in enumerate(("ann", "bob", "cid"), 1))
     await asyncio.gather(*map(writer.arrive, (ann, bob, cid)))
     await writer.refresh()
@@ -214,19 +222,21 @@ async def test_departure_that_was_dropped_does_not_stay(writer, store, monkeypat
     await writer.depart(bob)
     store.is_away = False
     await writer.refresh()
-    await store._redis.hset(f"{store._prefix}:beats", mapping=dict.fromkeys(await others_of(store), 1))
+    await end_others_of(store, redis)
     assert await online(store, "ann", "bob", "cid") == ["cid"]
 
 
-async def test_close_leaves_nothing_of_a_writer_whose_sessions_have_left(writer, store):
+async def test_close_leaves_nothing_of_a_writer_whose_sessions_have_left(writer, store, redis):
     ann = session_of("ann")
     await writer.arrive(ann)
     await writer.refresh()
     await writer.close()
-    assert await store._redis.hkeys(f"{store._prefix}:beats") == [store.writer.encode()], "ann is still there"
+    for key in common_keys(store, "beats"):
+        assert await redis.hkeys(key) == [store.writer.encode()], "ann is still there"
     await writer.depart(ann)
     await writer.close()
-    assert not await store._redis.exists(f"{store._prefix}:beats", f"{store._prefix}:writes")
+    assert not await redis.exists(*common_keys(store, "beats"))
+    assert [await redis.hkeys(key) for key in common_keys(store, "writes") if await redis.exists(key)] == [[b"tried"]]
 
 
 async def test_redis_that_is_away_holds_nobody_up_and_the_refresh_repairs(writer, store, told):

@@ -152,7 +152,7 @@ def test_a_file_that_can_not_be_read_is_an_error(tmp_path: Path, name: str) -> N
             "PARLEY_REDIS_URL",
             "http://user:hunter2@host",
             "redis.url (variable PARLEY_REDIS_URL): the value is not allowed: it must begin with redis://"
-            " or rediss:// or unix://",
+            " or rediss:// or unix:// or redis+sentinel:// or redis+cluster://",
         ),
     ],
 )

@@ -15,7 +15,7 @@ from storage.postgres.devices import Devices
 from storage.postgres.migrate import read_deployment
 from storage.records import Deployment
 from storage.redis.bus import Bus
-from storage.redis.connections import make_pool
+from storage.redis.servers import Servers
 from tests.support.databases import fresh_schema, open_database
 from tests.support.waiting import wait_for
 
@@ -39,11 +39,11 @@ async def copied(database: Database, postgres_url: str) -> AsyncIterator[Databas
 class Worker:
     """A bus, and who may be heard on it."""
 
-    def __init__(self, redis: "Redis", deployment: Deployment, devices: Devices, worker_id: str) -> None:
+    def __init__(self, servers: Servers, deployment: Deployment, devices: Devices, worker_id: str) -> None:
         self.heard: list[bytes] = []
         self.peers = Peers(deployment, worker_id=worker_id, list_workers=devices.list_workers)
         self.bus = Bus(
-            redis,
+            servers,
             namespace=deployment.namespace,
             common=f"{deployment.deployment_id}:workers",
             worker_id=worker_id,
@@ -61,8 +61,8 @@ async def running(
     """A worker that is noted in the database, and listens to c:g."""
     devices = Devices(database, worker_id=worker_id)
     await devices.beat()
-    pool = make_pool(redis_url)
-    worker = Worker(Redis(connection_pool=pool), deployment or await deployment_of(database), devices, worker_id)
+    servers = Servers(redis_url)
+    worker = Worker(servers, deployment or await deployment_of(database), devices, worker_id)
     await worker.bus.subscribe(["c:g"])
     task = asyncio.create_task(worker.bus.run())
     try:
@@ -72,7 +72,7 @@ async def running(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await worker.bus.close()
-        await pool.aclose()
+        await servers.close()
 
 
 async def test_a_worker_that_is_noted_in_the_database_is_heard_as_soon_as_it_was_looked_for(database, redis_url):

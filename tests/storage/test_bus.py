@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from storage.redis.bus import MAX_QUEUED_BYTES, Bus
-from storage.redis.connections import make_pool
+from storage.redis.servers import Servers
 from tests.support.databases import Backends, frozen, running_valkey
 from tests.support.proxy import open_proxy
 from tests.support.waiting import wait_for
@@ -20,10 +20,9 @@ from tests.support.waiting import wait_for
 async def made(
     redis_url: str, prefix: str, heard: list[tuple[str, bytes]], connected: list[str] | None = None
 ) -> AsyncIterator[Bus]:
-    pool = make_pool(redis_url)
-    redis = Redis(connection_pool=pool)
+    servers = Servers(redis_url)
     bus = Bus(
-        redis,
+        servers,
         namespace=prefix,
         common="common",
         worker_id=secrets.token_hex(4),
@@ -36,8 +35,7 @@ async def made(
         yield bus
     finally:
         await bus.close()
-        await redis.aclose()
-        await pool.aclose()
+        await servers.close()
 
 
 @contextlib.asynccontextmanager

@@ -20,7 +20,6 @@ from redis.asyncio import Redis
 from storage.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey
 from storage.embedded.children import make_private_directory, package_directory
 from storage.postgres.primary import Primary
-from storage.redis.connections import make_pool
 from tests.support import ordinary
 from tests.support.waiting import wait_until
 
@@ -172,9 +171,8 @@ async def test_any_name_of_the_data_directory_will_do(directory: Path) -> None:
         connection = await Primary(postgres.url).connect()
         assert await connection.fetchval("SELECT 1") == 1
         connection.terminate()
-        pool = make_pool(valkey.url)
-        assert await Redis(connection_pool=pool).ping()
-        await pool.aclose()
+        async with Redis.from_url(valkey.url) as redis:
+            assert await redis.ping()
     finally:
         valkey.stop()
         postgres.stop()

@@ -1,41 +1,47 @@
 """Presence in a Redis of its own: empty, out of memory, and when it is not known who is offline."""
 
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import OutOfMemoryError
 
-from storage.embedded import EmbeddedValkey
-from storage.redis.presence import SESSION_SECONDS, PresenceRecord, PresenceStore
+from storage.redis.presence import SESSION_SECONDS, PresenceRecord, PresenceStore, partition_of
+from storage.redis.servers import Servers
+from tests.support.databases import running_valkey
+from tests.support.presence import common_keys, user_key
 from tests.support.waiting import wait_for
 
 IDS = ["1", "2"]
 
 
 @pytest.fixture
-async def redis() -> AsyncIterator[Redis]:
-    with tempfile.TemporaryDirectory(prefix="parley-presence-") as folder:
-        valkey = EmbeddedValkey(Path(folder))
-        valkey.start()
-        client = Redis.from_url(valkey.url)
-        try:
-            yield client
-        finally:
-            await client.aclose()
-            valkey.stop()
+def url() -> Iterator[str]:
+    with running_valkey() as valkey:
+        yield valkey.url
 
 
 @pytest.fixture
-def store(redis: Redis) -> PresenceStore:
+async def redis(url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(url) as client:
+        yield client
+
+
+@pytest.fixture
+async def servers(url: str) -> AsyncIterator[Servers]:
+    servers = Servers(url)
+    yield servers
+    await servers.close()
+
+
+@pytest.fixture
+def store(servers: Servers) -> PresenceStore:
     """One that settles in a fifth of a second."""
-    return quick_store(redis)
+    return quick_store(servers)
 
 
-def quick_store(redis: Redis, **options: float) -> PresenceStore:
-    return PresenceStore(redis, namespace="p", settle_seconds=0.2, **options)
+def quick_store(servers: Servers, **options: float) -> PresenceStore:
+    return PresenceStore(servers, namespace="p", settle_seconds=0.2, **options)
 
 
 async def seen(store: PresenceStore, username: str) -> bool | None:
@@ -75,17 +81,17 @@ async def test_who_leaves_is_told_offline_only_when_that_is_known(store: Presenc
     assert not (await store.write({}, {"ann": IDS}))["ann"].is_online
 
 
-async def test_without_beats_it_is_not_known_any_more(redis: Redis) -> None:
-    store = quick_store(redis, mark_seconds=0.6)
+async def test_without_beats_it_is_not_known_any_more(servers: Servers) -> None:
+    store = quick_store(servers, mark_seconds=0.6)
     assert await store.beat()
     await wait_for(lambda: is_offline(store, "ann"), what="ann to be known")
     await wait_for(lambda: is_unknown(store, "ann"), what="the end of the mark")
 
 
 async def test_user_is_online_while_one_of_two_workers_lives_and_then_was_seen_at_its_last_beat(
-    store: PresenceStore, redis: Redis
+    store: PresenceStore, redis: Redis, servers: Servers
 ) -> None:
-    other = quick_store(redis)
+    other = quick_store(servers)
     await store.write({"ann": ["1"], "bob": ["2"]}, {})
     await other.write({"ann": ["3"]}, {})
     assert await store.beat()
@@ -100,7 +106,7 @@ async def test_user_is_online_while_one_of_two_workers_lives_and_then_was_seen_a
     bob = (await other.read(["bob"]))["bob"]
     assert bob is not None
     assert bob.last_seen_time is not None
-    arrived_ms = int(await redis.hget("p:presence:of:bob", "seen") or 0)
+    arrived_ms = int(await redis.hget(user_key(store, "bob"), "seen") or 0)
     assert round(1000 * bob.last_seen_time.timestamp()) == max(died_ms, arrived_ms)
 
 
@@ -108,7 +114,8 @@ async def set_beat(redis: Redis, store: PresenceStore, seconds: float) -> int:
     """Makes it as if a writer had beaten last so long from now, in Redis's time; gives that in ms."""
     now_seconds, now_us = await redis.time()
     beat_ms = int(1000 * (now_seconds + seconds)) + now_us // 1000
-    await redis.hset("p:presence:beats", store.writer, beat_ms)
+    for key in common_keys(store, "beats"):
+        await redis.hset(key, store.writer, beat_ms)
     return beat_ms
 
 
@@ -124,7 +131,7 @@ async def test_writer_whose_writes_redis_lost_is_told_and_takes_a_new_name(
         case "emptied":
             await redis.flushall()
         case "a write":  # as a replica that took over without it
-            await redis.hincrby("p:presence:writes", store.writer, -1)
+            await redis.hincrby(common_keys(store, "writes")[partition_of("ann")], store.writer, -1)
         case "its beats":
             await set_beat(redis, store, -SESSION_SECONDS)
         case "the clock":  # is set back by an hour
@@ -146,7 +153,8 @@ async def test_session_whose_removal_got_lost_dies_with_the_name_it_was_written_
     assert await store.beat()
     await wait_for(lambda: is_offline(store, "cid"), what="cid to be known")
     assert await seen(store, "ann")
-    await redis.hset("p:presence:beats", before, 1)
+    for key in common_keys(store, "beats"):
+        await redis.hset(key, before, 1)
     assert await is_offline(store, "ann")
     assert await seen(store, "bob")
 
@@ -159,7 +167,8 @@ async def test_after_the_clock_was_set_back_it_is_unknown_and_then_known_again(
     await wait_for(lambda: is_offline(store, "bob"), what="bob to be known")
     await set_beat(redis, store, 3600)
     seconds, _ = await redis.time()
-    await redis.hset("p:presence:mark", mapping={"last": (seconds + 3600) * 1000})
+    for key in common_keys(store, "mark"):
+        await redis.hset(key, mapping={"last": (seconds + 3600) * 1000})
     assert await is_unknown(store, "ann")
     assert await is_unknown(store, "bob")
     assert not await store.beat()
@@ -170,8 +179,10 @@ async def test_after_the_clock_was_set_back_it_is_unknown_and_then_known_again(
     assert await seen(store, "ann")
 
 
-async def test_writers_that_ended_or_wrote_nothing_leave_nothing_behind(store: PresenceStore, redis: Redis) -> None:
-    idle, killed, ended = (quick_store(redis) for _ in range(3))
+async def test_writers_that_ended_or_wrote_nothing_leave_nothing_behind(
+    store: PresenceStore, redis: Redis, servers: Servers
+) -> None:
+    idle, killed, ended = (quick_store(servers) for _ in range(3))
     await killed.write({"ann": IDS}, {})
     await ended.write({"bob": ["3"]}, {})
     await ended.write({}, {"bob": ["3"]})
@@ -181,8 +192,11 @@ async def test_writers_that_ended_or_wrote_nothing_leave_nothing_behind(store: P
     for writer in (idle, killed):
         await set_beat(redis, writer, -SESSION_SECONDS)
     assert await store.beat()
-    assert await redis.hkeys("p:presence:beats") == [killed.writer.encode(), store.writer.encode()]
-    assert await redis.hkeys("p:presence:writes") == [killed.writer.encode()]
+    wrote = partition_of("ann")
+    for nth, (beats, writes) in enumerate(zip(common_keys(store, "beats"), common_keys(store, "writes"), strict=True)):
+        has_written = [killed.writer.encode()] if nth == wrote else []
+        assert await redis.hkeys(beats) == [*has_written, store.writer.encode()]
+        assert [name for name in await redis.hkeys(writes) if name != b"tried"] == has_written
 
 
 async def test_hundreds_of_users_are_one_pipeline_and_each_is_right(store: PresenceStore) -> None:

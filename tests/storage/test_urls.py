@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from storage.embedded import EmbeddedPostgres, EmbeddedValkey
 from storage.postgres.target import check_postgres_url, to_target
-from storage.redis.urls import check_redis_url
+from storage.redis.urls import check_redis_url, parse_redis_url
 from storage.urls import Host, UrlError, mask_url, split_url
 
 # Passwords with a character that has to be encoded.
@@ -112,9 +112,23 @@ def test_what_can_not_be_read_is_refused(url: str, told: str):
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("http://h", "must begin with redis:// or rediss:// or unix://"),
-        ("redis://", "must name one host"),
-        ("redis://a,b", "must name one host"),
+        ("http://h", "must begin with redis:// or rediss:// or "),
+        ("redis://", "must name a host"),
+        ("redis+cluster:///0", "must name a host"),
+        ("redis://a,b", "has several hosts: redis+sentinel://"),
+        ("redis://user@h", "has a user and no password"),
+        ("redis://h/0?db=1", "names two databases"),
+        ("redis://h?db=x", "has a parameter db that must be the number of a database"),
+        ("redis://h?database=1", "has a parameter database, which is none of client_name, db, "),
+        ("redis://h?sentinel_password=s3cret", "has a parameter sentinel_password, which is none of"),
+        ("redis://h?ssl_ca_certs=/etc/ca.pem", "has ssl_ca_certs without TLS: begin it with rediss://"),
+        ("rediss://h?ssl_ca_certs=/no/ca.pem", "names /no/ca.pem, which can't be read: No such file"),
+        ("rediss://h?ssl_cert_reqs=maybe", "ssl_cert_reqs that must be none, optional or required"),
+        ("redis+sentinel://h:26379", "the name that Sentinel calls the service"),
+        ("redis+sentinel://h/chat/x", "number of a database"),
+        ("redis+sentinel://h/chat/0/1", "number of a database"),
+        ("redis+cluster://h/1", "names a database number"),
+        ("redis+other://h", "must begin with"),
         ("redis://h:x/0", "port that is no number"),
         ("redis://h/zero", "number of a database"),
         ("unix://", "three slashes"),
@@ -127,10 +141,33 @@ def test_what_redis_can_not_take_is_refused(url: str, told: str):
 
 
 @pytest.mark.parametrize(
-    "url", ["redis://h", "REDIS://:p%40@[::1]:6379/15", "rediss://u:p@h", "unix:///run/s.sock?db=1"]
+    "url",
+    [
+        "redis://h",
+        "REDIS://:p%40@[::1]:6379/15",
+        "rediss://u:p@h",
+        "rediss://h:6380/0?ssl_cert_reqs=CERT_NONE&ssl_check_hostname=false",
+        "valkeys://h",
+        "unix:///run/s.sock?db=1",
+        "unix://u:p@/run/s.sock",
+        "redis+sentinel://u:p@a,[::1]:26380/my-master/2?sentinel_username=s&sentinel_password=p",
+        "rediss+cluster://a:6379,b:6379/0",
+        "redis://h?socket_timeout=5&max_connections=3&protocol=3&retry_on_timeout=true",
+    ],
 )
 def test_what_redis_takes(url: str):
     check_redis_url(url)
+
+
+def test_what_a_url_of_redis_says_goes_to_whom_it_is_meant_for():
+    address = parse_redis_url(
+        "rediss+sentinel://u:p%40@a,b:5/chat/2?sentinel_username=s&sentinel_password=q&ssl_cert_reqs=none&timeout=9"
+    )
+    assert (address.nodes, address.service_name, address.is_tls) == ((("a", 26379), ("b", 5)), "chat", True)
+    tls = {"ssl_cert_reqs": "none", "ssl_check_hostname": False}
+    assert address.options == {"username": "u", "password": "p@", "db": 2, **tls}
+    assert address.sentinel_options == {"username": "s", "password": "q", **tls}
+    assert "p@" not in str(address)
 
 
 def test_database_and_user_that_the_url_leaves_open_are_as_libpq_has_them():

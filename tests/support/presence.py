@@ -3,17 +3,26 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from redis.asyncio import Redis
-
 from storage.errors import Unavailable
-from storage.redis.presence import PresenceRecord, PresenceStore
+from storage.redis.presence import PARTITIONS, PresenceRecord, PresenceStore, partition_of
+from storage.redis.servers import Servers
+
+
+def user_key(store: PresenceStore, username: str) -> str:
+    """The key of a user."""
+    return f"{{{store._prefix}:{partition_of(username)}}}:of:{username}"
+
+
+def common_keys(store: PresenceStore, name: str) -> list[str]:
+    """The keys of that name, one a partition."""
+    return [f"{{{store._prefix}:{nth}}}:{name}" for nth in range(PARTITIONS)]
 
 
 class Gated(PresenceStore):
     """Writes only when it may, and not at all while it is away; all workers have written their sessions long ago."""
 
-    def __init__(self, redis: "Redis", *, namespace: str) -> None:
-        super().__init__(redis, namespace=namespace, settle_seconds=0)
+    def __init__(self, servers: Servers, *, namespace: str) -> None:
+        super().__init__(servers, namespace=namespace, settle_seconds=0)
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_away = False

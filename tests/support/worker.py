@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from parley.v1 import chat_pb2
-from redis.asyncio import Redis
 
 from service.auth.revocations import Revocations
 from service.delivery.acks import AckWriter
@@ -30,7 +29,7 @@ from storage.postgres.positions import Positions
 from storage.postgres.receipts import Receipts
 from storage.postgres.restores import Restores
 from storage.redis.bus import Bus
-from storage.redis.connections import make_pool
+from storage.redis.servers import Servers
 from tests.support.presence import Gated
 from tests.support.waiting import wait_for
 
@@ -94,12 +93,11 @@ async def running_worker(
     Args:
         prefix: the namespace; workers with the same one hear each other.
     """
-    pool = make_pool(redis_url)
-    redis = Redis(connection_pool=pool)
+    servers = Servers(redis_url)
     intake = Intake()
     namespace = prefix or secrets.token_hex(6)
     bus = Bus(
-        redis,
+        servers,
         namespace=namespace,
         common=f"{namespace}:workers",
         worker_id=secrets.token_hex(4),
@@ -117,7 +115,7 @@ async def running_worker(
     attendants = Attendants(
         hub, replayer, positions or Positions(database), restores, modes, bus, epoch=epoch, max_devices=100
     )
-    store = Gated(redis, namespace=namespace)
+    store = Gated(servers, namespace=namespace)
     presence = PresenceTracker(
         store, bus, Conversations(database).shares_conversation, Positions(database).changed_versions
     )
@@ -142,5 +140,4 @@ async def running_worker(
         await replayer.close()
         await hub.close()
         await bus.close()
-        await redis.aclose()
-        await pool.aclose()
+        await servers.close()
