@@ -6,25 +6,18 @@ What comes of it is the plain tree again.
 from collections.abc import Callable
 from dataclasses import Field as PlainField
 from dataclasses import fields, is_dataclass
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, create_model
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, create_model
 
 from service.config import Secret, Settings
-
-_Base = TypeVar("_Base", bound=BaseModel)
 
 
 class _Node(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class _SourcesNode(BaseSettings):
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
-
-
-def _to_model(kind: Any, base: type[_Base]) -> type[_Base]:
+def _to_model(kind: Any, base: type[BaseModel]) -> type[BaseModel]:
     hints = get_type_hints(kind)
     declared: dict[str, Any] = {each.name: _to_field(each, hints[each.name]) for each in fields(kind)}
     return create_model(kind.__name__, __base__=base, __doc__=kind.__doc__, **declared)
@@ -41,7 +34,21 @@ def _to_field(declared: "PlainField[Any]", hint: Any) -> tuple[Any, Any]:
     check = rules.pop("check", lambda _: None)
     if Secret in (hint, *get_args(hint)):
         return Annotated[SecretStr, AfterValidator(_to_secret(check))] | None, Field(default=declared.default, **rules)
+    if get_origin(hint) is Literal:
+        hint = Annotated[hint, BeforeValidator(_to_choice(get_args(hint)))]
     return Annotated[hint, AfterValidator(_checking(check))], Field(default=declared.default, **rules)
+
+
+def _to_choice(choices: tuple[str, ...]) -> Callable[[Any], Any]:
+    """Takes a choice in any case; and for on and off every word that people and YAML have for them."""
+    words = {choice: choice for choice in choices}
+    if {"on", "off"} <= set(choices):
+        words |= dict.fromkeys(("true", "yes", "1"), "on") | dict.fromkeys(("false", "no", "0"), "off")
+
+    def to_choice(value: Any) -> Any:
+        return words.get(str(value).strip().lower(), value)
+
+    return to_choice
 
 
 def _to_secret(check: Callable[[str], object]) -> Callable[[SecretStr], Secret]:
@@ -61,5 +68,3 @@ def _checking(check: Callable[[Any], object]) -> Callable[[Any], Any]:
 
 
 CHECKED = _to_model(Settings, _Node)
-# As pydantic-settings wants it; read source by source, since it does not tell where a value came from.
-SOURCES = _to_model(Settings, _SourcesNode)

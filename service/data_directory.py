@@ -48,7 +48,6 @@ def hold_data_directory(path: Path, check: Callable[[], None]) -> Iterator[DataD
     Raises:
         DataDirectoryError: another server has it, or it can't be read and written.
     """
-    path = path.expanduser().absolute()
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.listdir(path)  # noqa: PTH208 # says whether it can be read

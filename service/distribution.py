@@ -7,8 +7,6 @@ from importlib import metadata
 
 # The command is `parley`; a package of that name on the public index is another project's.
 NAME = "parley-server"
-# The commit that an image was built from; no setting. GetServerInfo and the metrics tell it.
-COMMIT_VARIABLE = "PARLEY_COMMIT"
 
 
 def version() -> str:

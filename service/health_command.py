@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from service.health_probe import SERVING, STATUSES, ProbeError, probe
 from service.host_port import split_listen
 from service.running_server import find_server
+from service.variables import read_variables
 
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # listened on, not bound
 _DEFAULTS = {"listen": "127.0.0.1:50051", "data_dir": ".parley", "certificate_file": ""}
@@ -91,7 +92,7 @@ def _to_seconds(text: str) -> float:
 
 def _read_settings(options: argparse.Namespace) -> dict[str, str]:
     """Returns where the server is, from flags, the environment, the file, or the defaults; the earlier count."""
-    environment = {name.upper(): value for name, value in os.environ.items()}
+    environment = read_variables(os.environ)
     path = options.config or environment.get("PARLEY_CONFIG")
     file = _read_file(path) if path else {}
     tls = file.get("tls") or {}
@@ -105,16 +106,13 @@ def _read_settings(options: argparse.Namespace) -> dict[str, str]:
 
 
 def _read_file(path: str) -> dict[str, Any]:
-    import yaml  # only where there is a file: it takes a while to load
+    # Only where there is a file: YAML takes a while to load.
+    from service.settings_file import SettingsFileError, read_settings_file
 
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 # pathlib takes longer to load
-            tree = yaml.safe_load(file)
-    except OSError as error:
-        raise ProbeError(f"can't read the configuration file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ProbeError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    return tree if isinstance(tree, dict) else {}
+        return read_settings_file(os.path.expanduser(path))  # noqa: PTH111 # as below
+    except SettingsFileError as error:
+        raise ProbeError(str(error)) from None
 
 
 def _find_address(place: dict[str, str]) -> tuple[str, int]:

@@ -5,29 +5,20 @@ An unknown key or a bad value is a ConfigError whose text names the key, its ori
 
 import difflib
 import os
-import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import EnvSettingsSource, YamlConfigSettingsSource
 
-from service.checked_settings import CHECKED, SOURCES
+from service.checked_settings import CHECKED
 from service.config import Settings
-from service.distribution import COMMIT_VARIABLE
+from service.settings_file import SettingsFileError, read_settings_file
+from service.variables import FILE_VARIABLE, PREFIX, clean, read_variables
 
-PREFIX = "PARLEY_"
-FILE_VARIABLE = "PARLEY_CONFIG"
-
-# Switches of tests, which workers read (service/failpoints.py).
-_TEST_SWITCH = re.compile(r"PARLEY_FAILPOINTS(_CONSENT)?")
-
-# Kubernetes puts these into every container beside a Service that is named "parley".
-_SERVICE_LINK = re.compile(r"PARLEY_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_(TCP|UDP).*)?)")
+_NO_HOME = "there is no home directory for ~ (HOME is not set, and the user has none)"
 
 
 class ConfigError(Exception):
@@ -87,60 +78,68 @@ def load(
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    path = config_file or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
-    if path is not None:
-        for key, value in _read_file(path).items():
-            values[key], origins[key] = value, f"file {path}"
-    for key, value in _read_environment(environment).items():
+    variables = read_variables(environment)
+    file = variables.pop(FILE_VARIABLE, None) if config_file is None else str(config_file)
+    variables.pop(FILE_VARIABLE, None)
+    if file is not None:
+        for key, value in _read_file(file).items():
+            values[key], origins[key] = value, f"file {file}"
+    for key, value in _read_variables(variables).items():
         values[key], origins[key] = value, f"variable {LEAVES[key].variable}"
     for key, value in (flags or {}).items():
         if value is not None:
-            values[key], origins[key] = value, f"flag {LEAVES[key].flag}"
+            values[key], origins[key] = clean(value) if isinstance(value, str) else value, f"flag {LEAVES[key].flag}"
     try:
-        return Loaded(Settings(**dict(CHECKED(**_nest(values)))), origins)
+        settings = Settings(**dict(CHECKED(**_nest(values))))
+        return Loaded(_with_whole_paths(settings, origins), origins)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(detail, origins) for detail in error.errors())) from None
 
 
-def _read_file(path: Path) -> dict[str, Any]:
+def _read_file(file: str) -> dict[str, Any]:
     try:
-        with path.open("rb"):  # the source below takes a missing file for an empty one
-            pass
-        tree = YamlConfigSettingsSource(SOURCES, yaml_file=path)()
-    except OSError as error:
-        raise ConfigError(f"can't read the configuration file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    except (AttributeError, TypeError, ValueError):
-        raise ConfigError(f"{path} must have keys and values at its top, for example listen: 127.0.0.1:50051") from None
-    values = {}
+        tree = read_settings_file(str(Path(file).expanduser()))
+    except SettingsFileError as error:
+        raise ConfigError(str(error)) from None
+    except RuntimeError:
+        raise ConfigError(f"can't read the configuration file {file}: {_NO_HOME}") from None
+    values: dict[str, Any] = {}
     for key, value in _flatten(tree):
         if key not in LEAVES:
-            raise ConfigError(f"{key} (file {path}) is not a setting{_nearest(key, list(LEAVES))}")
-        values[key] = value
+            raise ConfigError(f"{key} (file {file}) is not a setting{_nearest(key, list(LEAVES))}")
+        if key in values:
+            raise ConfigError(f"{key} (file {file}) is there twice")
+        if value is not None or LEAVES[key].default is None:  # nothing behind the colon: not set
+            values[key] = value
     return values
 
 
-def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _read_variables(variables: Mapping[str, str]) -> dict[str, str]:
     known = {leaf.variable: leaf.key for leaf in LEAVES.values()}
-    for name in environment:
-        upper = name.upper()
-        if not upper.startswith(PREFIX) or upper in (FILE_VARIABLE, COMMIT_VARIABLE):
-            continue
-        if _SERVICE_LINK.fullmatch(upper) or _TEST_SWITCH.fullmatch(upper):
-            continue
-        if upper not in known:
-            nearest = _nearest(upper, [*known, FILE_VARIABLE])
+    for name in variables:
+        if name not in known:
+            nearest = _nearest(name, [*known, FILE_VARIABLE])
             raise ConfigError(f"the environment variable {name} is not a setting{nearest}")
-    source = EnvSettingsSource(
-        SOURCES,
-        env_prefix=PREFIX,
-        env_nested_delimiter="_",
-        env_nested_max_split=1,
-        env_ignore_empty=True,  # `PARLEY_REDIS_URL=` in a compose file means: not set
-    )
-    source.env_vars = {name.lower(): value for name, value in environment.items() if value != ""}
-    return dict(_flatten(source()))
+    return {known[name]: value for name, value in variables.items()}
+
+
+def _with_whole_paths(settings: Any, origins: Mapping[str, str], above: str = "") -> Any:
+    """Returns the settings with all paths absolute, and a home directory for each `~`: the same for whoever uses them.
+
+    Raises:
+        ConfigError: there is no home directory.
+    """
+    changed: dict[str, Any] = {}
+    for each in fields(settings):
+        value, key = getattr(settings, each.name), above + each.metadata.get("alias", each.name)
+        if is_dataclass(value):
+            changed[each.name] = _with_whole_paths(value, origins, f"{key}.")
+        elif isinstance(value, Path):
+            try:
+                changed[each.name] = value.expanduser().absolute()
+            except RuntimeError:
+                raise ConfigError(f"{key} ({origins[key]}): {str(value)!r} is not allowed: {_NO_HOME}") from None
+    return replace(settings, **changed)
 
 
 def _flatten(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -43,7 +43,6 @@ def resolve(
     return replace(
         settings,
         listen=listen,
-        data_dir=settings.data_dir.expanduser().absolute(),
         metrics=replace(settings.metrics, listen=metrics_listen),
         database=database,
         redis=redis,
@@ -53,7 +52,7 @@ def resolve(
 
 def keys_path(settings: Settings) -> Path:
     """Returns where the signing keys are."""
-    return (settings.auth.keys_file or settings.data_dir / "keys.json").expanduser().absolute()
+    return settings.auth.keys_file or settings.data_dir / "keys.json"
 
 
 def ensure_keys(settings: Settings) -> None:

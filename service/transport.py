@@ -19,7 +19,7 @@ def check_transport(settings: Settings) -> None:
     for path in (tls.certificate_file, tls.key_file):
         if path is not None:
             try:
-                path.expanduser().open("rb").close()
+                path.open("rb").close()
             except OSError as error:
                 raise StartError(f"can't read the TLS file {path}: {error.strerror}") from None
     if tls.certificate_file is not None or is_loopback(split_listen(settings.listen)[0]):

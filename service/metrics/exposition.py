@@ -15,10 +15,11 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from service.distribution import COMMIT_VARIABLE, version
+from service.distribution import version
 from service.keeper import Keeper
 from service.metrics.catalogue import BUILD_LABELS, SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
 from service.metrics.page import LAYOUT, identify, lay_out, open_page
+from service.variables import COMMIT_VARIABLE
 from service.worker_process import WorkerProcess
 
 _SUPERVISOR = {metric.name: metric for metric in SUPERVISOR_METRICS}

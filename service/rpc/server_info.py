@@ -15,6 +15,7 @@ from service.convert.times import to_timestamp
 from service.delivery.session import MAX_FRAME_BYTES
 from service.rpc.messages import MAX_PULL_LIMIT
 from service.rpc.presence import MAX_PRESENCE_USERNAMES
+from service.variables import COMMIT_VARIABLE
 
 MAX_REQUEST_BYTES = 256 * 1024
 MAX_MEMBERS_PER_REQUEST = 500
@@ -49,7 +50,7 @@ class ServerInfoHandlers:
             name="parley",
             version=distribution.version(),
             api_version="parley.v1",
-            commit=os.environ.get(distribution.COMMIT_VARIABLE, ""),
+            commit=os.environ.get(COMMIT_VARIABLE, ""),
             limits=self._limits(),
             start_time=to_timestamp(self._start_time),
             epoch=self._epoch(),

@@ -1,0 +1,73 @@
+"""The settings file as it was meant: YAML whose scalars are the text that is written there, until a setting takes them.
+
+YAML 1.1 makes True of `on`, 8 of `010`, 1342 of `22:22`, and a date of `2026-01-02`. Here only an empty value, `~` and
+`null` are more than text: they are None. Loads nothing of ours.
+"""
+
+from typing import Any
+
+import yaml
+
+_EXAMPLE = "listen: 127.0.0.1:50051"
+_NULL = "tag:yaml.org,2002:null"
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+class SettingsFileError(Exception):
+    """The file can't be used; the text is one line that names it."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes scalars as text, and refuses a key that is there twice, of which YAML would take the last one."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 # as PyYAML has it
+        letter: [rule for rule in rules if rule[0] in (_NULL, _MERGE)]
+        for letter, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if key.tag == _MERGE:
+                continue
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                raise yaml.MarkedYAMLError(problem=f"{name} is there twice, in line {lines[name]} and line {line}")
+            lines[name] = line
+        return super().construct_mapping(node, deep)
+
+
+def read_settings_file(path: str) -> dict[str, Any]:
+    """Returns the tree of a settings file: dictionaries whose values are text, None, or what no setting takes.
+
+    Raises:
+        SettingsFileError: it can't be read, or has no keys and values.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 # pathlib takes longer to load
+            tree = yaml.load(_decode(file.read()), _Loader)  # noqa: S506 # a SafeLoader
+    except OSError as error:
+        raise SettingsFileError(f"can't read the configuration file {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise SettingsFileError(
+            f"{path} is not YAML: {error.reason} at byte {error.start}; write it in UTF-8"
+        ) from None
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise SettingsFileError(f"{path} is not YAML: {_explain(error)}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict) or not all(isinstance(key, str) for key in tree):
+        raise SettingsFileError(f"{path} must have keys and values at its top, for example {_EXAMPLE}")
+    return tree
+
+
+def _decode(content: bytes) -> str:
+    """Takes off what editors on Windows put in front, and takes UTF-16 where that is said there."""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16")
+    return content.decode("utf-8-sig")
+
+
+def _explain(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{text}: indent with blanks, not with tabs" if r"'\t'" in text else text
