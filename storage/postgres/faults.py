@@ -85,6 +85,9 @@ def _of_server(error: asyncpg.PostgresError, target: Target) -> Unavailable:
     if isinstance(error, pg.ProtocolViolationError):
         is_lasting = any(refusal in text for refusal in _LASTING_OF_POOLER)
         return Lasting(text) if is_lasting else Unavailable(text)
+    if isinstance(error, pg.ConnectionDoesNotExistError) and target.tls.certificate_file is not None:
+        # With TLS 1.3 a server looks at the certificate when the client takes the connection for made.
+        return Unavailable(f"{text}; it may not accept the certificate that sslcert names")
     return Unavailable(text) if isinstance(error, _PASSING) else Lasting(text)
 
 

@@ -65,8 +65,8 @@ async def migrate(
     with translated():
         connection = await connect()
         try:
-            await check_server(connection, allows_weak_durability=allows_weak_durability)
             await check_pooling(connection, connect)
+            await check_server(connection, allows_weak_durability=allows_weak_durability)
             rights = await read_rights(connection, schema)
             ran = await _run_missing(connection, schema, rights, only)
             await check_grants(connection, schema, rights.role)

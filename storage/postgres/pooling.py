@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import asyncpg
 import structlog
+from asyncpg import exceptions as pg
 
 from storage.errors import Lasting
 from storage.postgres.connection import Connection
@@ -38,6 +40,12 @@ async def check_pooling(connection: Connection, connect: Callable[[], Awaitable[
             await other.execute("BEGIN")
             theirs = await other.fetchval(_PID)
             is_lent = mine == theirs or await connection.fetchval(_PID) != mine
+    except (pg.DuplicatePreparedStatementError, pg.InvalidSQLStatementNameError):
+        is_lent = True  # a statement that was prepared is looked for in another session
+    except asyncpg.PostgresError as error:
+        if "statement pooling" not in str(error):
+            raise
+        is_lent = True
     except TimeoutError:
         is_lent = False
         _log.warning("the pooler gives no second session of the server; its pool is small, or others have it")

@@ -12,7 +12,7 @@ class PgBouncer:
         port: where clients connect; `postgres.url(user, port=pooler.port)`.
     """
 
-    def __init__(self, site: Site, postgres: Postgres15, *, mode: str) -> None:
+    def __init__(self, site: Site, postgres: Postgres15, *, mode: str, pool_size: int = 40) -> None:
         self._site = site
         self._daemon: Daemon | None = None
         self.port = free_port()
@@ -27,7 +27,7 @@ class PgBouncer:
             "auth_type = scram-sha-256",
             f"auth_file = {users}",
             f"pool_mode = {mode}",
-            "default_pool_size = 40",
+            f"default_pool_size = {pool_size}",
             "",
         ]
         self._configuration = site.write("pgbouncer.ini", "\n".join(lines))
