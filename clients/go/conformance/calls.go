@@ -22,12 +22,13 @@ const defaultDeadline = 30 * time.Second
 
 // runner has the channels and streams that are open.
 type runner struct {
-	clients map[string]parleyv1.ChatServiceClient
-	streams map[string]*stream
+	clients  map[string]parleyv1.ChatServiceClient
+	streams  map[string]*stream
+	sessions map[string]*driven
 }
 
 func newRunner() *runner {
-	return &runner{clients: map[string]parleyv1.ChatServiceClient{}, streams: map[string]*stream{}}
+	return &runner{map[string]parleyv1.ChatServiceClient{}, map[string]*stream{}, map[string]*driven{}}
 }
 
 // client gives the one client of a target.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -29,6 +30,14 @@ type command struct {
 	ConversationID string `json:"conversation_id"`
 	Outstanding    int
 	Count          int
+	Session        string
+	Ticket         string
+	Text           string
+	Username       string
+	Password       string
+	DeviceID       string `json:"device_id"`
+	HeartbeatMS    int64  `json:"heartbeat_ms"`
+	Seq            json.Number
 }
 
 // answer is a line of standard output.
@@ -61,6 +70,9 @@ func main() {
 }
 
 func (r *runner) do(asked *command) (answer, error) {
+	if strings.HasPrefix(asked.Do, "session_") {
+		return r.driveSession(asked)
+	}
 	switch asked.Do {
 	case "call":
 		return r.call(asked)

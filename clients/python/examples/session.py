@@ -229,19 +229,20 @@ class Session:
             end = await self._run_stream()
             if self._is_closing and end.code is StatusCode.OK:
                 return
-            if end.code is StatusCode.UNAUTHENTICATED:
-                await self._refresh(token)
-            elif not end.is_passing:
+            is_expired = end.code is StatusCode.UNAUTHENTICATED
+            if not is_expired and not end.is_passing:
                 raise end
             if self._leave_time is not None:
                 wait_seconds = max(0.0, self._leave_time - time.monotonic())
-            elif end.code is StatusCode.UNAUTHENTICATED and self._is_welcomed:
+            elif is_expired and self._is_welcomed:
                 wait_seconds = 0.0
             else:
                 wait_seconds = pause_seconds(self._attempt, end.retry_seconds)
                 self._attempt += 1
             log.info("the stream ended (%s); the next one in %.1f s", end, wait_seconds)
             await asyncio.sleep(wait_seconds)
+            if is_expired:
+                await self._refresh(token)  # after the pause: short tokens would end in it
 
     async def _run_stream(self) -> Refused:
         """Serves one stream, and says how it ended."""

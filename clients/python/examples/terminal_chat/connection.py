@@ -115,9 +115,9 @@ class Connection:
                 come_back_seconds=None if come_back_time is None else come_back_time - time.monotonic(),
                 was_welcomed=self._was_open,
             )
-            if step is Step.REFRESH:
-                await self._login.refresh(token)
             await asyncio.sleep(wait_seconds)
+            if step is Step.REFRESH:
+                await self._login.refresh(token)  # after the pause: short tokens would end in it
 
     async def _run_stream(self) -> Refusal:
         """Opens a stream and serves it; returns why it ended."""
