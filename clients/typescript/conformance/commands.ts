@@ -17,6 +17,14 @@ export interface Command {
   conversation_id: string;
   outstanding: number;
   count: number;
+  session: string;
+  ticket: string;
+  text: string;
+  username: string;
+  password: string;
+  device_id: string;
+  heartbeat_ms: number;
+  seq: number | string;
 }
 
 export type Answer = Record<string, unknown>;

@@ -4,11 +4,13 @@ import { createRequire } from "node:module";
 import { call, page } from "./calls.js";
 import type { Answer, Command } from "./commands.js";
 import { measure } from "./measure.js";
+import { drive } from "./sessions.js";
 import { Stream } from "./streams.js";
 
 const streams = new Map<string, Stream>();
 
 async function answer(command: Command): Promise<Answer> {
+  if (command.do.startsWith("session_")) return drive(command);
   switch (command.do) {
     case "call":
       return call(command);
