@@ -186,5 +186,7 @@ def mask_url(text: str) -> str:
     authority, path, query = _cut(rest)
     credentials, at, place = authority.rpartition("@")
     username, colon, _ = credentials.partition(":")
+    if not colon and not scheme.lower().startswith("postgres"):
+        username = username and "***"  # to Redis a name alone is a password that was put into the wrong place
     shown = _SECRET_PARAMETER.sub(r"\1***", query)
     return f"{scheme}://{username}{colon and ':***'}{at}{place}{path}{shown and f'?{shown}'}"

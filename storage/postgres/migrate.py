@@ -174,7 +174,9 @@ async def check_schema(connection: asyncpg.Connection) -> None:
     try:
         done = {row["name"] for row in await connection.fetch("SELECT name FROM migrations")}
     except asyncpg.UndefinedTableError:
-        raise errors.MigrationError("the schema is not there; run `parley migrate`") from None
+        raise await _to_absence(connection) from None
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise errors.MigrationError(f"{error}; `parley migrate` says what to grant") from None
     files = set(migration_files())
     if unknown := sorted(done - files):
         raise errors.MigrationError(f"it is newer than this version (it has {unknown[-1]}): use a newer `parley`")
@@ -182,6 +184,17 @@ async def check_schema(connection: asyncpg.Connection) -> None:
         raise errors.MigrationError(
             f"it is older than this version (it lacks {missing[0]}): start the new server, or run `parley migrate`"
         )
+
+
+async def _to_absence(connection: asyncpg.Connection) -> errors.MigrationError:
+    """Tells a schema that is not there from one that the role does not see."""
+    hidden = await connection.fetchval(
+        """SELECT nspname FROM pg_namespace WHERE nspname = btrim(current_setting('search_path'), '"')
+           AND NOT has_schema_privilege(oid, 'USAGE')"""
+    )
+    if hidden is None:
+        return errors.MigrationError("the schema is not there; run `parley migrate`")
+    return errors.MigrationError(f'the role may not use the schema "{hidden}"; `parley migrate` says what to grant')
 
 
 def migration_checksums() -> dict[str, str]:

@@ -215,6 +215,8 @@ def test_what_is_in_force_has_every_key_with_its_origin_and_no_secret() -> None:
         ("postgresql://u:p@h/d", "postgresql://u:***@h/d"),
         ("postgresql://u:p@ss:w/rd@h/d", "postgresql://***"),
         ("p@ss", "***"),
+        ("redis://hunter@h", "redis://***@h"),
+        ("redis://u:hunter@h", "redis://u:***@h"),
         ("postgresql://u@/d?host=/run", "postgresql://u@/d?host=/run"),
         ("redis://h:6379/0", "redis://h:6379/0"),
         ("unix:///run/v.sock?password=x&db=1", "unix:///run/v.sock?password=***&db=1"),

@@ -11,7 +11,7 @@ import structlog
 from storage.errors import Lasting, MigrationError, Unavailable
 from storage.postgres.database import Database
 from storage.postgres.lanes import LaneConnection
-from storage.postgres.migrate import migrate
+from storage.postgres.migrate import check_schema, migrate
 from storage.postgres.migration_lock import take_lock
 from storage.postgres.primary import Primary
 from tests.support.cluster import Node, running_cluster, running_node
@@ -71,6 +71,9 @@ async def test_role_without_grants_is_told_each_that_it_needs_until_it_serves(no
     await run(url, "CREATE SCHEMA parley")
     with pytest.raises(Lasting, match=rf'GRANT USAGE ON SCHEMA "parley" TO "{name}"'):
         await migrate(url)
+    async with open_database(url, "parley") as database, database.acquire() as connection:
+        with pytest.raises(MigrationError, match='the role may not use the schema "parley"'):
+            await check_schema(connection)
     await run(url, f"GRANT USAGE ON SCHEMA parley TO {name}")
     with pytest.raises(
         MigrationError, match=rf'lacks 0001_.* to 0.*GRANT USAGE, CREATE ON SCHEMA "parley" TO "{name}"'
