@@ -23,12 +23,12 @@ class Health:
 
     Args:
         check_database: raises Unavailable when PostgreSQL does not answer.
-        is_bus_alive: whether Redis carries messages.
+        is_redis_alive: whether Redis does all that it is needed for: carries messages, and takes presence.
     """
 
-    def __init__(self, check_database: Callable[[], Awaitable[object]], is_bus_alive: Callable[[], bool]) -> None:
+    def __init__(self, check_database: Callable[[], Awaitable[object]], is_redis_alive: Callable[[], bool]) -> None:
         self._check_database = check_database
-        self._is_bus_alive = is_bus_alive
+        self._is_redis_alive = is_redis_alive
         self._has_database = False
         self._is_leaving = False
         self._servicer = health.aio.HealthServicer()
@@ -39,7 +39,7 @@ class Health:
 
     def component_states(self) -> dict[str, bool]:
         """Tells which parts answered at the last look."""
-        return {"postgres": self._has_database, "redis": self._is_bus_alive()}
+        return {"postgres": self._has_database, "redis": self._is_redis_alive()}
 
     async def check(self) -> None:
         """Looks at PostgreSQL and tells everybody who watches."""

@@ -74,7 +74,9 @@ async def run_worker(
     delivery = build_delivery(settings, stores, worker_id=worker_id)
     failpoints.arm(_breakable(stores, delivery))
     auth = await build_auth(settings, stores, delivery)
-    health = Health(lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive)
+    health = Health(
+        lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive and delivery.presence.is_alive
+    )
     calls, frames, in_flight = CallCounts(UNARY_METHODS), FrameCounts(), InFlight()
     server = _build_server(settings, listen, stores, delivery, auth, health, calls, frames, in_flight)
 

@@ -58,6 +58,7 @@ def list_sources(
         "parley_bus_foreign_total": lambda: bus.foreign_count,
         "parley_bus_waiting": lambda: bus.queued_count,
         "parley_bus_up": lambda: bus.is_alive,
+        "parley_presence_up": lambda: delivery.presence.is_alive,
         "parley_bus_beats_total": lambda: bus.beat_count,
         "parley_bus_beat_lag_seconds": lambda: bus.beat_lag_seconds,
         "parley_database_statements_total": lambda: database.statement_count,

@@ -6,6 +6,7 @@ While Redis is away everybody who is watched is UNKNOWN; so is, for a moment aft
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 
@@ -22,6 +23,8 @@ from storage.redis.presence import PresenceRecord, PresenceStore
 _log = structlog.get_logger(__name__)
 
 REFRESH_SECONDS = 3.0
+# What was refreshed this long ago proves nothing any more: some refreshes, with all their time limits.
+_ALIVE_SECONDS = 15.0
 # Gives those of some users who share a conversation with a user.
 SharedWith = Callable[[str, Sequence[str]], Awaitable[set[str]]]
 # Gives those of users' membership versions that are not what is known of them.
@@ -49,6 +52,12 @@ class PresenceTracker:
         self._known: dict[str, PresenceRecord | None] = {}
         # Of those who watch or are watched, as of the last look whether they share something; -1: look again.
         self._versions: dict[str, int] = {}
+        self._refresh_time = float("-inf")  # of the last one that succeeded, monotonic seconds
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether Redis took presence, and gave it, at the last refresh."""
+        return time.monotonic() - self._refresh_time < _ALIVE_SECONDS
 
     async def arrive(self, session: Session) -> None:
         """Notes an open stream; on return its user is online, unless Redis is away or slow."""
@@ -104,17 +113,38 @@ class PresenceTracker:
 
     async def run(self) -> None:
         """Refreshes and compares until it is cancelled."""
+        told = ""  # once is enough for the log
         while True:
             try:
                 await self._refresh()
+                self._refresh_time = time.monotonic()
+                if told:
+                    _log.warning("presence back")
+                    told = ""
             except Unavailable as error:
-                _log.warning("presence unknown", error=str(error))
-                for username in list(self._watchers):
-                    self._tell(username, None)
+                self._refresh_time = float("-inf")
+                if str(error) != told:
+                    _log.warning("presence unknown", error=str(error))
+                told = str(error)
             await asyncio.sleep(REFRESH_SECONDS)
 
     async def _refresh(self) -> None:
-        await self.writer.refresh()
+        """Writes this worker's part, and compares; of a part of Redis that is away, the rest is compared all the same.
+
+        Raises:
+            Unavailable: Redis is, or a part of it.
+        """
+        try:
+            await self.writer.refresh()
+        finally:
+            try:
+                await self._compare()
+            except Unavailable:
+                for username in list(self._watchers):
+                    self._tell(username, None)
+                raise
+
+    async def _compare(self) -> None:
         here = [username for username in self._watchers if self.writer.has(username)]
         for username in here:
             self._tell(username, PresenceRecord(True, None))

@@ -47,6 +47,7 @@ class PresenceWriter:
         self._lock = asyncio.Lock()
         self._whole = ""  # the store's writer under which all sessions are known to be written
         self._to_rewrite: list[str] = []  # users whose turn in this round is still to come
+        self._is_told_dropped = False  # once is enough for the log
 
     async def arrive(self, session: Session) -> None:
         """Notes an open stream; on return its user is online, unless Redis is away or slow."""
@@ -81,10 +82,13 @@ class PresenceWriter:
                 batch = {session: self._waiting.pop(session) for session in list(islice(self._waiting, MAX_BATCH))}
                 try:
                     await self._write_batch(batch)
+                    self._is_told_dropped = False
                 except Unavailable as error:
                     batch |= self._waiting
                     self._waiting.clear()
-                    _log.warning("presence not written", count=len(batch), error=str(error))
+                    if not self._is_told_dropped:
+                        _log.warning("presence not written", count=len(batch), error=str(error))
+                    self._is_told_dropped = True
                 finally:
                     for written in batch.values():
                         written.set_result(None)

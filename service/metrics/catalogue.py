@@ -132,6 +132,7 @@ WORKER_METRICS = (
     ),
     _gauge("parley_bus_waiting", "Messages that wait to be published."),
     _gauge("parley_bus_up", "1 while the bus carries the worker's own beat."),
+    _gauge("parley_presence_up", "1 while Redis takes presence: all that it needs is tried every 3 s."),
     _counter("parley_bus_beats_total", "Own beats heard, once a second."),
     _gauge("parley_bus_beat_lag_seconds", "How long the last own beat was under way, there and back."),
     _counter("parley_database_statements_total", "Statements; those inside transactions are not counted."),

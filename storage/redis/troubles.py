@@ -12,10 +12,12 @@ from redis.exceptions import (
 
 # What an ACL user of Redis 7 needs; docs/operations/databases.md explains it, and a test uses it.
 ACL_RULES = (
-    "resetkeys ~{*presence:* ~*:timelines:* resetchannels &*:*"
-    " -@all +publish +subscribe +unsubscribe +evalsha +script|load +time +hget +hset +hmget +hgetall +hdel +hincrby"
-    " +expire +pexpire +cluster|slots +asking +select +ping +client|setname +client|setinfo"
+    "resetkeys ~*:presence:* ~*:timelines:* resetchannels &*:* -@all"
+    " +publish +subscribe +unsubscribe +evalsha +script|load +time"
+    " +hget +hmget +hgetall +hset +hdel +hincrby +expire +pexpire +select +cluster|slots +asking"
 )
+# As Redis 6 and 7 say it of a command in a script.
+_REFUSED_IN_SCRIPT = ("can't run this command", "ACL failure in script")
 _BY_TEXT = (
     ("Authentication required", "it asks for a password; put it into redis.url: redis://user:password@host"),
     ("without any password configured", "it has no password, and redis.url has one"),
@@ -42,7 +44,8 @@ _BY_TEXT = (
 
 def explain(error: BaseException) -> str:
     """Says what is wrong, and what to do where that is known."""
-    text = str(error).strip() or type(error).__name__
+    # What follows is arguments, which can be what people wrote.
+    text = str(error).partition(", with args beginning with")[0].strip() or type(error).__name__
     advice = _advice(error, text)
     return f"{text}: {advice}" if advice else text
 
@@ -51,7 +54,7 @@ def _advice(error: BaseException, text: str) -> str:
     for part, advice in _BY_TEXT:
         if part.lower() in text.lower():
             return advice
-    if isinstance(error, NoPermissionError) or "can't run this command" in text:
+    if isinstance(error, NoPermissionError) or any(part in text for part in _REFUSED_IN_SCRIPT):
         return f"the user in redis.url needs more rights: ACL SETUSER <user> {ACL_RULES}"
     if isinstance(error, ReadOnlyError) or is_read_only(error):
         return "it is a replica and takes no writes; redis.url must lead to the primary"

@@ -10,7 +10,7 @@ from redis.crc import key_slot
 from storage.redis.presence import PresenceStore, partition_of
 from storage.redis.servers import Servers
 from storage.redis.timelines import TimelineStore
-from tests.storage.test_redis_sentinel import FAILOVER_SECONDS, hears, open_servers, running_bus, works
+from tests.support.buses import FAILOVER_SECONDS, hears, open_servers, running_bus, works
 from tests.support.presence import user_key
 from tests.support.redises import RunningCluster, Server, running_redis_cluster, running_servers
 from tests.support.waiting import wait_for

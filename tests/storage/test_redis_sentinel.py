@@ -1,67 +1,15 @@
 """Sentinel: the primary is found by its name, and followed over failovers by the bus, presence and timelines."""
 
-import asyncio
-import secrets
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 
 from storage.errors import Unavailable
-from storage.redis.bus import Bus
 from storage.redis.presence import PresenceStore
-from storage.redis.servers import Servers
 from storage.redis.timelines import TimelineStore
+from tests.support.buses import FAILOVER_SECONDS, hears, open_servers, running_bus, works
 from tests.support.redises import running_sentinels
 from tests.support.waiting import wait_for
-
-FAILOVER_SECONDS = 30.0
-
-
-@asynccontextmanager
-async def running_bus(servers: Servers, heard: list[bytes]) -> AsyncIterator[Bus]:
-    bus = Bus(
-        servers,
-        namespace="n",
-        common="n:workers",
-        worker_id=secrets.token_hex(4),
-        is_peer=lambda _: True,
-        on_common=lambda _: None,
-        on_message=lambda _, payload: heard.append(payload),
-        on_connect=lambda: None,
-    )
-    await bus.subscribe(["c:a"])
-    task = asyncio.create_task(bus.run())
-    try:
-        await wait_for(lambda: bus.is_alive, what="the bus")
-        yield bus
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await bus.close()
-
-
-@asynccontextmanager
-async def open_servers(url: str) -> AsyncIterator[Servers]:
-    servers = Servers(url)
-    try:
-        yield servers
-    finally:
-        await servers.close()
-
-
-async def works(store: PresenceStore) -> bool:
-    try:
-        return await store.beat()
-    except Unavailable:
-        return False
-
-
-async def hears(bus: Bus, heard: list[bytes], other: Bus) -> bool:
-    """Whether what another worker publishes now has come."""
-    other.publish_nowait("c:a", b"again")
-    return bus.is_alive and b"again" in heard
 
 
 @pytest.mark.parametrize("way", ["killed", "asked for", "frozen and back"])

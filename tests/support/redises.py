@@ -36,10 +36,16 @@ def free_port() -> int:
 
 @dataclass(slots=True)
 class Server:
-    """A server on 127.0.0.1."""
+    """A server on 127.0.0.1.
+
+    Attributes:
+        options: lines of its configuration.
+        forbidden: commands that it does not have.
+    """
 
     directory: Path
     options: dict[str, str]
+    forbidden: Sequence[str] = ()
     port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -51,7 +57,9 @@ class Server:
     def command(self) -> list[str]:
         """What is run."""
         options = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.directory), "save": "", **self.options}
-        return [str(_program()), *(part for name, value in options.items() for part in (f"--{name}", value))]
+        parts = [part for name, value in options.items() for part in (f"--{name}", value)]
+        forbidden = [part for name in self.forbidden for part in ("--rename-command", name, "")]
+        return [str(_program()), *parts, *forbidden]
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
@@ -89,10 +97,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_servers(*options: dict[str, str]) -> Iterator[list[Server]]:
+def running_servers(*options: dict[str, str], forbidden: Sequence[str] = ()) -> Iterator[list[Server]]:
     """Starts a server for each set of options."""
     with tempfile.TemporaryDirectory(prefix="parley-redis-") as folder:
-        servers = [Server(Path(folder, str(nth)), dict(each)) for nth, each in enumerate(options)]
+        servers = [Server(Path(folder, str(nth)), dict(each), forbidden) for nth, each in enumerate(options)]
         try:
             for server in servers:
                 server.start()
