@@ -40,7 +40,7 @@ async def _play(stage: Stage, language: Language, scenarios: Sequence[Scenario],
     names = [name for _, cast in casts for name in cast.values()]
     await stage.make_users(names)
     tokens = {name: stage.token(name) for name in names}
-    command, folder, environment = language.command, language.folder, language.full_environment()
+    command, folder, environment = language.command, language.folder, language.playing_environment()
     async with open_proxy(stage.main.target) as proxy, started(command, folder, environment) as runner:
         result.runtime = f"{runner.about['version']} on {runner.about['runtime']}".removeprefix(" on ")
         for scenario, cast in casts:

@@ -1,19 +1,21 @@
 """Programs of the clients: built, and run to their end."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.conformance.languages import Language
 
 _BUILD_SECONDS = 1800.0
 
 
-async def run_program(command: Sequence[str], language: Language, limit_seconds: float) -> str:
+async def run_program(
+    command: Sequence[str], language: Language, environment: Mapping[str, str], limit_seconds: float
+) -> str:
     """Runs a program of a client to its end; gives why it failed, or nothing."""
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=language.folder,
-        env=language.full_environment(),
+        env=dict(environment),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -32,6 +34,6 @@ async def run_program(command: Sequence[str], language: Language, limit_seconds:
 async def build(language: Language) -> str:
     """Builds a runner; gives why it can't be built."""
     for command in language.build:
-        if reason := await run_program(command, language, _BUILD_SECONDS):
+        if reason := await run_program(command, language, language.full_environment(), _BUILD_SECONDS):
             return reason
     return ""

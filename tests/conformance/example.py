@@ -13,7 +13,9 @@ _NOTE_COUNT = 3
 
 async def run_example(stage: Stage, language: Language, target: str) -> str:
     """Runs it against the server behind a target; gives why it failed, or nothing."""
-    if reason := await run_program([*language.example, target], language, _LIMIT_SECONDS):
+    if reason := await run_program(
+        [*language.example, target], language, language.playing_environment(), _LIMIT_SECONDS
+    ):
         return reason
     user = language.example_user
     connection = await asyncpg.connect(stage.backends.postgres.url)

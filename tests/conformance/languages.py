@@ -57,8 +57,14 @@ class Language:
         absent = [tool for tool in self.tools if shutil.which(tool) is None]
         return f"{' and '.join(absent)} not on PATH" if absent else ""
 
+    def playing_environment(self) -> dict[str, str]:
+        """That of its runner and example: with a proxy that leads nowhere, which loopback must not use."""
+        names = ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy")
+        dead = {case(name): "http://127.0.0.1:9" for name in names for case in (str.lower, str.upper)}
+        return self.full_environment() | dead
+
     def full_environment(self) -> dict[str, str]:
-        """The environment of its programs: no proxy may come between, and no setting of ours."""
+        """The environment of what builds it: no proxy may come between, and no setting of ours."""
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -86,11 +92,12 @@ LANGUAGES: tuple[Language, ...] = (
         "python-betterproto",
         (sys.executable, "-m", "conformance"),
         example=(sys.executable, "examples/chat.py"),
-        example_file="examples/chat.py",
+        example_file="examples/session.py",
         example_user="chat-betterproto",
+        has_session=True,
         package=["parley_betterproto/**/*"],
         is_quick=True,
-        environment={"PYTHONPATH": "."},
+        environment={"PYTHONPATH": ".:examples"},
     ),
     Language(
         "go",

@@ -16,6 +16,7 @@ from parley_betterproto.parley import v1
 from conformance.errors import cancelled, describe
 from conformance.forms import to_json, to_message
 from conformance.measure import measure
+from conformance.sessions import Sessions
 from conformance.streams import Stream
 
 _DEADLINE_SECONDS = 30.0
@@ -29,9 +30,12 @@ class Runner:
     def __init__(self) -> None:
         self._channels: dict[str, Channel] = {}
         self._streams: dict[str, Stream] = {}
+        self._sessions = Sessions()
 
     async def answer(self, command: dict[str, Any]) -> dict[str, Any]:
         """Does one command."""
+        if command["do"].startswith("session_"):
+            return await self._sessions.answer(command)
         act = getattr(self, f"_{command['do']}", None)
         return await act(command) if act is not None else {"failed": f"there is no {command['do']}"}
 

@@ -4,8 +4,15 @@ from typing import Any
 
 import grpclib
 from google.rpc import error_details_pb2
+from session import Refused
 
 DOMAIN = "parley.v1"
+
+
+def describe_refused(refused: Refused) -> dict[str, Any]:
+    """Gives the ERROR of a session."""
+    reason = {"reason": refused.reason} if refused.reason else {}
+    return {"code": refused.code.name, "message": refused.message, "log": str(refused), **reason}
 
 
 def describe(error: BaseException) -> dict[str, Any]:
