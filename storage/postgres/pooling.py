@@ -7,7 +7,7 @@ import asyncpg
 import structlog
 from asyncpg import exceptions as pg
 
-from storage.errors import Lasting
+from storage.errors import Lasting, Unavailable
 from storage.postgres.connection import Connection
 from storage.postgres.faults import TRANSACTION_POOLING
 
@@ -15,6 +15,8 @@ _log = structlog.get_logger(__name__)
 
 # A pooler of sessions that has no other session to give keeps the second connection waiting.
 _WAIT_SECONDS = 2.0
+# A pooler with many clients may give one the same session again by chance.
+_ROUNDS = 4
 _PID = "SELECT pg_backend_pid()"
 
 
@@ -35,18 +37,19 @@ async def check_pooling(connection: Connection, connect: Callable[[], Awaitable[
     other: Connection | None = None
     try:
         async with asyncio.timeout(_WAIT_SECONDS):
-            mine = await connection.fetchval(_PID)
             other = await connect()
-            await other.execute("BEGIN")
-            theirs = await other.fetchval(_PID)
-            is_lent = mine == theirs or await connection.fetchval(_PID) != mine
+            is_lent = False
+            for _ in range(_ROUNDS):
+                is_lent = is_lent or await _share(connection, other)
     except (pg.DuplicatePreparedStatementError, pg.InvalidSQLStatementNameError):
         is_lent = True  # a statement that was prepared is looked for in another session
     except asyncpg.PostgresError as error:
         if "statement pooling" not in str(error):
             raise
         is_lent = True
-    except TimeoutError:
+    except Lasting:
+        raise
+    except (TimeoutError, Unavailable):
         is_lent = False
         _log.warning("the pooler gives no second session of the server; its pool is small, or others have it")
     finally:
@@ -54,3 +57,14 @@ async def check_pooling(connection: Connection, connect: Callable[[], Awaitable[
             other.terminate()
     if is_lent:
         raise Lasting(TRANSACTION_POOLING)
+
+
+async def _share(connection: Connection, other: Connection) -> bool:
+    """Whether the two come to one session, or the first one to another session than before."""
+    mine = await connection.fetchval(_PID)
+    await other.execute("BEGIN")
+    is_same = bool(await other.fetchval(_PID) == mine)
+    # Where there is but one session, the first one would wait for it now.
+    is_same = is_same or bool(await connection.fetchval(_PID) != mine)
+    await other.execute("ROLLBACK")
+    return is_same

@@ -61,10 +61,6 @@ class Target:
     tls: Tls
     driver: Mapping[str, Any]
 
-    def __str__(self) -> str:
-        hosts = ",".join(str(host) for host in self.hosts) or os.environ.get("PGHOST") or "the usual places"
-        return f'{hosts}, database "{self.database}", role "{self.user}"'
-
 
 def check_postgres_url(text: str) -> None:
     """Checks a URL before anything connects, without looking at files or the environment.

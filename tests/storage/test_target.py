@@ -1,10 +1,12 @@
 """Parameters of PostgreSQL URLs, as providers hand them out."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from storage.errors import Lasting
+from storage.postgres.libpq import libpq_environment
 from storage.postgres.parameters import to_settings
 from storage.postgres.target import Keepalive, check_postgres_url, read_dropped, to_target
 from storage.postgres.tls import make_contexts
@@ -139,3 +141,24 @@ def test_home_that_can_not_be_read_is_no_hindrance(monkeypatch, tmp_path):
     assert len(make_contexts(to_target("postgresql://u@h/d", {}).tls)) == 2
     with pytest.raises(Lasting, match="sslmode=verify-ca needs sslrootcert=FILE"):
         make_contexts(to_target("postgresql://u@h/d?sslmode=verify-ca", {}).tls)
+
+
+def test_programs_of_postgresql_come_to_the_same_place():
+    target = to_target(
+        "postgresql://u:p%40@/d?host=/run/a%2Cb,other&port=5433,&sslmode=require&options=-c%20work_mem%3D8%5C%20MB", {}
+    )
+    with libpq_environment(target) as found:
+        link = found["PGHOST"].split(",")[0]
+        assert str(Path(link).readlink()) == "/run/a,b"
+        assert found == {
+            "PGHOST": f"{link},other",
+            "PGPORT": "5433,",
+            "PGUSER": "u",
+            "PGPASSWORD": "p@",
+            "PGDATABASE": "d",
+            "PGAPPNAME": "parley",
+            "PGOPTIONS": r"-c work_mem=8\ MB",
+            "PGTARGETSESSIONATTRS": "read-write",
+            "PGSSLMODE": "require",
+        }
+    assert not Path(link).parent.exists()

@@ -4,12 +4,13 @@ import asyncio
 import os
 import shutil
 from pathlib import Path
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 from storage.embedded.children import EmbeddedError, package_directory
 from storage.postgres.archive.form import LEFT_OUT, ArchiveError
+from storage.postgres.libpq import libpq_environment
 from storage.postgres.migrate import read_deployment
 from storage.postgres.primary import Primary
+from storage.postgres.target import to_target
 
 _MAGIC = b"PGDMP"
 _RESTORE_SECONDS = 3600.0
@@ -48,16 +49,19 @@ async def restore_dump(url: str, path: Path, *, schema: str) -> None:
 
 
 async def _run_restore(url: str, path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        _find_restore(),
-        *("--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", "-d", _without_password(url)),
-        path,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PGPASSWORD": unquote(urlsplit(url).password or ""), "LC_ALL": "C"},
-    )
-    _, errors = await process.communicate()
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    with libpq_environment(to_target(url)) as place:
+        process = await asyncio.create_subprocess_exec(
+            _find_restore(),
+            # The database's name by PGDATABASE; an empty one here, since without any it would print what it does.
+            *("--no-owner", "--no-privileges", "--exit-on-error", "--single-transaction", "-d", ""),
+            path,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            env=others | place | {"LC_ALL": "C"},
+        )
+        _, errors = await process.communicate()
     if process.returncode != 0:
         raise ArchiveError(f"pg_restore: {' '.join(errors.decode(errors='replace').split())[-400:]}")
 
@@ -72,10 +76,3 @@ def _find_restore() -> str:
     if found := shutil.which("pg_restore"):
         return found
     raise ArchiveError("pg_restore is not there: install PostgreSQL's client programs")
-
-
-def _without_password(url: str) -> str:
-    """The URL for a command line, which others can read: the password goes by the environment."""
-    parts = urlsplit(url)
-    credentials, at, place = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{credentials.partition(':')[0]}{at}{place}"))
