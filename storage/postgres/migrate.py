@@ -1,5 +1,7 @@
 """Brings the schema up to date: runs the files of `migrations/` in order, each once, each in one transaction.
 
+Files that build indexes of large tables run outside one, so that others can write meanwhile (`concurrent_indexes.py`).
+
 Several servers may start at once: a lock lets one at a time run (`migration_lock.py`). A file that was run and then
 changed is an error, since nobody could tell what the schema is.
 """
@@ -14,6 +16,7 @@ import asyncpg
 
 from storage import errors
 from storage.postgres.capabilities import Rights, check_grants, check_server, read_rights
+from storage.postgres.concurrent_indexes import Connect, build_indexes, for_empty_tables, runs_outside
 from storage.postgres.connection import Connection, translated
 from storage.postgres.identity import read_cluster
 from storage.postgres.migration_lock import take_lock
@@ -68,14 +71,16 @@ async def migrate(
             await check_pooling(connection, connect)
             await check_server(connection, allows_weak_durability=allows_weak_durability)
             rights = await read_rights(connection, schema)
-            ran = await _run_missing(connection, schema, rights, only)
+            ran = await _run_missing(connection, connect, schema, rights, only)
             await check_grants(connection, schema, rights.role)
         finally:
             await connection.close()
     return ran
 
 
-async def _run_missing(connection: Connection, schema: str, rights: Rights, only: Collection[str] | None) -> list[str]:
+async def _run_missing(
+    connection: Connection, connect: Connect, schema: str, rights: Rights, only: Collection[str] | None
+) -> list[str]:
     files = {name: sql for name, sql in migration_files().items() if only is None or name in only}
     if rights.has_schema and not rights.may_use:
         raise errors.Lasting(f'GRANT USAGE ON SCHEMA "{schema}" TO "{rights.role}" is missing')
@@ -95,7 +100,10 @@ async def _run_missing(connection: Connection, schema: str, rights: Rights, only
                 await take_lock(connection)
                 if await connection.fetchval("SELECT EXISTS (SELECT FROM migrations WHERE name = $1)", name):
                     continue
-                await connection.execute(files[name], timeout=_MIGRATION_SECONDS)
+                if runs_outside(files[name]) and rights.owner is not None:
+                    await build_indexes(connect, files[name])  # the lock's transaction holds no snapshot meanwhile
+                else:
+                    await connection.execute(for_empty_tables(files[name]), timeout=_MIGRATION_SECONDS)
                 await connection.execute(
                     "INSERT INTO migrations (name, checksum) VALUES ($1, $2)", name, checksums[name]
                 )
