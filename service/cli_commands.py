@@ -13,6 +13,7 @@ import typer
 
 from service import distribution
 from service.cli_database import export_command, import_command, upgrade_command
+from service.cli_erasure import delete_user_command, export_user_command
 from service.cli_keys import keys_commands
 from service.cli_logins import device_commands, login_commands
 from service.cli_options import ConfigOption, DataDirOption, fail
@@ -169,6 +170,8 @@ def bench(context: typer.Context) -> None:
     bench_cli.main(context.args)
 
 
+user_commands.command("delete")(delete_user_command)
+user_commands.command("export")(export_user_command)
 app.add_typer(user_commands, name="user")
 app.add_typer(login_commands, name="login")
 app.add_typer(device_commands, name="device")

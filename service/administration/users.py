@@ -38,8 +38,8 @@ async def create_users(
             raise StartError(f"the name is somebody's: {', '.join(sorted(taken)[:20])}")
         try:
             made = set(await accounts.create_users(usernames, password_hash=password_hash, all_new=not exist_ok))
-        except Conflict as error:
-            raise StartError(f"the name is somebody's: {error}") from None
+        except Conflict:  # since that was looked at
+            raise StartError("one of the names is somebody's by now; no account was made") from None
     return {username: username in made for username in usernames}
 
 

@@ -1,13 +1,13 @@
 """What a worker does besides serving: loops that never end, and jobs that come again."""
 
 import asyncio
-from datetime import UTC, datetime
 
 import structlog
 
 from service.composition.auth import Auth
 from service.composition.delivery import Delivery
 from service.composition.stores import Stores, share_timelines
+from service.delivery.erasure import ChangedContents, Eraser
 from service.delivery.manual import TICK_SECONDS
 from service.health import CHECK_SECONDS, Health
 from service.metrics.publisher import Publisher
@@ -17,6 +17,9 @@ from storage.postgres.devices import BEAT_SECONDS
 from storage.postgres.migrate import read_deployment
 
 _log = structlog.get_logger(__name__)
+
+# No job begins another batch after this; a job's limit is 30 s.
+_BUDGET_SECONDS = 15.0
 
 
 def start_background(
@@ -42,6 +45,8 @@ def start_background(
         if await delivery.peers.refresh():
             delivery.bus.announce_nowait(delivery.peers.announcement())
 
+    changed = ChangedContents(stores.content_changes, delivery.hub, delivery.replayer.history)
+    eraser = Eraser(stores.erasures, delivery.conversations.leave_all)
     jobs = [
         Job("health", CHECK_SECONDS, health.check),
         Job("commit feed", 1.0, sweep, hurry=delivery.intake.resync_event()),
@@ -61,9 +66,9 @@ def start_background(
         Job("orphaned deliveries", 5.0, stores.deliveries.fail_orphans),
         Job("purge feed", 30.0, stores.feed.purge),
         Job("purge streams", 60.0, stores.devices.purge),
-        Job("purge deliveries", 600.0, stores.deliveries.purge),
-        Job("purge dead letters", 600.0, stores.dead_letters.purge),
-        Job("purge accounts", 600.0, lambda: stores.accounts.purge(datetime.now(UTC))),
+        Job("changed contents", 3.0, changed.look),
+        Job("deleted accounts", 10.0, lambda: eraser.run(budget_seconds=_BUDGET_SECONDS)),
+        Job("upkeep", 60.0, lambda: stores.upkeep.run(budget_seconds=_BUDGET_SECONDS)),
     ]
     loops = {
         "database watch": stores.database.watch.run(),

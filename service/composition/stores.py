@@ -5,17 +5,20 @@ from dataclasses import dataclass
 from service.config import Settings
 from service.delivery.retry import RetrySchedule
 from storage.postgres.accounts import Accounts
+from storage.postgres.content_changes import ContentChanges
 from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from storage.postgres.dead_letters import DeadLetters
 from storage.postgres.deliveries import Deliveries
 from storage.postgres.devices import Devices
+from storage.postgres.erasure import Erasures
 from storage.postgres.feed import Feed
 from storage.postgres.members import Members
 from storage.postgres.messages import Messages
 from storage.postgres.migrate import read_deployment
 from storage.postgres.positions import Positions
 from storage.postgres.restores import Restores
+from storage.postgres.upkeep import Upkeep
 from storage.records import Deployment
 from storage.redis.servers import Servers
 from storage.redis.timelines import TimelineStore
@@ -38,6 +41,9 @@ class Stores:
     deliveries: Deliveries
     dead_letters: DeadLetters
     feed: Feed
+    content_changes: ContentChanges
+    erasures: Erasures
+    upkeep: Upkeep
     timelines: TimelineStore
 
 
@@ -76,6 +82,9 @@ async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
         deliveries=Deliveries(database, retry_seconds=schedule.waits_seconds),
         dead_letters=DeadLetters(database),
         feed=Feed(database),
+        content_changes=ContentChanges(database),
+        erasures=Erasures(database),
+        upkeep=Upkeep(database),
         timelines=TimelineStore(
             redis,
             namespace=deployment.namespace,

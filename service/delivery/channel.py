@@ -97,6 +97,11 @@ class Channel:
             return None
         return [item for item in self._tail if item.seq > position]
 
+    def forget_tail(self) -> None:
+        """Drops what is in memory of entries that were handed on: they are not in the log any more as they were."""
+        self._tail.clear()
+        self._tail_bytes = 0
+
     def leave(self, session: Session, now: float) -> None:
         """Forgets a session."""
         self.live.discard(session)

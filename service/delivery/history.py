@@ -64,6 +64,15 @@ class History:
                 self._keep(span.conversation_id, found[span.conversation_id])
         return found
 
+    def list_conversations(self) -> list[str]:
+        """Lists the conversations of which there is a part."""
+        return list(self._starts)
+
+    def forget(self, conversation_id: str) -> None:
+        """Drops all parts of a conversation: its log is not what it was."""
+        for first_seq in self._starts.pop(conversation_id, []):
+            self.size_bytes -= _size_bytes(self._parts.pop((conversation_id, first_seq)))
+
     def _find(self, position: Position) -> tuple[list[Item], int]:
         """Gives what a part has above the position; when none has it, nothing, and where the next part begins."""
         wanted = position.seq + 1

@@ -87,6 +87,12 @@ class Hub:
             channel.known_last_seq = max(channel.known_last_seq, last_seq)
             self._watch_hole(channel)
 
+    def forget_tail(self, conversation_id: str) -> None:
+        """Takes word that entries that were handed on are not in the log any more as they were."""
+        channel = self.channels.get(conversation_id)
+        if channel is not None:
+            channel.forget_tail()
+
     def open(self, channel: Channel, last_seq: int) -> None:
         """Gives a channel its place in the log and hands on what came meanwhile."""
         channel.open_at(last_seq)

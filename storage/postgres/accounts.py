@@ -26,9 +26,6 @@ _LOGIN = (
 _REVOCATION = "revocation_id, username, login_id, revoke_time, expire_time"
 _INSERT_LOGIN = "INSERT INTO logins (login_id, username, device_id, refresh_hash, expire_time) "
 
-# Ended logins stay this long, so that a late use of their tokens is told what happened.
-_KEPT_AFTER_END = timedelta(days=7)
-
 
 class Accounts:
     """Reads and writes accounts.
@@ -72,27 +69,24 @@ class Accounts:
     ) -> list[str]:
         """Makes accounts, all or nothing; returns the names that were new, sorted.
 
+        One statement.
+
         Args:
             password_hash: the same for all; None: they can't log in by password.
             all_new: a name that exists already, or did, is a conflict; else it is left as it is.
 
         Raises:
-            Conflict: `all_new`, and one is not; its text is the first such name.
+            Conflict: `all_new`, and one is not.
         """
-        wanted = sorted(set(usernames))
-        async with self._database.transaction() as connection:
-            rows = await connection.fetch(
-                "INSERT INTO users (username, issuer, subject, password_hash) "
-                "SELECT name, $2, name, $3 FROM unnest($1::text[]) AS name "
-                "ON CONFLICT DO NOTHING RETURNING username",
-                wanted,
-                OWN_ISSUER,
-                password_hash,
-            )
-            made = {row["username"] for row in rows}
-            if all_new and len(made) < len(wanted):
-                raise Conflict(min(set(wanted) - made))
-        return sorted(made)
+        rows = await self._database.fetch(
+            "INSERT INTO users (username, issuer, subject, password_hash) "
+            "SELECT name, $2, name, $3 FROM unnest($1::text[]) AS name "
+            f"{'' if all_new else 'ON CONFLICT DO NOTHING'} RETURNING username",
+            sorted(set(usernames)),
+            OWN_ISSUER,
+            password_hash,
+        )
+        return sorted(row["username"] for row in rows)
 
     async def get_user(self, username: str) -> User:
         """Reads an account; a tombstone too.
@@ -305,14 +299,6 @@ class Accounts:
             limit,
         )
         return [_to_revocation(row) for row in rows]
-
-    async def purge(self, now: datetime) -> int:
-        """Drops revocations that are about nothing any more and logins that are long over; returns how many."""
-        revocations = await self._database.execute("DELETE FROM revocations WHERE expire_time < $1", now)
-        logins = await self._database.execute(
-            "DELETE FROM logins WHERE least(expire_time, end_time) < $1", now - _KEPT_AFTER_END
-        )
-        return int(revocations.split()[1]) + int(logins.split()[1])
 
     async def _close(
         self, change_user: str, username: str, clock: Callable[[], datetime], token_life: timedelta

@@ -12,8 +12,6 @@ from storage.postgres.deliveries import MAX_UNSETTLED
 from storage.postgres.messages import ENTRY_COLUMNS, PAGE_BYTES, to_entry
 from storage.records import Entry
 
-KEEP_DAYS = 90
-
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -171,17 +169,4 @@ class DeadLetters:
                 "SELECT coalesce(pg_sequence_last_value("
                 "pg_get_serial_sequence('dead_letters', 'dead_letter_id')::regclass), 0)"
             )
-        )
-
-    async def purge(self) -> None:
-        """Drops what is older than KEEP_DAYS, or of a conversation, user or device that is gone."""
-        await self._database.execute(
-            """DELETE FROM dead_letters l
-               WHERE l.create_time < clock_timestamp() - make_interval(days => $1)
-                  OR NOT EXISTS (SELECT 1 FROM conversations c
-                                 WHERE c.conversation_id = l.conversation_id AND c.delete_time IS NULL)
-                  OR EXISTS (SELECT 1 FROM users u WHERE u.username = l.username AND u.delete_time IS NOT NULL)
-                  OR NOT EXISTS (SELECT 1 FROM devices d
-                                 WHERE d.username = l.username AND d.device_id = l.device_id)""",
-            KEEP_DAYS,
         )

@@ -260,15 +260,6 @@ class Deliveries:
             await self.claim(row["username"], row["device_id"], [], [])
         return len(rows)
 
-    async def purge(self) -> None:
-        """Drops what nobody can be given any more: of deleted conversations, and of users who are gone."""
-        await self._database.execute(
-            """DELETE FROM deliveries d WHERE EXISTS (
-                 SELECT 1 FROM conversations c
-                 WHERE c.conversation_id = d.conversation_id AND c.delete_time IS NOT NULL)
-               OR EXISTS (SELECT 1 FROM users u WHERE u.username = d.username AND u.delete_time IS NOT NULL)"""
-        )
-
 
 def _to_settlement(row: asyncpg.Record) -> Settlement:
     return Settlement(row["is_found"], row["is_dead"], row["is_member"], row["claimed_seq"])

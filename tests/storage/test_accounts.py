@@ -259,18 +259,6 @@ async def test_new_hash_of_the_same_password_replaces_only_the_old_one(accounts:
     assert await living(accounts, "l1") == ["l1"]
 
 
-async def test_purge_drops_what_is_long_over(accounts: Accounts) -> None:
-    await accounts.create_user("alice", password_hash="h1", login=new_login())
-    await accounts.create_login(new_login("l2"), password_hash="h1")
-    await accounts.end_login("l1", now=NOW, token_life=LIFE)
-    assert await accounts.purge(NOW + LIFE) == 0
-    assert await accounts.purge(NOW + timedelta(days=7)) == 1
-    assert await accounts.purge(NOW + timedelta(days=7, seconds=1)) == 1
-    assert await accounts.find_login("l1") is None
-    assert await accounts.find_login("l2") is not None
-    assert await accounts.purge(NOW + timedelta(days=38)) == 1
-
-
 async def exchange(accounts: Accounts, presented: bytes, successor: bytes, now: datetime = NOW) -> Login | None:
     return await accounts.exchange(
         "l1", presented, successor, request_id="r1", now=now, expire_time=NOW + timedelta(days=30)

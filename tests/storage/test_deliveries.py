@@ -14,6 +14,7 @@ from storage.postgres.lanes import LaneConnection
 from storage.postgres.positions import Positions
 from storage.records import AckMode, DeviceMode
 from tests.support.lanes import add_group, draft
+from tests.support.upkeep import keep_up
 
 WAITS = [0.0, 0.0]
 FAR = 3600.0
@@ -247,18 +248,15 @@ async def test_claims_acks_and_nacks_are_one_statement_each(database: Database) 
     assert database.statement_count - before == 3
 
 
-async def test_purges_leave_no_orphans(database: Database) -> None:
+async def test_upkeep_leaves_no_orphans(database: Database) -> None:
     deliveries, group = await setup(database)
     await claim(deliveries, group, 1, deadline=0.0)
     await Deliveries(database, retry_seconds=[]).claim("bob", "phone", [], [])
     await claim(deliveries, group, 2)
-    letters = DeadLetters(database)
-    await deliveries.purge()
-    await letters.purge()
+    await keep_up(database)
     assert (await rows(database), await database.fetchval("SELECT count(*) FROM dead_letters")) == (2, 1)
     await database.execute("UPDATE conversations SET delete_time = clock_timestamp()")
-    await deliveries.purge()
-    await letters.purge()
+    await keep_up(database)
     assert (await rows(database), await database.fetchval("SELECT count(*) FROM dead_letters")) == (0, 0)
 
 
@@ -334,5 +332,5 @@ async def test_direct_conversation_that_was_hidden_keeps_what_is_unsettled(datab
     await Conversations(database).ensure_direct("alice:bob")
     await store(database, "alice:bob", 1)
     assert await claim(deliveries, "alice:bob", 1) == [1]
-    await deliveries.purge()
+    await keep_up(database)
     assert await rows(database) == 1

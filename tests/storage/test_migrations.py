@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from storage.postgres import migrate as module
 from storage.postgres.migrate import MigrationError, check_schema, migrate, migration_files
 from tests.support.waiting import wait_for
 
@@ -20,12 +19,7 @@ INDEXES = "0009_growth_indexes.sql"
 async def released(postgres_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A schema of 0.1.0 with a user who was deleted; a connection to it."""
     schema = f"old_{secrets.token_hex(4)}"
-    files = migration_files()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            module, "migration_files", lambda: {name: sql for name, sql in files.items() if name <= LAST_OF_RELEASE}
-        )
-        await migrate(postgres_url, schema=schema)
+    await migrate(postgres_url, schema=schema, only=[name for name in migration_files() if name <= LAST_OF_RELEASE])
     connection = await asyncpg.connect(postgres_url, server_settings={"search_path": schema})
     try:
         await connection.execute(

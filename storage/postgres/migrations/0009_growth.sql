@@ -10,7 +10,7 @@ CREATE TABLE erasures (
     conversation_id text COLLATE "C" NOT NULL DEFAULT '',   -- in those below, all messages have
     request_id      text COLLATE "C" NOT NULL DEFAULT '',   -- in this one, those up to here have
     message_count   bigint NOT NULL DEFAULT 0,              -- messages that did
-    create_time     timestamptz NOT NULL DEFAULT clock_timestamp()
+    turn_time       timestamptz NOT NULL DEFAULT clock_timestamp()  -- of the latest batch: somebody may be at it
 );
 
 INSERT INTO erasures (username) SELECT u.username FROM users u WHERE u.delete_time IS NOT NULL;
