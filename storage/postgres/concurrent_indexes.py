@@ -38,6 +38,15 @@ def for_empty_tables(sql: str) -> str:
     return sql.replace(" CONCURRENTLY", "")
 
 
+async def release_snapshot(connection: Connection) -> None:
+    """Has a transaction hold no snapshot until its next statement.
+
+    What was fetched keeps its portal, and with it the snapshot, until another statement takes the portal's place. One
+    of the simple protocol, which `execute` without arguments is, leaves none.
+    """
+    await connection.execute("SELECT 1")
+
+
 async def build_indexes(connect: Connect, sql: str) -> None:
     """Runs the statements of such a migration, one by one, on a connection of its own.
 

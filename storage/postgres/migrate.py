@@ -16,7 +16,13 @@ import asyncpg
 
 from storage import errors
 from storage.postgres.capabilities import Rights, check_grants, check_server, read_rights
-from storage.postgres.concurrent_indexes import Connect, build_indexes, for_empty_tables, runs_outside
+from storage.postgres.concurrent_indexes import (
+    Connect,
+    build_indexes,
+    for_empty_tables,
+    release_snapshot,
+    runs_outside,
+)
 from storage.postgres.connection import Connection, translated
 from storage.postgres.identity import read_cluster
 from storage.postgres.migration_lock import take_lock
@@ -101,7 +107,8 @@ async def _run_missing(
                 if await connection.fetchval("SELECT EXISTS (SELECT FROM migrations WHERE name = $1)", name):
                     continue
                 if runs_outside(files[name]) and rights.owner is not None:
-                    await build_indexes(connect, files[name])  # the lock's transaction holds no snapshot meanwhile
+                    await release_snapshot(connection)  # else the build would wait for this transaction
+                    await build_indexes(connect, files[name])
                 else:
                     await connection.execute(for_empty_tables(files[name]), timeout=_MIGRATION_SECONDS)
                 await connection.execute(

@@ -8,6 +8,7 @@ import asyncio
 import structlog
 
 from storage.errors import MigrationError
+from storage.postgres.concurrent_indexes import release_snapshot
 from storage.postgres.connection import Connection
 
 _log = structlog.get_logger(__name__)
@@ -42,6 +43,7 @@ async def take_lock(connection: Connection, *, wait_seconds: float = _WAIT_SECON
                 f"somebody else has held the lock of the migrations for more than {wait_seconds:g} s: {holder};"
                 " wait for that server, or end its session with pg_terminate_backend(pid)"
             )
+        await release_snapshot(connection)  # else an index that the holder builds would wait for this transaction
         await asyncio.sleep(_RETRY_SECONDS)
 
 

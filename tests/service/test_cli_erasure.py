@@ -76,9 +76,7 @@ def test_deleted_account_is_a_tombstone_out_of_all_groups_and_its_messages_stay(
         assert refused(server, "user", verb, alice.name).startswith(f"{alice.name} was deleted")
     assert texts(bob, direct) == ["hello"]
     page = bob.call("ListMembers", conversation_pb2.ListMembersRequest(conversation_id=group))
-    assert [(member.username, member.role) for member in page.members] == [
-        (bob.name, message_pb2.MEMBER_ROLE_OWNER)
-    ]
+    assert [(member.username, member.role) for member in page.members] == [(bob.name, message_pb2.MEMBER_ROLE_OWNER)]
     again = done(server, "user", "delete", alice.name, "--yes")
     assert again == f"{alice.name} had been deleted before: 0 groups left\n"
 

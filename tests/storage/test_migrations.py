@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from storage.postgres.migrate import MigrationError, check_schema, migrate, migration_files
+from storage.errors import MigrationError
+from storage.postgres.migrate import check_schema, migrate, migration_files
 from tests.support.waiting import wait_for
 
 LAST_OF_RELEASE = "0008_store_messages_at_one_place.sql"
