@@ -49,9 +49,7 @@ class Daemon:
 
     def kill(self) -> None:
         """Ends it and all below it at once."""
-        for process in reversed(_family(self.process.pid)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        kill_family(self.process.pid)
         self.process.wait()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -164,6 +162,13 @@ def free_port() -> int:
     """A TCP port of loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
+
+
+def kill_family(pid: int) -> None:
+    """Kills a process, so that it starts no other, and then all below it."""
+    for process in _family(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _family(pid: int) -> list[psutil.Process]:
