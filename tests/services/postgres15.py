@@ -20,6 +20,9 @@ PASSWORD = "s/e#c[r@t%"
 class Postgres15:
     """One server.
 
+    Attributes:
+        directory: its data directory.
+
     Args:
         host: the address that it listens on, of the namespace if there is one.
     """
@@ -29,24 +32,24 @@ class Postgres15:
         self._name = name
         self._host = host
         self._namespace = namespace
-        self._directory = site.directory / name
+        self.directory = site.directory / name
         self._daemon: Daemon | None = None
         self.port = free_port()
 
     def start(self, *options: str, encoding: str = "UTF8") -> None:
         """Makes the cluster, where there is none, and starts; options are `name=value` of postgresql.conf."""
-        if not self._directory.exists():
+        if not self.directory.exists():
             password_file = self._site.write(f"{self._name}.password", PASSWORD)
             self._site.run(
-                *(BIN / "initdb", "-D", self._directory, "-U", SUPERUSER, "--pwfile", password_file, "-N"),
+                *(BIN / "initdb", "-D", self.directory, "-U", SUPERUSER, "--pwfile", password_file, "-N"),
                 *("-A", "scram-sha-256", "-E", encoding, "--locale", "C"),
             )
-            hosts = self._directory / "pg_hba.conf"
+            hosts = self.directory / "pg_hba.conf"
             hosts.write_text(f"{hosts.read_text()}host all all samenet scram-sha-256\n")
         own_options = (f"port={self.port}", f"listen_addresses={self._host}")
         socket_option = f"unix_socket_directories={self._site.directory}"
         arguments = [word for option in (*own_options, socket_option, *options) for word in ("-c", option)]
-        command = (BIN / "postgres", "-D", self._directory, *arguments)
+        command = (BIN / "postgres", "-D", self.directory, *arguments)
         self._daemon = self._site.spawn(self._name, *command, namespace=self._namespace)
         wait_until(self._answers, limit_seconds=30, what="PostgreSQL 15")
         if self.sql(f"SELECT count(*) FROM pg_database WHERE datname = '{DATABASE}'", database="postgres") == "0":
