@@ -23,6 +23,8 @@ USER = "postgres" if os.geteuid() == 0 else None
 # Popen's own `user` forks with Python's code in the child, which crashes now and then where gRPC has threads.
 _AS_USER = ["--reuid", USER, "--regid", USER, "--clear-groups"] if USER else ["--no-new-privs"]
 _SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
 _END_SECONDS = 20
 
 
@@ -52,14 +54,10 @@ class Daemon:
         kill_family(self.process.pid)
         self.process.wait()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Asks it to end, and waits."""
-        if self.is_running:
-            self.process.send_signal(number)
-            try:
-                self.process.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.kill()
+    def stop(self, number: signal.Signals) -> None:
+        """Asks it to end by a signal, and waits."""
+        self.process.send_signal(number)
+        self.process.wait(_END_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to it and all below it."""
@@ -130,8 +128,7 @@ class Site:
     def close(self) -> None:
         """Ends all that was started, the last first, and whatever that has started here."""
         for daemon in reversed(self._daemons):
-            daemon.signal(signal.SIGCONT)
-            daemon.stop()
+            daemon.kill()
         for process in psutil.process_iter(["cmdline"]):
             if any(str(self.directory) in word for word in process.info["cmdline"] or ()):
                 with contextlib.suppress(psutil.NoSuchProcess):

@@ -47,10 +47,10 @@ def migrate(postgres: Postgres15, user: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def parley(postgres: Postgres15, user: str, command: str, *, port: int = 0) -> "subprocess.CompletedProcess[str]":
+def parley(postgres: Postgres15, user: str, command: str) -> "subprocess.CompletedProcess[str]":
     """Runs a command of the server, which is to end by itself."""
     environment = {
-        "PARLEY_DATABASE_URL": postgres.url(user, port=port),
+        "PARLEY_DATABASE_URL": postgres.url(user),
         "PARLEY_DATA_DIR": str(postgres.directory.parent / "data"),
         "PARLEY_LISTEN": "127.0.0.1:0",
         "PATH": "/usr/bin:/bin",
