@@ -2,8 +2,8 @@
 
 A copy that was restored elsewhere has the deployment id, and as long as nobody ran `parley restored` the epoch. When
 it is made from files, nothing in it tells it from its original. But workers note themselves in their database before
-they serve, and a worker of a copy is not noted here. So whoever is heard and not known is looked for there, and then
-taken or left out.
+they serve, and beat there; a worker of a copy does neither here. So whoever is heard and not known is looked for there,
+and then taken or left out.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ class Peers:
 
     Args:
         worker_id: this worker.
-        list_workers: lists the workers that are noted in the database.
+        list_workers: lists the workers that live by what is noted in the database.
 
     Attributes:
         unknown: set when somebody was heard who is to be looked for now.

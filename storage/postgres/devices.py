@@ -76,8 +76,12 @@ class Devices:
         )
 
     async def list_workers(self) -> list[str]:
-        """Lists the workers of this database that live, and some that are dead."""
-        return [row["worker_id"] for row in await self._database.fetch("SELECT worker_id FROM workers")]
+        """Lists the workers of this database that live; a copy of it has those of the original only as dead ones."""
+        rows = await self._database.fetch(
+            "SELECT worker_id FROM workers WHERE beat_time > clock_timestamp() - make_interval(secs => $1)",
+            WORKER_LIFE_SECONDS,
+        )
+        return [row["worker_id"] for row in rows]
 
     async def purge(self) -> None:
         """Forgets dead workers with their streams; safe to run on several workers.

@@ -157,3 +157,17 @@ async def test_a_worker_that_is_not_noted_any_more_says_nothing(database, redis_
         assert await here.peers.refresh()
         await database.execute("DELETE FROM workers")
         assert not await here.peers.refresh()
+
+
+async def test_workers_that_were_copied_with_the_database_are_not_heard_there(database, copied, redis_url):
+    same = await deployment_of(database)
+    async with running(redis_url, database, "1") as original, running(redis_url, copied, "2", same) as copy:
+        await copied.execute("INSERT INTO workers VALUES ('1', clock_timestamp() - interval '20 seconds')")
+        await copy.peers.refresh()
+        original.bus.publish_nowait("c:g", b"of the original")
+        await wait_for(lambda: copy.bus.foreign_count, what="it to be left out")
+        await copied.execute("UPDATE workers SET beat_time = clock_timestamp()")
+        await copy.peers.refresh()
+        original.bus.publish_nowait("c:g", b"as a living one")
+        await wait_for(lambda: copy.heard)
+        assert copy.heard == [b"as a living one"]

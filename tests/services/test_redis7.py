@@ -2,13 +2,14 @@
 
 import pytest
 
+from storage.redis.troubles import ACL_RULES
 from tests.services.postgres15 import Postgres15
 from tests.services.redis7 import ACL_USER, PASSWORD, Redis7
 from tests.services.site import Site
 from tests.services.traffic import assert_kept_through, open_traffic
 
 # What the manual asks of a user for Parley alone (docs/operations/databases.md).
-_ACL = f"user {ACL_USER} on >{PASSWORD} ~* &* +@all -@dangerous -@admin"
+_ACL = f"user {ACL_USER} on >{PASSWORD} {ACL_RULES}"
 
 
 @pytest.mark.short

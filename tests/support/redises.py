@@ -1,6 +1,6 @@
 """Valkey servers on TCP ports: one, a primary with a replica and Sentinels, a cluster. Each ends with its test.
 
-All of it is `valkey-server` of the embedded package, in its several modes.
+All of it is `valkey-server` of the embedded package, in its several modes, unless another program is named.
 """
 
 import contextlib
@@ -46,6 +46,7 @@ class Server:
     directory: Path
     options: dict[str, str]
     forbidden: Sequence[str] = ()
+    program: str = field(default_factory=lambda: str(_program()))
     port: int = field(default_factory=free_port)
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -59,7 +60,7 @@ class Server:
         options = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.directory), "save": "", **self.options}
         parts = [part for name, value in options.items() for part in (f"--{name}", value)]
         forbidden = [part for name in self.forbidden for part in ("--rename-command", name, "")]
-        return [str(_program()), *parts, *forbidden]
+        return [self.program, *parts, *forbidden]
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
@@ -97,10 +98,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_servers(*options: dict[str, str], forbidden: Sequence[str] = ()) -> Iterator[list[Server]]:
+def running_servers(
+    *options: dict[str, str], forbidden: Sequence[str] = (), program: str | None = None
+) -> Iterator[list[Server]]:
     """Starts a server for each set of options."""
+    program = program or str(_program())
     with tempfile.TemporaryDirectory(prefix="parley-redis-") as folder:
-        servers = [Server(Path(folder, str(nth)), dict(each), forbidden) for nth, each in enumerate(options)]
+        servers = [Server(Path(folder, str(nth)), dict(each), forbidden, program) for nth, each in enumerate(options)]
         try:
             for server in servers:
                 server.start()
@@ -116,7 +120,7 @@ class _Sentinel(Server):
 
     def command(self) -> list[str]:
         """What is run."""
-        return [str(_program()), str(self.directory / "sentinel.conf"), "--sentinel"]
+        return [self.program, str(self.directory / "sentinel.conf"), "--sentinel"]
 
 
 @dataclass(slots=True)
@@ -138,17 +142,17 @@ class Watched:
 
 
 @contextlib.contextmanager
-def running_sentinels(password: str = "") -> Iterator[Watched]:
+def running_sentinels(password: str = "", *, program: str | None = None) -> Iterator[Watched]:
     """Starts all of it; a failover takes a second or two."""
     own = {"requirepass": password, "masterauth": password} if password else {}
-    with running_servers(own, own) as servers, contextlib.ExitStack() as stack:
+    with running_servers(own, own, program=program) as servers, contextlib.ExitStack() as stack:
         first, second = servers
         with Redis(port=second.port, password=password or None) as client:
             client.execute_command("REPLICAOF", "127.0.0.1", first.port)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-sentinel-")))
         sentinels: list[Server] = []
         for nth in range(2):
-            sentinel = _Sentinel(folder / str(nth), {})
+            sentinel = _Sentinel(folder / str(nth), {}, program=first.program)
             sentinel.directory.mkdir()
             lines = [
                 "bind 127.0.0.1",
@@ -214,7 +218,7 @@ def name_of(node: Server) -> str:
 
 
 @contextlib.contextmanager
-def running_redis_cluster() -> Iterator[RunningCluster]:
+def running_redis_cluster(*, program: str | None = None) -> Iterator[RunningCluster]:
     """Starts two primaries with a replica each, and an empty third one that keeps the majority; it is whole at once."""
     options = {
         "cluster-enabled": "yes",
@@ -222,7 +226,7 @@ def running_redis_cluster() -> Iterator[RunningCluster]:
         "cluster-require-full-coverage": "no",
         "appendonly": "no",
     }
-    with running_servers(*[options] * 5) as nodes:
+    with running_servers(*[options] * 5, program=program) as nodes:
         primaries, replicas = nodes[:3], nodes[3:]
         _join(primaries, ["0-5460", "5461-10922", "10923-16383"])
         for replica in replicas:
