@@ -11,6 +11,9 @@ from typing import Any
 
 from service.host_port import split_listen
 
+# One address of several may be missing: localhost has ::1 in files of machines without IPv6.
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
 
 class AddressError(Exception):
     """The address can't be listened on; the text is one line for the operator."""
@@ -31,8 +34,8 @@ def hold_address(listen: str) -> Iterator[str]:
             try:
                 holder, port = _hold(family, (address[0], port, *address[2:]))
             except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL and len(addresses) > 1:
-                    continue  # localhost has ::1 in files of machines without IPv6
+                if error.errno in _NOT_HERE and len(addresses) > 1:
+                    continue
                 raise AddressError(_explain(listen, error, "--listen")) from None
             stack.enter_context(holder)
             held += 1
@@ -56,14 +59,14 @@ def open_listeners(listen: str, setting: str) -> Iterator[tuple[list[socket.sock
     with ExitStack() as stack:
         sockets: list[socket.socket] = []
         for family, address in addresses:
-            opened = stack.enter_context(_open(family))
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
+                opened = stack.enter_context(_open(family))
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 opened.bind((address[0], port, *address[2:]))
                 opened.listen()
             except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL and len(addresses) > 1:
-                    continue  # as in `hold_address`
+                if error.errno in _NOT_HERE and len(addresses) > 1:
+                    continue
                 raise AddressError(_explain(listen, error, setting)) from None
             port = int(opened.getsockname()[1])
             sockets.append(opened)
@@ -77,6 +80,9 @@ def _join(host: str, port: int) -> str:
 
 
 def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
+    """Lists what is bound for a host. The wildcard of IPv6 is that of IPv4, too; on machines without IPv6 it alone."""
+    if host == "::":
+        return [(socket.AF_INET6, ("::", port, 0, 0)), (socket.AF_INET, ("0.0.0.0", port))]  # noqa: S104 # as is asked
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:

@@ -164,7 +164,8 @@ class MetricsSettings:
 
     listen: str = _setting(
         "",
-        "host:port that answers GET /metrics for all workers; port 0 takes any free one. Empty: off.",
+        "host:port that answers GET /metrics for all workers; port 0 takes any free one. 0.0.0.0 is IPv4"
+        " alone, [::] both. Empty: off.",
         check=_check_optional_listen,
     )
 
@@ -195,7 +196,11 @@ class LogSettings:
 class Settings:
     """All settings."""
 
-    listen: str = _setting("127.0.0.1:50051", "host:port to serve on; port 0 takes any free one.", check=split_listen)
+    listen: str = _setting(
+        "127.0.0.1:50051",
+        "host:port to serve on; port 0 takes any free one. 0.0.0.0 and [::] take both IPv4 and IPv6.",
+        check=split_listen,
+    )
     data_dir: Path = _setting(Path(".parley"), "Embedded databases, keys, logs.")
     workers: int = _setting(1, "Worker processes on the one port.", ge=1, le=64)
     reflection: Literal["auto", "on", "off"] = _setting("auto", "Server reflection; auto: on loopback only.")

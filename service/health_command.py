@@ -14,7 +14,7 @@ from service.host_port import split_listen
 from service.running_server import find_server
 from service.variables import read_variables
 
-_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 # listened on, not bound
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}  # noqa: S104 # listened on, not bound
 _DEFAULTS = {"listen": "127.0.0.1:50051", "data_dir": ".parley", "certificate_file": ""}
 
 

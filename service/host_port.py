@@ -6,13 +6,17 @@ import ipaddress
 def split_listen(listen: str) -> tuple[str, int]:
     """Returns the host, without the brackets of an IPv6 address, and the port.
 
+    `:50051` and `*:50051` are all addresses, as `[::]:50051` is.
+
     Raises:
         ValueError: it is not host:port.
     """
     host, separator, port = listen.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
-    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
-        raise ValueError("must be host:port, for example 127.0.0.1:50051 or [::1]:50051")
+    if not separator or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise ValueError("must be host:port, for example 127.0.0.1:50051 or [::1]:50051; [::]:50051 is all addresses")
+    if host in ("", "*"):
+        host, bracketed = "[::]", True
     if ":" in host and not bracketed:
         raise ValueError("must have an IPv6 address in brackets, for example [::1]:50051")
     return host.strip("[]"), int(port)

@@ -1,5 +1,6 @@
 """Files of results: whole or not at all, and what can't be written is said by name."""
 
+import contextlib
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,20 +11,21 @@ from bench.errors import BenchError
 from bench.output import check_place, in_words, write_whole
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_room() -> Iterator[None]:
-    """As on a full disk: what is written ends early."""
+    """As on a full disk: what is written ends early. So does what pytest writes to a file, so no test is run in it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("no_room")
 def test_what_was_there_stays_where_there_is_no_room(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     write_whole(path, b"before")
-    with pytest.raises(OSError, match="File too large") as caught:
+    with no_room(), pytest.raises(OSError, match="File too large") as caught:
         write_whole(path, b"x" * 1000)
     assert in_words(caught.value) == f"{path} can't be written: File too large"
     assert path.read_bytes() == b"before"

@@ -87,7 +87,7 @@ def test_an_empty_variable_is_not_set() -> None:
         (
             "listen: nowhere",
             "listen (file FILE): 'nowhere' is not allowed: it must be host:port, for example 127.0.0.1:50051"
-            " or [::1]:50051",
+            " or [::1]:50051; [::]:50051 is all addresses",
         ),
         (
             "database:\n  url: mysql://user:hunter2@host",
@@ -242,13 +242,21 @@ def test_settings_that_an_older_supervisor_hands_over_have_defaults_for_what_it_
 
 @pytest.mark.parametrize(
     ("listen", "expected"),
-    [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:50051", ("::1", 50051)), ("chat.example:1", ("chat.example", 1))],
+    [
+        ("127.0.0.1:0", ("127.0.0.1", 0)),
+        ("[::1]:50051", ("::1", 50051)),
+        ("chat.example:1", ("chat.example", 1)),
+        (":7", ("::", 7)),
+        ("*:7", ("::", 7)),
+    ],
 )
 def test_listen_is_split(listen: str, expected: tuple[str, int]) -> None:
     assert split_listen(listen) == expected
 
 
-@pytest.mark.parametrize("listen", ["", ":1", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80", "h:\u0661"])
+@pytest.mark.parametrize(
+    "listen", ["", "50051", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80", "h:\u0661"]
+)
 def test_what_is_not_host_and_port_is_refused(listen: str) -> None:
     with pytest.raises(ValueError, match="must "):
         split_listen(listen)
