@@ -14,14 +14,16 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from parley.v1 import account_pb2, chat_service_pb2_grpc, server_info_pb2
 
 from storage.postgres.restores import Restores
+from tests.conformance.middle import Middle, open_middle
 from tests.conformance.stage import Stage, brief_server
 from tests.support.databases import open_database
-from tests.support.proxy import Proxy, open_proxy
+from tests.support.proxy import Link, Proxy, open_proxy
 from tests.support.servers import RunningServer
 from tests.support.waiting import wait_for
 
 PASSWORD = "a long enough password"
 _WAIT_SECONDS = 30.0
+_LEAVE_SECONDS = 15.0
 
 
 class OperatorFailed(Exception):
@@ -56,6 +58,8 @@ class Operator:
         self._wire = wire
         self._stack = contextlib.AsyncExitStack()
         self._brief: Brief | None = None
+        self._middle: Middle | None = None
+        self._marked: frozenset[Link] = frozenset()
         self._took_database = False
         self._acts: dict[str, Callable[[Mapping[str, Any]], Awaitable[Any]]] = {
             "cut_connections": self._cut_connections,
@@ -63,7 +67,12 @@ class Operator:
             "lose_answers": self._lose_answers,
             "take_server": self._take_server,
             "give_server": self._give_server,
+            "mark_connections": self._mark_connections,
+            "expect_marked": self._expect_marked,
             "make_account": self._make_account,
+            "start_middle": self._start_middle,
+            "end_streams": self._end_streams,
+            "lose_answer": self._lose_answer,
             "set_last_seq": self._set_last_seq,
             "make_name": self._make_name,
             "disable_user": self._disable_user,
@@ -112,6 +121,8 @@ class Operator:
                 return self._brief.proxy.target
             case "brief":
                 raise OperatorFailed("start_brief comes first")
+            case "middle" if self._middle is not None:
+                return self._middle.target
         raise OperatorFailed(f"there is no server {server}")
 
     def _proxy_of(self, options: Mapping[str, Any]) -> Proxy:
@@ -147,9 +158,38 @@ class Operator:
     async def _give_server(self, options: Mapping[str, Any]) -> None:
         self._proxy_of(options).restore()
 
+    async def _mark_connections(self, options: Mapping[str, Any]) -> None:
+        """Notes the connections to a server that are open."""
+        self._marked = frozenset(self._proxy_of(options).links)
+        if not self._marked:
+            raise OperatorFailed("no connection was open")
+
+    async def _expect_marked(self, options: Mapping[str, Any]) -> None:
+        """Sees to it that a connection that was noted is open."""
+        if not self._marked & self._proxy_of(options).links:
+            raise OperatorFailed("no connection of before is open")
+
+    async def _start_middle(self, _options: Mapping[str, Any]) -> None:
+        """Starts what stands before the main server as Envoy does."""
+        self._middle = await self._stack.enter_async_context(open_middle(self._stage.main.target))
+
+    async def _end_streams(self, options: Mapping[str, Any]) -> None:
+        """Lets the middle end the streams that are open with a code, without details."""
+        assert self._middle is not None
+        if not self._middle.end_streams(grpc.StatusCode[options["code"]]):
+            raise OperatorFailed("no stream was open")
+
+    async def _lose_answer(self, options: Mapping[str, Any]) -> None:
+        """Lets the middle lose the answer to the next call of a method, and end it with a code, without details."""
+        assert self._middle is not None
+        self._middle.refuse_once(options["method"], grpc.StatusCode[options["code"]])
+
     async def _make_account(self, options: Mapping[str, Any]) -> str:
-        """Registers somebody with the password that `session_open` takes; gives the name."""
+        """Makes an account with the password that `session_open` takes; gives the name."""
         name = f"new-{secrets.token_hex(6)}"
+        if options.get("server") == "strict":
+            await self._stage.command("strict", "user", "create", name, "--password-stdin", standard_input=PASSWORD)
+            return name
         async with aio.insecure_channel(self.target(options.get("server", "main"))) as channel:
             request = account_pb2.RegisterRequest(username=name, password=PASSWORD)
             await chat_service_pb2_grpc.ChatServiceStub(channel).Register(request, timeout=_WAIT_SECONDS)
@@ -231,6 +271,8 @@ class Operator:
         settings = {}
         if "access_token_seconds" in options:
             settings["PARLEY_AUTH_ACCESS_TOKEN_SECONDS"] = str(options["access_token_seconds"])
+        if "serving_on_seconds" in options:
+            settings["PARLEY_SHUTDOWN_DELAY_SECONDS"] = str(options["serving_on_seconds"])
         server = await self._stack.enter_async_context(brief_server(self._stage, schema, settings))
         proxy = await self._stack.enter_async_context(open_proxy(server.target))
         self._brief = Brief(server, proxy, schema)
@@ -241,12 +283,21 @@ class Operator:
         await asyncio.to_thread(self._brief.server.process.terminate)
 
     async def _replace_brief(self, _options: Mapping[str, Any]) -> None:
-        """Takes new connections to another server on the same data, and asks the one before to end: an update."""
+        """Takes new connections to another server on the same data, and asks the one before to end: an update.
+
+        Waits until all have left that one, which they must do before it ends their streams.
+        """
         assert self._brief is not None
+        before = frozenset(self._brief.proxy.links)
         server = await self._stack.enter_async_context(brief_server(self._stage, self._brief.schema, {}))
         self._brief.proxy.redirect(server.target)
         await asyncio.to_thread(self._brief.server.process.terminate)
-        self._brief = Brief(server, self._brief.proxy, self._brief.schema)
+        proxy = self._brief.proxy
+        try:
+            await wait_for(lambda: not before & proxy.links, limit_seconds=_LEAVE_SECONDS, what="the clients' leave")
+        except AssertionError:
+            raise OperatorFailed("a client stays with a server that asked it to go") from None
+        self._brief = Brief(server, proxy, self._brief.schema)
 
     async def _restore_brief(self, options: Mapping[str, Any]) -> None:
         """Sets a conversation of the brief server's own data back to a seq, as a restore would, and says so."""

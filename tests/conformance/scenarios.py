@@ -29,7 +29,10 @@ _STEPS: Mapping[str, frozenset[str]] = {
     "session_end": frozenset({"session", "within_ms"}),
     "session_close": frozenset({"session"}),
     "operator": frozenset(
-        {"user", "save", "conversation_id", "seq", "seconds", "scope", "server", "access_token_seconds", "own_data"}
+        {
+            *("user", "save", "conversation_id", "seq", "seconds", "scope", "server", "method", "code"),
+            *("access_token_seconds", "serving_on_seconds", "own_data"),
+        }
     ),
 }
 
