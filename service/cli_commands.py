@@ -18,6 +18,7 @@ from service.cli_keys import keys_commands
 from service.cli_logins import device_commands, login_commands
 from service.cli_options import ConfigOption, DataDirOption, fail
 from service.cli_run import YesOption, confirm
+from service.cli_stats import stats_command
 from service.cli_tokens import token_command
 from service.cli_users import user_commands
 
@@ -177,6 +178,7 @@ app.add_typer(login_commands, name="login")
 app.add_typer(device_commands, name="device")
 app.add_typer(keys_commands, name="keys")
 app.command("token")(token_command)
+app.command("stats")(stats_command)
 app.command("export-database")(export_command)
 app.command("import-database")(import_command)
 app.command("upgrade-database")(upgrade_command)

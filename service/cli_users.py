@@ -57,15 +57,18 @@ def list_users(
 
     async def work() -> None:
         settings = opening.open_settings({"data_dir": data_dir}, config)
-        if not as_json:
-            echo_row("NAME", "STATE", "CREATED", "PASSWORD")
-        async for user in users.list_users(
+        found = users.list_users(
             settings,
             prefix=prefix.lower(),
             state=None if state is None else UserState(state.value),
             after=after.lower(),
             limit=limit,
-        ):
+        )
+        has_head = as_json
+        async for user in found:
+            if not has_head:  # only now: what is refused prints nothing
+                echo_row("NAME", "STATE", "CREATED", "PASSWORD")
+                has_head = True
             if as_json:
                 typer.echo(to_json(user))
             else:
