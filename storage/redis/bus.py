@@ -197,6 +197,7 @@ class Bus:
             group.create_task(self._read_forever(), name="bus reader")
             group.create_task(self._publish_forever(), name="bus publisher")
             group.create_task(self._beat_forever(), name="bus beat")
+            group.create_task(self._follow_forever(), name="bus follower")
 
     async def close(self) -> None:
         """Closes both connections."""
@@ -328,9 +329,14 @@ class Bus:
         while True:
             self._beat()
             await asyncio.sleep(_BEAT_SECONDS)
+            # What was asked for while the connection was being made, or timed out; not what is on its way.
+            await self.subscribe(self._channels - self._confirmed - self._waiting.keys())
+
+    async def _follow_forever(self) -> None:
+        """Leaves a server that Sentinel has replaced, which may not know it."""
+        while True:
+            await asyncio.sleep(_BEAT_SECONDS)
             if not await self._publisher.is_current():
                 _log.warning("another server is the primary now", servers=str(self._servers))
                 self._publisher.leave_soon()
-                await self._subscriber.close()
-            # What was asked for while the connection was being made, or timed out; not what is on its way.
-            await self.subscribe(self._channels - self._confirmed - self._waiting.keys())
+                await self._subscriber.close()  # the reader sees that, and connects anew

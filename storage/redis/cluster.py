@@ -7,6 +7,7 @@ a resharding a slot is not found; hence the few answers of a cluster are followe
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool
@@ -113,8 +114,10 @@ class Cluster:
                 await pool.release(connection)
         except ResponseError:
             raise
-        except (RedisError, OSError):
+        except BaseException:
             self._is_stale = True  # it may be dead, and another node have its slots
+            with suppress(RedisError, OSError):
+                await pool.disconnect(inuse_connections=False)
             raise
         if isinstance(answer, ResponseError):
             raise answer

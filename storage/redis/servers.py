@@ -29,6 +29,8 @@ from storage.redis.urls import Kind, parse_redis_url
 
 # Calls of several slots: for each slot what was answered, or the error that ended it.
 Answers = list[list[Any] | Exception]
+# So that a node that hangs costs its own slots, and not those of all: less than callers wait.
+_GROUP_SECONDS = 1.5
 _OF_A_CLUSTER = (AskError, ClusterDownError, ClusterCrossSlotError)
 
 
@@ -156,7 +158,8 @@ class Servers:
     async def _run_in_cluster(self, groups: Sequence[Sequence[Call]]) -> Answers:
         async def run(group: Sequence[Call]) -> list[Any] | Exception:
             try:
-                return await self._cluster.run(group)
+                async with asyncio.timeout(_GROUP_SECONDS):
+                    return await self._cluster.run(group)
             except (RedisError, OSError) as error:
                 return error
 

@@ -65,3 +65,36 @@ async def test_a_name_that_no_sentinel_knows_is_told() -> None:
         async with open_servers(watched.url().replace("/chat/", "/other/")) as servers:
             with pytest.raises(Unavailable, match="no Sentinel names a primary of that name"):
                 await PresenceStore(servers, namespace="n").beat()
+
+
+async def test_sentinels_that_hang_hold_up_neither_the_bus_nor_presence() -> None:
+    with running_sentinels() as watched:
+        watched.sentinels[0].send(signal.SIGSTOP)
+        async with open_servers(watched.url()) as servers, running_bus(servers, []) as bus:
+            store = PresenceStore(servers, namespace="n")
+            assert await store.beat()
+            watched.sentinels[1].send(signal.SIGSTOP)  # now nobody says who the primary is
+            before = bus.beat_count
+            await wait_for(lambda: bus.beat_count >= before + 3, what="beats")
+            assert await store.beat()
+
+
+async def test_a_primary_that_was_replaced_and_does_not_know_it_is_left() -> None:
+    """As one that is cut off from the Sentinels, and not from the workers."""
+    heard: list[bytes] = []
+    with running_sentinels() as watched:
+        async with open_servers(watched.url()) as servers, running_bus(servers, heard) as bus:
+            store = PresenceStore(servers, namespace="n")
+            assert await store.beat()
+            named = watched.servers[1]
+            named.run("REPLICAOF", "NO", "ONE")
+            for sentinel in watched.sentinels:
+                sentinel.run("SENTINEL", "REMOVE", "chat")
+                sentinel.run("SENTINEL", "MONITOR", "chat", "127.0.0.1", named.port, 1)
+
+            async def is_there() -> bool:
+                return await works(store) and named.run("PUBSUB", "NUMSUB", "n:c:a")[1] == 1
+
+            await wait_for(is_there, limit_seconds=FAILOVER_SECONDS, what="all at the one that is named")
+            await wait_for(lambda: hears(bus, heard, bus), what="the bus")
+            assert named.run("EXISTS", "{n:presence:0}:beats") == 1

@@ -233,7 +233,7 @@ def running_redis_cluster(*, program: str | None = None) -> Iterator[RunningClus
             replica.run("CLUSTER", "MEET", "127.0.0.1", primaries[0].port)
         for primary, replica in zip(primaries[:2], replicas, strict=True):
             wait_until(lambda: _follows(replica, primary), limit_seconds=START_SECONDS, what="a replica")  # noqa: B023
-        cluster = RunningCluster(nodes)
+        cluster = RunningCluster([*nodes])  # tests take away those that they end
         wait_until(lambda: _is_whole(nodes), limit_seconds=START_SECONDS, what="the cluster")
         yield cluster
 
