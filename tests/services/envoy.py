@@ -16,11 +16,19 @@ PROGRAM = ROOT / "build" / "services" / "envoy" / "_bin" / "envoy"
 SHIPPED = ROOT / "deploy" / "envoy" / "envoy.yaml"
 
 
-def configuration(nodes: list[str], *, listen: str, admin: str, certificate: tuple[Path, Path] | None = None) -> Any:
+def configuration(
+    nodes: list[str],
+    *,
+    listen: str,
+    admin: str,
+    certificate: tuple[Path, Path] | None = None,
+    allowed_origins: tuple[str, ...] = (),
+) -> Any:
     """The shipped configuration with other addresses, host:port or unix:path each.
 
     Args:
         certificate: the files of certificate and key; None: without TLS.
+        allowed_origins: the sites whose pages may call.
     """
     document = yaml.safe_load(SHIPPED.read_text(encoding="utf-8"))
     document["admin"]["address"] = _address(admin)
@@ -33,6 +41,9 @@ def configuration(nodes: list[str], *, listen: str, admin: str, certificate: tup
     else:
         (files,) = chain["transport_socket"]["typed_config"]["common_tls_context"]["tls_certificates"]
         files["certificate_chain"]["filename"], files["private_key"]["filename"] = map(str, certificate)
+    (host,) = chain["filters"][0]["typed_config"]["route_config"]["virtual_hosts"]
+    policy = host["typed_per_filter_config"]["envoy.filters.http.cors"]
+    policy["allow_origin_string_match"] = [{"exact": origin} for origin in allowed_origins]
     (endpoints,) = cluster["load_assignment"]["endpoints"]
     endpoints["lb_endpoints"] = [{"endpoint": {"address": _address(node)}} for node in nodes]
     return document
@@ -43,17 +54,18 @@ class Envoy:
 
     Attributes:
         target: where clients connect to: host:port, or a Unix socket where it is in a network of its own.
+
+    Args:
+        options: further ones of `configuration`.
     """
 
-    def __init__(
-        self, site: Site, nodes: list[str], *, namespace: str = "", certificate: tuple[Path, Path] | None = None
-    ) -> None:
+    def __init__(self, site: Site, nodes: list[str], *, namespace: str = "", **options: Any) -> None:
         self._site = site
         self._namespace = namespace
         self._daemon: Daemon | None = None
         self._admin = site.directory / "envoy-admin.sock"
         self.target = f"unix:{site.directory}/envoy.sock" if namespace else f"127.0.0.1:{free_port()}"
-        document = configuration(nodes, listen=self.target, admin=f"unix:{self._admin}", certificate=certificate)
+        document = configuration(nodes, listen=self.target, admin=f"unix:{self._admin}", **options)
         self.configuration = site.write("envoy.yaml", yaml.safe_dump(document))
 
     def start(self, *, healthy_count: int) -> None:

@@ -1,14 +1,11 @@
 """PgBouncer in front of PostgreSQL 15: in session mode: it and the database end at once and come back."""
 
-import pytest
-
 from tests.services.pgbouncer import PgBouncer
 from tests.services.postgres15 import Postgres15
 from tests.services.site import Site
 from tests.services.traffic import assert_kept_through, open_traffic
 
 
-@pytest.mark.short
 async def test_restart_of_the_pooler_and_of_the_database_cost_no_message(site: Site, postgres: Postgres15) -> None:
     pooler = PgBouncer(site, postgres, mode="session")
     pooler.start()
