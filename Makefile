@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Parley's own servers are on this machine, also where the rest is behind a proxy.
+export no_proxy := 127.0.0.1,::1,localhost,$(no_proxy)
+export NO_PROXY := 127.0.0.1,::1,localhost,$(NO_PROXY)
 unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP
 
 .PHONY: help

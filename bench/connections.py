@@ -1,5 +1,6 @@
 """Connections to the server under test, and what its refusals say."""
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +39,22 @@ class Address:
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.max_receive_message_length", _LARGEST_FRAME_BYTES),
         ]
+        if is_loopback(self.target):
+            options.append(("grpc.enable_http_proxy", 0))  # a proxy's own loopback is another one
         if self.server_name:
             options.append(("grpc.ssl_target_name_override", self.server_name))
         if self.is_tls:
             return aio.secure_channel(self.target, grpc.ssl_channel_credentials(self.ca), options=options)
         return aio.insecure_channel(self.target, options=options)
+
+
+def is_loopback(target: str) -> bool:
+    """Says whether host:port is on this machine."""
+    host = target.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def stub_of(channel: aio.Channel) -> "chat_service_pb2_grpc.ChatServiceAsyncStub":

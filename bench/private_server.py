@@ -16,6 +16,8 @@ from parley.v1 import chat_service_pb2_grpc, server_info_pb2
 
 from bench.accounts import parley_command
 
+# A connection of its own, past any proxy: the server is on this machine.
+_OPTIONS = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 
@@ -82,7 +84,7 @@ def _free_port() -> int:
 
 
 async def _wait_until_ready(target: str, process: asyncio.subprocess.Process, log_path: Path) -> None:
-    async with aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    async with aio.insecure_channel(target, options=_OPTIONS) as channel:
         answer = asyncio.ensure_future(_wait_for_answer(chat_service_pb2_grpc.ChatServiceStub(channel)))
         end = asyncio.ensure_future(process.wait())
         try:

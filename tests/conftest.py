@@ -1,5 +1,6 @@
 """Fixtures that every folder shares: the servers (once a run) and databases (a schema each)."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -8,6 +9,10 @@ from hypothesis import HealthCheck, settings
 from storage.postgres.database import Database
 from tests.support.databases import Backends, fresh_schema, open_database, running_backends
 from tests.support.servers import RunningServer, running_server
+
+# The servers are on this machine, also where the others are behind a proxy; what tests start inherits it.
+for _name in ("no_proxy", "NO_PROXY"):
+    os.environ[_name] = ",".join(["127.0.0.1", "::1", "localhost", *filter(None, [os.environ.get(_name)])])
 
 # How long an example takes is the machine's affair: pytest's time limit is the one that counts.
 settings.register_profile("parley", deadline=None, suppress_health_check=[HealthCheck.too_slow])
