@@ -169,10 +169,11 @@ def set_password(
     if not password_stdin and not sys.stdin.isatty():
         raise typer.BadParameter("standard input is no terminal to ask on: give --password-stdin")
 
-    async def work() -> None:
+    async def check() -> None:
+        await users.check_account(opening.open_settings({"data_dir": data_dir}, config), name)
+
+    async def work(password: str) -> None:
         settings = opening.open_settings({"data_dir": data_dir}, config)
-        await users.check_account(settings, name)
-        password = read_password() if password_stdin else _ask_password()
         had_one = await users.set_password(settings, name, password)
         if as_json:
             typer.echo(to_json({"username": name.lower(), "result": "set", "had_password": had_one}))
@@ -180,7 +181,9 @@ def set_password(
             note = "" if had_one else "; it had none, and can log in now"
             typer.echo(f"set the password of {name.lower()}; its logins end{note}")
 
-    run(work())
+    run(check())
+    # Not on the event loop, which would keep Ctrl-C from ending the question.
+    run(work(read_password() if password_stdin else _ask_password()))
 
 
 @user_commands.command("disable")

@@ -20,6 +20,7 @@ from pexpect import fdpexpect
 
 from tests.clients.conftest import EXAMPLES
 from tests.support.proxy import open_proxy
+from tests.support.terminals import TAKE_TERMINAL
 
 PASSWORD = "a long enough password"
 LIMIT_SECONDS = 15
@@ -27,14 +28,6 @@ LIMIT_SECONDS = 15
 
 def fresh_name(stem: str) -> str:
     return f"{stem}-{uuid.uuid4().hex[:8]}"
-
-
-# Makes the pseudo-terminal on stdin the controlling one, so that Ctrl-C and a resize are signals; and Ctrl-C is heard
-# also where the tests were started in the background by a shell that has its children ignore it.
-TAKE_TERMINAL = (
-    "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0);"
-    " signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
-)
 
 
 class Person:
