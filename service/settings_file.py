@@ -4,12 +4,15 @@ YAML 1.1 makes True of `on`, 8 of `010`, 1342 of `22:22`, and a date of `2026-01
 `null` are more than text: they are None. Loads nothing of ours.
 """
 
+import re
 from typing import Any
 
 import yaml
 
 _EXAMPLE = "listen: 127.0.0.1:50051"
 _NULL = "tag:yaml.org,2002:null"
+# What PyYAML quotes of the file; single characters, as in '%' or '\\t', are left.
+_QUOTED = re.compile(r"'[^']{3,}'")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
@@ -69,5 +72,13 @@ def _decode(content: bytes) -> str:
 
 
 def _explain(error: Exception) -> str:
+    """Says what is wrong and where, without the text of the file, which may be a password."""
     text = " ".join(str(error).split())
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        told = ", ".join(part for part in (error.context, error.problem) if part)
+        text = _QUOTED.sub("'...'", " ".join(told.split()))
+        text += f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        if "mapping values" in text:
+            text += ": put a value that has a colon and a blank into quotes"
     return f"{text}: indent with blanks, not with tabs" if r"'\t'" in text else text

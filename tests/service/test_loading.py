@@ -271,3 +271,22 @@ def test_what_is_not_host_and_port_is_refused(listen: str) -> None:
 )
 def test_loopback_is_told_from_the_rest(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "database:\n  url: postgresql://u:hun: ter@h/d",
+        "database:\n  url: 'postgresql://u:hunter@h/d",
+        'database:\n  url: "postgresql://u:hunter\\q@h/d"',
+        "database:\n  url: %hunter@h",
+        "database:\n  url: *hunter",
+        "database:\n  url: !!hunter x",
+        "redis:\n  url: redis://:hunter@h\n url: x",
+    ],
+)
+def test_a_file_that_is_not_yaml_shows_nothing_of_what_is_in_it(tmp_path: Path, text: str) -> None:
+    said = mistake(tmp_path, text)
+    assert said.startswith("FILE is not YAML: ")
+    assert "line " in said
+    assert "hun" not in said
