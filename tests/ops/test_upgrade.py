@@ -13,7 +13,7 @@ from tests.support.databases import Backends
 from tests.support.last_release import LastRelease
 from tests.support.servers import RunningServer, running_server, wait_ready
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -23,11 +23,9 @@ def place() -> Iterator[Path]:
         yield Path(directory)
 
 
-@pytest.fixture
-def release(place: Path) -> LastRelease:
-    code = place / "code"
-    code.mkdir()
-    return LastRelease(code)
+@pytest.fixture(scope="module")
+def release() -> LastRelease:
+    return LastRelease()
 
 
 def test_data_directory_of_the_last_release_goes_on_and_the_way_back_loses_nothing(

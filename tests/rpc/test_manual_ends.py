@@ -1,5 +1,6 @@
 """Manual acks when workers die or the server starts again: nothing is lost, and attempts are kept."""
 
+import asyncio
 import contextlib
 import dataclasses
 import tempfile
@@ -44,7 +45,9 @@ async def test_what_a_killed_worker_held_comes_to_the_others_after_the_deadline(
                             continue
                         new = set(stream.seqs(group)) - acked
                         if new:
-                            with contextlib.suppress(grpc.aio.AioRpcError):  # its end is about to be seen
+                            with contextlib.suppress(
+                                grpc.aio.AioRpcError, asyncio.InvalidStateError
+                            ):  # about to be seen
                                 await ack(stream, group, *new)
                                 acked.update(new)
                     return len(acked) == 80

@@ -1,4 +1,4 @@
-"""The last release's server, taken out of history: to be run beside this one's on the same data."""
+"""The last release's server, taken out of history, with the packages of its own lock file, to run beside this one."""
 
 import shutil
 import subprocess
@@ -8,42 +8,40 @@ from pathlib import Path
 from tests.support.servers import RunningServer, start_server
 
 _ROOT = Path(__file__).parents[2]
-_METADATA = "Metadata-Version: 2.1\nName: parley\nVersion: {}\n"
+_PLACES = _ROOT / "build" / "last-release"
 
 
 class LastRelease:
-    """The code of the last release, in a directory.
-
-    Args:
-        place: an empty directory.
+    """The last release, installed into `build/last-release` once for each commit and Python.
 
     Attributes:
-        version: its number.
         migrations: the names of those that it knows.
     """
 
-    def __init__(self, place: Path) -> None:
-        commit = subprocess.run(
-            [_ROOT / "scripts/last_release.sh"], cwd=_ROOT, check=True, capture_output=True, text=True
-        ).stdout.strip()
+    def __init__(self) -> None:
+        found = subprocess.run([_ROOT / "scripts/last_release.sh"], check=True, capture_output=True, text=True)
+        commit = found.stdout.strip()
         assert commit, "history has no release"
-        archive = subprocess.run(
-            ["git", "archive", commit, "service", "storage", "clients/python", "pyproject.toml"],
-            cwd=_ROOT,
-            check=True,
-            capture_output=True,
-        )
-        subprocess.run(["tar", "-x", "-C", str(place)], input=archive.stdout, check=True)
-        lines = (place / "pyproject.toml").read_text().splitlines()
-        self.version = next(line.split('"')[1] for line in lines if line.startswith("version ="))
-        self.migrations = {path.name for path in (place / "storage/postgres/migrations").glob("*.sql")}
-        information = place / f"parley-{self.version}.dist-info"
-        information.mkdir()
-        (information / "METADATA").write_text(_METADATA.format(self.version))
-        self._path = f"{place}:{place / 'clients/python'}"
-        self._program = shutil.which("env")
+        self._place = _PLACES / f"{commit[:12]}-{sys.version_info.major}.{sys.version_info.minor}"
+        if not (self._place / "whole").exists():
+            self._install(commit)
+        self.migrations = {path.name for path in (self._place / "storage/postgres/migrations").glob("*.sql")}
+
+    def _install(self, commit: str) -> None:
+        shutil.rmtree(self._place, ignore_errors=True)
+        self._place.mkdir(parents=True)
+        archive = subprocess.run(["git", "archive", commit], cwd=_ROOT, check=True, capture_output=True)
+        subprocess.run(["tar", "-x", "-C", str(self._place)], input=archive.stdout, check=True)
+        pip = [str(self._place / "venv/bin/pip"), "install", "--quiet", "--disable-pip-version-check"]
+        for command in (
+            [sys.executable, "-m", "venv", str(self._place / "venv")],
+            [*pip, "--require-hashes", "-r", str(self._place / "requirements.lock")],
+            [*pip, "--no-deps", "--no-build-isolation", "-e", str(self._place)],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+        (self._place / "whole").touch()
 
     def start(self, data_dir: Path, *, settings: dict[str, str] | None = None) -> RunningServer:
         """Starts its server on a free port, without waiting."""
-        command = (str(self._program), f"PYTHONPATH={self._path}", sys.executable, "-P", "-m", "service", "serve")
-        return start_server(data_dir, settings=settings, command=command)
+        return start_server(data_dir, settings=settings, command=(str(self._place / "venv/bin/parley"), "serve"))
