@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.config import DatabaseSettings, Secret, Settings
+from service.config import DatabaseSettings, RedisSettings, Secret, Settings
 from service.handed_settings import to_plain
 from service.worker import GRPC_EXPERIMENTS
 from service.worker_process import WorkerProcess
@@ -25,8 +25,12 @@ def test_grpc_knows_what_workers_turn_off() -> None:
 
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
     worker = WorkerProcess(0)
-    url = Secret("postgresql://u@127.0.0.1:1/d")
-    settings = Settings(listen="127.0.0.1:0", data_dir=tmp_path, database=DatabaseSettings(url=url))
+    settings = Settings(
+        listen="127.0.0.1:0",
+        data_dir=tmp_path,
+        database=DatabaseSettings(url=Secret("postgresql://u@127.0.0.1:1/d")),
+        redis=RedisSettings(url=Secret("redis://127.0.0.1:1")),
+    )
     try:
         worker.spawn()
         worker.hand(json.dumps(to_plain(settings)).encode())
