@@ -8,6 +8,7 @@ import grpc
 from service.config import Settings
 from service.interceptors.limits import MAX_UNARY_CALLS
 from service.rpc.server_info import MAX_REQUEST_BYTES
+from service.server_certificate import ServerCertificate
 
 # Against HTTP/2 abuse and dead peers; the key names are grpc-core's. "min_ping_interval" has no "recv" in it: the name
 # with "recv" is ignored. ping_timeout_ms defaults to 60 s and would override keepalive_timeout_ms for a hung peer.
@@ -52,18 +53,28 @@ def server_options(settings: Settings) -> list[tuple[str, Any]]:
     ]
 
 
-def add_port(server: grpc.aio.Server, settings: Settings, listen: str) -> None:
-    """Binds a server to its address, with TLS when the settings have certificate and key.
+def open_certificate(settings: Settings) -> ServerCertificate | None:
+    """Returns what the settings have of TLS; None: nothing.
 
     Raises:
-        OSError: a file can't be read, or the address can't be bound.
+        CertificateError: the files can't be used.
     """
     tls = settings.tls
     if tls.certificate_file is None or tls.key_file is None:
+        return None
+    return ServerCertificate(tls.certificate_file, tls.key_file)
+
+
+def add_port(server: grpc.aio.Server, listen: str, certificate: ServerCertificate | None) -> None:
+    """Binds a server to its address, with TLS when there is a certificate.
+
+    Raises:
+        OSError: the address can't be bound.
+    """
+    if certificate is None:
         port = server.add_insecure_port(listen)
     else:
-        credentials = grpc.ssl_server_credentials([(tls.key_file.read_bytes(), tls.certificate_file.read_bytes())])
-        port = server.add_secure_port(listen, credentials)
+        port = server.add_secure_port(listen, certificate.credentials())
     if port == 0:
         raise OSError(f"can't listen on {listen}")
 

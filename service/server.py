@@ -12,7 +12,7 @@ import structlog
 
 from service import failpoints
 from service.composition.auth import Auth, build_auth
-from service.composition.background import start_background, start_metrics
+from service.composition.background import follow_certificate, start_background, start_metrics
 from service.composition.delivery import Delivery, build_delivery
 from service.composition.metrics import list_sources
 from service.composition.stores import Stores, open_stores, share_timelines
@@ -24,7 +24,7 @@ from service.health import Health
 from service.interceptors.limits import InFlight
 from service.interceptors.telemetry import CallCounts
 from service.leaving import leave
-from service.listening import add_port, server_options, shows_reflection
+from service.listening import add_port, open_certificate, server_options, shows_reflection
 from service.metrics.catalogue import UNARY_METHODS
 from service.metrics.page import open_page
 from service.metrics.publisher import Publisher
@@ -79,6 +79,8 @@ async def run_worker(
     )
     calls, frames, in_flight = CallCounts(UNARY_METHODS), FrameCounts(), InFlight()
     server = _build_server(settings, listen, stores, delivery, auth, health, calls, frames, in_flight)
+    certificate = open_certificate(settings)
+    add_port(server, listen, certificate)
 
     await stores.devices.beat()
     await stores.feed.read()  # from here on, whatever the bus loses is found
@@ -86,9 +88,11 @@ async def run_worker(
     # Noted now, in force as soon as the bus is there.
     await delivery.bus.subscribe([REVOCATIONS_CHANNEL, WATCH_CHANNEL])
     background = start_background(stores, delivery, auth, health, stop)
+    if certificate is not None:
+        background.append(follow_certificate(certificate, has_warnings=index == 0))
     publisher = None
     if settings.metrics.listen:
-        publisher = Publisher(open_page(page), list_sources(stores, delivery, auth, health, calls, frames))
+        publisher = Publisher(open_page(page), list_sources(stores, delivery, auth, health, calls, frames, certificate))
         background += await start_metrics(stores, publisher)
     await health.check()
     stop.is_serving = True
@@ -175,7 +179,6 @@ def _build_server(
     health.add_to(server)
     if shows_reflection(settings, listen):
         server.add_generic_rpc_handlers(tuple(reflection_handlers([SERVICE, "grpc.health.v1.Health"])))
-    add_port(server, settings, listen)
     return server
 
 

@@ -92,7 +92,7 @@ def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, st
             sys.stdout.flush()
 
     selector = stack.enter_context(selectors.DefaultSelector())
-    endpoint = _serve_metrics(listeners, selector, workers, keepers)
+    endpoint = _serve_metrics(listeners, selector, workers, keepers, signals)
     if endpoint is not None:
         stack.callback(endpoint.close)
     oversight = Oversight(workers, keepers, signals, selector, endpoint)
@@ -120,13 +120,19 @@ def _serve_metrics(
     selector: selectors.BaseSelector,
     workers: Sequence[WorkerProcess],
     keepers: Sequence[Keeper],
+    signals: Signals,
 ) -> "MetricsEndpoint | None":
     if not listeners:
         return None
     from service.metrics.endpoint import MetricsEndpoint
     from service.metrics.exposition import Exposition
 
-    return MetricsEndpoint(listeners, selector, Exposition(workers, keepers))
+    exposition = Exposition(workers, keepers)
+
+    def find_trouble() -> str:
+        return "the server is stopping" if signals.stop_count else exposition.find_trouble()
+
+    return MetricsEndpoint(listeners, selector, exposition, find_trouble)
 
 
 def _start_workers(workers: Sequence[WorkerProcess], settings: bytes) -> list[Keeper]:

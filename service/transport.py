@@ -1,7 +1,11 @@
 """Whether the settings allow serving as they say: plaintext is for loopback, and TLS needs files that can be read."""
 
+import time
+from pathlib import Path
+
 import structlog
 
+from service.certificates import CertificateError, read_certificate, warn_of_expiry
 from service.config import Settings
 from service.host_port import is_loopback, split_listen
 from service.start_error import StartError
@@ -10,19 +14,16 @@ _log = structlog.get_logger(__name__)
 
 
 def check_transport(settings: Settings) -> None:
-    """Refuses plaintext beyond loopback unless the settings allow it, and certificate files that can't be read.
+    """Refuses plaintext beyond loopback unless the settings allow it, and certificate files that can't be used.
 
     Raises:
         StartError: one of these.
     """
     tls = settings.tls
-    for path in (tls.certificate_file, tls.key_file):
-        if path is not None:
-            try:
-                path.open("rb").close()
-            except OSError as error:
-                raise StartError(f"can't read the TLS file {path}: {error.strerror}") from None
-    if tls.certificate_file is not None or is_loopback(split_listen(settings.listen)[0]):
+    if tls.certificate_file is not None and tls.key_file is not None:
+        _check_certificate(tls.certificate_file, tls.key_file)
+        return
+    if is_loopback(split_listen(settings.listen)[0]):
         return
     if not tls.allow_plaintext:
         raise StartError(
@@ -32,3 +33,16 @@ def check_transport(settings: Settings) -> None:
     _log.warning(
         "serving without TLS beyond loopback: passwords and tokens can be read on the way", listen=settings.listen
     )
+
+
+def _check_certificate(certificate_file: Path, key_file: Path) -> None:
+    try:
+        certificate = read_certificate(certificate_file, key_file)
+    except CertificateError as error:
+        raise StartError(str(error)) from None
+    warn_of_expiry(certificate, time.time())
+    if not certificate.is_in_order:
+        _log.warning(
+            "the certificates are not in order, each before its issuer's: some clients won't find the chain",
+            file=str(certificate_file),
+        )

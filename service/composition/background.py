@@ -11,6 +11,7 @@ from service.delivery.erasure import ChangedContents, Eraser
 from service.delivery.manual import TICK_SECONDS
 from service.health import CHECK_SECONDS, Health
 from service.metrics.publisher import Publisher
+from service.server_certificate import ServerCertificate
 from service.stopping import Stop
 from service.upkeep import Job, run_job, run_once
 from storage.postgres.devices import BEAT_SECONDS
@@ -82,6 +83,22 @@ def start_background(
     }
     tasks = [asyncio.create_task(work, name=name) for name, work in loops.items()]
     return [*tasks, *(asyncio.create_task(run_job(job), name=job.name) for job in jobs)]
+
+
+def follow_certificate(certificate: ServerCertificate, *, has_warnings: bool) -> "asyncio.Task[None]":
+    """Starts following the certificate's files.
+
+    Args:
+        has_warnings: whether this worker warns of the certificate's end; one of all does.
+    """
+
+    async def follow() -> None:
+        certificate.refresh()
+        if has_warnings:
+            certificate.warn_if_due()
+
+    job = Job("certificate", 5.0, follow)
+    return asyncio.create_task(run_job(job), name=job.name)
 
 
 async def start_metrics(stores: Stores, publisher: Publisher) -> "list[asyncio.Task[None]]":

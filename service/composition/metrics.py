@@ -1,5 +1,7 @@
 """Says where each of a worker's metrics comes from: the parts count for themselves, whether anybody looks or not."""
 
+import math
+
 from service.composition.auth import Auth
 from service.composition.delivery import Delivery
 from service.composition.stores import Stores
@@ -8,10 +10,17 @@ from service.health import Health
 from service.interceptors.telemetry import CallCounts
 from service.metrics.publisher import Sources
 from service.rpc.chat import FrameCounts
+from service.server_certificate import ServerCertificate
 
 
 def list_sources(
-    stores: Stores, delivery: Delivery, auth: Auth, health: Health, calls: CallCounts, frames: FrameCounts
+    stores: Stores,
+    delivery: Delivery,
+    auth: Auth,
+    health: Health,
+    calls: CallCounts,
+    frames: FrameCounts,
+    certificate: ServerCertificate | None,
 ) -> Sources:
     """Lists what gives each number of `catalogue.WORKER_METRICS` when it is asked."""
     hub, replayer, bus, writer, database = (
@@ -71,5 +80,8 @@ def list_sources(
         "parley_calls_total": lambda: calls.by_method_and_code,
         "parley_errors_total": lambda: calls.errors.by_method_and_reason,
         "parley_manual_deliveries_total": lambda: delivery.manual.delivered_counts,
+        "parley_certificate_expiry_timestamp_seconds": lambda: (
+            math.nan if certificate is None else certificate.expire_time.timestamp()
+        ),
         "parley_dead_letters_total": lambda: stores.dead_letters.made_count,
     }

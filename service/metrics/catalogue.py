@@ -163,6 +163,10 @@ WORKER_METRICS = (
         "Messages given to streams with manual acks; again: after an attempt that failed.",
         attempt=("first", "again"),
     ),
+    _gauge(
+        "parley_certificate_expiry_timestamp_seconds",
+        "When the certificate in force expires, in Unix seconds; left out where there is no TLS.",
+    ),
     Metric(
         "parley_dead_letters_total",
         Kind.SHARED,

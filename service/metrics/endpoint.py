@@ -1,4 +1,4 @@
-"""`GET /metrics` over HTTP, on the supervisor's one loop: no thread, since children are forked here.
+"""`/metrics`, `/livez` and `/readyz` over HTTP on the supervisor's loop: no thread, as children are forked here.
 
 One request a connection. Nothing blocks; connections are few and each has a few seconds, so that none holds up the
 supervisor or another scrape. Nothing is raised either: the server goes on without metrics sooner than not at all.
@@ -44,18 +44,24 @@ class _Connection:
 
 
 class MetricsEndpoint:
-    """Serves a collector's metrics.
+    """Serves a collector's metrics, and the state of the server.
 
     Args:
         listeners: sockets that listen; closed at the end.
         selector: of the loop that calls `serve` with what is ready.
+        find_trouble: says why no calls should be sent to this server; "" where they should.
     """
 
     def __init__(
-        self, listeners: Sequence[socket.socket], selector: selectors.BaseSelector, collector: Collector
+        self,
+        listeners: Sequence[socket.socket],
+        selector: selectors.BaseSelector,
+        collector: Collector,
+        find_trouble: Callable[[], str],
     ) -> None:
         self._selector = selector
         self._collector = collector
+        self._find_trouble = find_trouble
         self._connections: set[_Connection] = set()
         self._listeners = list(listeners)
         for listener in listeners:
@@ -129,7 +135,7 @@ class MetricsEndpoint:
         if not data or len(connection.received) > _MAX_REQUEST_BYTES:
             self._close(connection)
         elif b"\r\n\r\n" in connection.received:
-            connection.unsent = to_answer(bytes(connection.received), self._collector)
+            connection.unsent = to_answer(bytes(connection.received), self._collector, self._find_trouble)
             if connection.unsent:
                 self._wait(connection, _State.WRITING, selectors.EVENT_WRITE)
             else:

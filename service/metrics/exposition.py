@@ -48,6 +48,14 @@ class Exposition(Collector):
             yield _FAMILIES[metric.kind](self, metric)
         yield from self._of_supervisor()
 
+    def find_trouble(self) -> str:
+        """Says why calls should go to other servers; "" where they should come here."""
+        if not any(worker.is_ready for worker in self._workers):
+            return "no worker serves"
+        place = self._places["parley_database_up"][()].start
+        known = [page[place] for worker, page in self._find_readable() if worker.is_ready]
+        return "PostgreSQL does not answer" if known and not any(known) else ""
+
     def _find_readable(self) -> "list[tuple[WorkerProcess, memoryview[float]]]":
         return [
             (worker, page)
@@ -75,7 +83,7 @@ class Exposition(Collector):
         family = GaugeMetricFamily(metric.name, metric.meaning, labels=["worker"])
         (place,) = self._places[metric.name].values()
         for worker, page in self._readable:
-            if worker.is_ready:
+            if worker.is_ready and not math.isnan(page[place.start]):
                 family.add_metric([str(worker.index)], page[place.start])
         return family
 

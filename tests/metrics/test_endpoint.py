@@ -30,7 +30,7 @@ class Loop:
         self.selector = selectors.DefaultSelector()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
-        self.endpoint = kind([self.listener], self.selector, collector)
+        self.endpoint = kind([self.listener], self.selector, collector, lambda: "")
         self.clients: list[socket.socket] = []
 
     def connect(self, request: bytes = b"") -> socket.socket:

@@ -94,16 +94,47 @@ def test_no_request_ends_the_server(measured: RunningServer, request_bytes: byte
     assert not [line for line in measured.output if "scrape failed" in line]
 
 
-def test_while_the_server_stops_nobody_waits_for_an_answer() -> None:
-    with running_server(settings=ON) as stopping:
-        worker = worker_of(stopping)
-        worker.suspend()  # so that the server waits for it
+def test_while_the_server_stops_it_is_alive_and_not_ready() -> None:
+    with running_server(settings=ON | {"PARLEY_SHUTDOWN_DELAY_SECONDS": "3600"}) as stopping:
+        assert exchange(stopping, b"GET /readyz HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.0 200 ")
+        stopping.process.terminate()
+        wait_until(lambda: "serving on before the end" in stopping.text, what="the delay")
+        answer = exchange(stopping, b"GET /readyz HTTP/1.1\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.0 503 ")
+        assert answer.endswith(b"\r\n\r\nthe server is stopping\n")
+        head = exchange(stopping, b"HEAD /readyz HTTP/1.1\r\n\r\n")
+        assert head.startswith(b"HTTP/1.0 503 ")
+        assert head.endswith(b"\r\n\r\n")
+        assert exchange(stopping, b"GET /livez HTTP/1.1\r\n\r\n").endswith(b"\r\n\r\nok\n")
+        assert b"parley_workers_ready" in exchange(stopping, b"GET /metrics HTTP/1.1\r\n\r\n")
+
+
+def test_without_the_database_it_is_alive_and_not_ready() -> None:
+    with running_server(settings=ON) as cut_off:
+        (postgres,) = [
+            each
+            for each in psutil.Process(cut_off.process.pid).children()
+            if "bin/postgres" in " ".join(each.cmdline())
+        ]
+        postgres.suspend()
+        backends = postgres.children()
+        for each in backends:
+            each.suspend()
         try:
-            stopping.process.terminate()
-            wait_until(lambda: not is_listening(stopping), what="the end of the listener")
-            assert stopping.process.poll() is None
+            wait_until(
+                lambda: b"\r\n\r\nPostgreSQL does not answer\n" in exchange(cut_off, b"GET /readyz HTTP/1.1\r\n\r\n"),
+                limit_seconds=30,
+                what="word of it",
+            )
+            assert exchange(cut_off, b"GET /livez HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.0 200 ")
         finally:
-            worker.resume()
+            for each in (*backends, postgres):
+                each.resume()
+        wait_until(
+            lambda: exchange(cut_off, b"GET /readyz HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.0 200 "),
+            limit_seconds=30,
+            what="its return",
+        )
 
 
 def exchange(server: RunningServer, request: bytes) -> bytes:
@@ -112,14 +143,6 @@ def exchange(server: RunningServer, request: bytes) -> bytes:
         client.sendall(request)
         with client.makefile("rb") as answer:
             return answer.read()
-
-
-def is_listening(server: RunningServer) -> bool:
-    try:
-        socket.create_connection(address_of(server), timeout=10).close()
-    except ConnectionRefusedError:
-        return False
-    return True
 
 
 def address_of(server: RunningServer) -> tuple[str, int]:
