@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from terminal_chat.app import CHANNEL_OPTIONS, to_channel_options
+from terminal_chat.channel import CHANNEL_OPTIONS, to_channel_options
 
 from tests.bench.running import bench
 from tests.clients.test_terminal_chat import Person, at_terminals

@@ -336,3 +336,50 @@ async def test_no_server_is_one_line() -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "terminal chat: the server can't be reached\n"
+
+
+async def test_a_paste_of_many_lines_is_one_message(server: Any) -> None:
+    def work() -> None:
+        ada = Person(server.target, fresh_name("ada"))
+        with at_terminals(ada):
+            ada.sees("\x1b[?2004h")  # it asks for pastes to be marked
+            ada.sees("/help lists the commands")
+            ada.types(f"/join {ada.name}\r")
+            ada.sees("--- notes to self ---")
+            lines = [f"line {number}" for number in range(1, 13)]
+            ada.types("\x1b[200~" + "\r".join(lines) + "\x1b[201~\r")
+            ada.sees_like(rf"\d\d:\d\d {ada.name}: line 1\r\n" + "".join(rf"      {line}\r\n" for line in lines[1:]))
+            ada.types("after\r")
+            assert "line" not in ada.sees(f"{ada.name}: after")
+            ada.types("/quit\r")
+            ada.sees("\x1b[?2004l")
+            assert ada.leaves() == 0
+
+    await drive(work)
+
+
+async def test_a_group_is_given_away_and_its_owner_leaves(server: Any) -> None:
+    def work() -> None:
+        bob = Person(server.target, fresh_name("bob"))
+        with at_terminals(bob):
+            bob.sees("/help lists the commands")
+            ada = Person(server.target, fresh_name("ada"))
+            with at_terminals(ada):
+                ada.sees("/help lists the commands")
+                title = fresh_name("garden")
+                ada.types(f"/new {title} {bob.name}\r")
+                ada.sees(f"--- {title} ---")
+                bob.types(f"/join {title}\r")
+                bob.sees(f"--- {title} ---")
+                ada.types("/leave\r")
+                ada.sees("/role NAME owner")
+                bob.types(f"/role {bob.name} owner\r")
+                bob.sees("* ")
+                ada.types(f"/role {bob.name} owner\r")
+                bob.sees(f"{ada.name} made {bob.name} owner")
+                ada.types("/leave\r")
+                bob.sees(f"{ada.name} left")
+                bob.types(f"/role {bob.name} member\r")
+                bob.sees("/role NAME owner")
+
+    await drive(work)

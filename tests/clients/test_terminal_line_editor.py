@@ -17,6 +17,29 @@ def test_enter_gives_the_line() -> None:
     assert LineEditor().feed("a\nb\n") == [Signal.EDITED, Submitted("a"), Signal.EDITED, Submitted("b")]
 
 
+def test_a_paste_is_one_line_with_its_line_ends_and_only_enter_sends_it() -> None:
+    editor = LineEditor()
+    assert editor.feed("so: \x1b[200~one\r\ntwo\rthree\n\tfour\x1b[201~")[-1] is Signal.EDITED
+    assert editor.text == "so: one\ntwo\nthree\n\tfour"
+    assert editor.feed("\r") == [Submitted("so: one\ntwo\nthree\n\tfour")]
+
+
+def test_the_last_line_end_of_a_paste_is_left_out() -> None:
+    assert typed("\x1b[200~one\rtwo\r\x1b[201~").text == "one\ntwo"
+
+
+def test_nothing_in_a_paste_is_a_command() -> None:
+    editor = LineEditor()
+    assert editor.feed("\x1b[200~a\x03\x04\x15\x1b[31mb\x1b[201~") == [Signal.EDITED]
+    assert editor.text == "ab"
+
+
+def test_a_paste_that_no_message_takes_is_refused_whole() -> None:
+    editor = typed("kept")
+    assert editor.feed("\x1b[200~" + "x" * 16_000 + "\x1b[201~") == [Signal.TOO_LONG]
+    assert editor.text == "kept"
+
+
 def test_keys_move_and_cut() -> None:
     assert typed("abc", "\x1b[D", "\x7f").text == "ac"
     assert typed("abc", "\x1b[H", "\x1b[3~").text == "bc"

@@ -1,16 +1,18 @@
 """A server in the middle that speaks HTTP/2 on both sides, as Envoy does, and ends calls without an ErrorInfo.
 
-It passes bytes on. What the server says at a call's end, details included, is passed on, too.
+It passes bytes on. What the server says at a call's end, details included, is passed on, too. It can also ask clients
+to go, and then sees when they come back.
 """
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 from grpc import aio
-from parley.v1 import chat_service_pb2
+from parley.v1 import chat_pb2, chat_service_pb2
 
 _SERVICE = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"]
 _CALL_SECONDS = 30.0
@@ -22,12 +24,19 @@ class Middle:
 
     Attributes:
         target: host:port to connect to.
+        has_come_back: a stream was opened since the clients were asked to go.
+        was_early: and that was before the delay was over.
     """
 
     def __init__(self, upstream: aio.Channel) -> None:
         self._upstream = upstream
         self._ends: set[asyncio.Future[grpc.StatusCode]] = set()  # one for each open stream: why it is to end
         self._refusals: dict[str, grpc.StatusCode] = {}
+        self._go_away_frame = b""
+        self._asked = asyncio.Event()
+        self._return_time = 0.0
+        self.has_come_back = False
+        self.was_early = False
         self.target = ""
 
     def end_streams(self, code: grpc.StatusCode) -> int:
@@ -37,6 +46,15 @@ class Middle:
         for end in ends:
             end.set_result(code)
         return len(ends)
+
+    def ask_to_go(self, delay_seconds: float) -> None:
+        """Tells the streams that are open to go, and to come back after the delay. Ends none by itself."""
+        go_away = chat_pb2.GoAway()
+        go_away.reconnect_delay.FromMilliseconds(int(delay_seconds * 1000))
+        self._go_away_frame = chat_pb2.ChatResponse(go_aways=[go_away]).SerializeToString()
+        self._return_time = time.monotonic() + delay_seconds
+        self.has_come_back = False
+        self._asked.set()
 
     def refuse_once(self, method: str, code: grpc.StatusCode) -> None:
         """Lets the answer to the next call of a method be lost: the server has done it, the client hears a code."""
@@ -64,13 +82,22 @@ class Middle:
             return answer
 
         async def chat(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            if self._asked.is_set():
+                self.has_come_back = True
+                self.was_early = time.monotonic() < self._return_time
+            asked = self._asked = asyncio.Event()
             call = self._upstream.stream_stream(path)(requests, metadata=_token(context))
+            asking = asyncio.ensure_future(asked.wait())
             end: asyncio.Future[grpc.StatusCode] = asyncio.get_running_loop().create_future()
             self._ends.add(end)
             try:
                 while True:
                     frame = asyncio.ensure_future(call.read())
-                    await asyncio.wait([frame, end], return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait([frame, end, asking], return_when=asyncio.FIRST_COMPLETED)
+                    if asking.done():
+                        yield self._go_away_frame
+                        asking = asyncio.get_running_loop().create_future()
+                        await asyncio.wait([frame, end], return_when=asyncio.FIRST_COMPLETED)
                     if end.done():
                         frame.cancel()
                         await context.abort(end.result(), _RESET)
@@ -81,6 +108,7 @@ class Middle:
                 context.set_trailing_metadata(error.trailing_metadata() or ())
                 await context.abort(error.code(), error.details() or "")
             finally:
+                asking.cancel()
                 self._ends.discard(end)
                 call.cancel()
 

@@ -73,6 +73,8 @@ class Operator:
             "start_middle": self._start_middle,
             "end_streams": self._end_streams,
             "lose_answer": self._lose_answer,
+            "ask_to_go": self._ask_to_go,
+            "expect_gone": self._expect_gone,
             "set_last_seq": self._set_last_seq,
             "make_name": self._make_name,
             "disable_user": self._disable_user,
@@ -183,6 +185,22 @@ class Operator:
         """Lets the middle lose the answer to the next call of a method, and end it with a code, without details."""
         assert self._middle is not None
         self._middle.refuse_once(options["method"], grpc.StatusCode[options["code"]])
+
+    async def _ask_to_go(self, options: Mapping[str, Any]) -> None:
+        """Lets the middle send a go_away to the streams that are open."""
+        assert self._middle is not None
+        self._middle.ask_to_go(float(options["seconds"]))
+
+    async def _expect_gone(self, _options: Mapping[str, Any]) -> None:
+        """Waits until a client that was asked to go has ended its stream and come back, as docs/clients.md says."""
+        middle = self._middle
+        assert middle is not None
+        try:
+            await wait_for(lambda: middle.has_come_back, limit_seconds=_LEAVE_SECONDS, what="the return")
+        except AssertionError:
+            raise OperatorFailed("a client stays with a server that asked it to go") from None
+        if middle.was_early:
+            raise OperatorFailed("a client came back before the delay that it was told was over")
 
     async def _make_account(self, options: Mapping[str, Any]) -> str:
         """Makes an account with the password that `session_open` takes; gives the name."""

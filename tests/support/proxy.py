@@ -177,7 +177,8 @@ class Proxy:
                         return
                 writer.write(data)
                 await writer.drain()
-            writer.close()
+            if link not in self._hung:  # of which neither side hears that the other one has gone
+                writer.close()
 
 
 @contextlib.asynccontextmanager

@@ -7,21 +7,15 @@ import signal
 import sys
 from typing import NoReturn
 
-from grpc import aio
 from parley.v1 import chat_service_pb2_grpc
 
+from terminal_chat.channel import add_arguments, open_channel
 from terminal_chat.chat import HELP, Chat
 from terminal_chat.errors import LeaveChat, NoSuchLogin
 from terminal_chat.login import Credentials, ask_credentials, log_in
 from terminal_chat.terminal import open_screen
 from terminal_chat.text import to_safe_line
 
-# gRPC's own pauses between attempts to connect, which would be up to two minutes: below those of `endings.py`.
-CHANNEL_OPTIONS = [
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-]
 _DRAIN_SECONDS = 10.0
 _SIGNAL_DRAIN_SECONDS = 1.0
 
@@ -48,20 +42,13 @@ def main() -> None:
         sys.exit(130)
 
 
-def to_channel_options(target: str) -> list[tuple[str, int]]:
-    """Gives the options of a channel; one to this machine goes through no proxy, whose loopback is another one."""
-    host = target.rpartition(":")[0].strip("[]")
-    is_here = host == "localhost" or host.startswith("127.") or host == "::1"
-    return [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)] if is_here else CHANNEL_OPTIONS
-
-
 def _wants_to_register(username: str) -> bool:
     question = f"no account has this name and password; register {to_safe_line(username)} as a new one? [y/N] "
     return input(question).strip().lower() in ("y", "yes")
 
 
 async def _chat(options: argparse.Namespace, who: Credentials, *, may_register: bool) -> None:
-    async with aio.insecure_channel(options.target, options=to_channel_options(options.target)) as channel:
+    async with open_channel(options) as channel:
         stub = chat_service_pb2_grpc.ChatServiceStub(channel)
         login = await log_in(stub, who, may_register=may_register)
         screen = open_screen()
@@ -111,7 +98,7 @@ def _parse_arguments() -> argparse.Namespace:
         epilog="\n".join(["Once in:", *HELP]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("target", nargs="?", default="127.0.0.1:50051", help="host:port (%(default)s)")
+    add_arguments(parser)
     parser.add_argument("--user", default="", help="who you are; asked for when not given")
     parser.add_argument("--register", action="store_true", help="make the account when there is none")
     parser.add_argument("--conversation", default="", help="where to begin, as for /join")

@@ -9,8 +9,8 @@ from grpc import aio
 from parley.v1 import chat_pb2, message_pb2
 
 from terminal_chat.connection import Connection
-from terminal_chat.directory import Directory
-from terminal_chat.errors import LeaveChat, explain
+from terminal_chat.directory import ROLES, Directory
+from terminal_chat.errors import LeaveChat, explain, to_refusal
 from terminal_chat.inbox import Inbox
 from terminal_chat.line_editor import Signal, Submitted
 from terminal_chat.login import Login
@@ -23,6 +23,7 @@ HELP = (
     "  /join NAME          talk to a user, or in a conversation: its title or its id",
     "  /new TITLE [NAME..] make a group with these users; _ in the title stands for a blank",
     "  /add NAME..         put users into this group         /leave  leave it",
+    "  /role NAME ROLE     make a member owner, admin, member or reader; a group has an owner, so give it away first",
     "  /list               your conversations                /who    who is here",
     "  /history [COUNT]    older messages                    /help   this",
     "  /quit               leave; so do Ctrl-D and Ctrl-C    //text  a message that begins with /",
@@ -68,6 +69,8 @@ class Chat:
         while (event := await self._screen.events.get()) is not Signal.LEAVE:
             if event is Signal.EDITED:
                 self._say_typing(is_active=True)
+            elif event is Signal.TOO_LONG:
+                self._show(["* not pasted: a message takes 16,384 bytes at most"])
             elif isinstance(event, Submitted) and event.line.strip():
                 self._say_typing(is_active=False)
                 if event.line.strip() == "/quit":
@@ -82,8 +85,11 @@ class Chat:
     # What the user does.
 
     async def _do(self, line: str) -> None:
-        if not line.startswith("/") or line.startswith("//"):
-            self._send(line[1:] if line.startswith("//") else line)
+        if not line.startswith("/") or "\n" in line:  # a command is one line
+            self._send(line)
+            return
+        if line.startswith("//"):
+            self._send(line[1:])
             return
         command, _, rest = line.partition(" ")
         match command, rest.split(), self._room:
@@ -98,6 +104,8 @@ class Chat:
                 await self._list()
             case "/add", [_, *_] as names, Room() as room:
                 await self._directory.add(room.conversation_id, names)
+            case "/role", [name, role], Room() as room if role.lower() in ROLES:
+                await self._directory.set_role(room.conversation_id, name, ROLES[role.lower()])
             case "/leave", [], Room() as room:
                 await self._directory.leave(room.conversation_id)
                 self._room = None
@@ -108,7 +116,7 @@ class Chat:
                 await self._show_history(room, _HISTORY_COUNT)
             case "/history", [count], Room() as room if count.isdecimal() and 0 < int(count) <= _LONGEST_HISTORY:
                 await self._show_history(room, int(count))
-            case _, _, None if command in ("/add", "/leave", "/who", "/history"):
+            case _, _, None if command in ("/add", "/role", "/leave", "/who", "/history"):
                 self._show(["* where? /join somebody first"])
             case _:
                 self._show(["* that is not understood; /help lists the commands"])
@@ -295,6 +303,7 @@ class Chat:
         try:
             await action
         except aio.AioRpcError as error:
-            self._show([f"* {explain(error)}"])
+            hint = " /role NAME owner gives it away" if to_refusal(error).reason == "LAST_OWNER" else ""
+            self._show([f"* {explain(error)}{hint}"])
         except LeaveChat as reason:  # the stream ends for it, too, and then the program
             self._show([f"* {reason}"])

@@ -171,7 +171,7 @@ class Connection:
         try:
             while True:
                 self._wake.clear()
-                is_last = self._is_leaving
+                is_last = self._is_leaving or self._session.is_leaving
                 for frame in self._session.take_frames(time.monotonic(), is_last=is_last):
                     await call.write(frame)
                 if is_last:

@@ -13,6 +13,12 @@ from terminal_chat.text import to_safe_line
 
 _LONGEST_LIST = 200
 _LONGEST_MEMBER_LIST = 500
+ROLES = {
+    "owner": message_pb2.MEMBER_ROLE_OWNER,
+    "admin": message_pb2.MEMBER_ROLE_ADMIN,
+    "member": message_pb2.MEMBER_ROLE_MEMBER,
+    "reader": message_pb2.MEMBER_ROLE_READER,
+}
 
 
 class Directory:
@@ -97,6 +103,16 @@ class Directory:
             conversation_id=conversation_id, members=usernames, request_id=uuid.uuid4().hex
         )
         await self._call(self._stub.AddMembers, request)
+
+    async def set_role(self, conversation_id: str, username: str, role: message_pb2.MemberRole) -> None:
+        """Gives a member of a group another role; an owner can make another one owner, and then has no need to stay."""
+        request = conversation_pb2.UpdateMemberRequest(
+            conversation_id=conversation_id,
+            username=username.removeprefix("@").lower(),
+            role=role,
+            request_id=uuid.uuid4().hex,
+        )
+        await self._call(self._stub.UpdateMember, request)
 
     async def leave(self, conversation_id: str) -> None:
         """Takes the user out of a group."""

@@ -71,6 +71,9 @@ def to_refusal(error: aio.AioRpcError) -> Refusal:
         if key == _DETAILS_KEY:
             return from_status(status_pb2.Status.FromString(value))
     if error.code() is grpc.StatusCode.UNAVAILABLE:
+        details = error.details() or ""
+        if "CERTIFICATE_VERIFY_FAILED" in details or "Hostname Verification" in details or "Peer name" in details:
+            return Refusal(error.code(), message="the server's certificate is not trusted (--ca, --server-name)")
         return Refusal(error.code(), message="the server can't be reached")
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return Refusal(error.code(), message="the server did not answer in time")

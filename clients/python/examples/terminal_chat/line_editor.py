@@ -21,18 +21,22 @@ _NAMED = {
     "\x15": "clear", "\x0b": "cut", "\x17": "rubout word",
 }  # fmt: skip
 
+# What a terminal puts around a paste when it is asked to ("bracketed paste").
+_PASTE_BEGINS, _PASTE_ENDS = "\x1b[200~", "\x1b[201~"
+
 
 class Signal(enum.Enum):
     """What is not a line."""
 
     EDITED = "edited"
     LEAVE = "leave"
+    TOO_LONG = "too long"
     REDRAW = "redraw"
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """Enter was pressed."""
+    """Enter was pressed; what was pasted may have put several lines into the line."""
 
     line: str
 
@@ -52,6 +56,7 @@ class LineEditor:
         self.text = ""
         self.cursor = 0
         self._unread = ""
+        self._pasted: list[str] | None = None  # keys of a paste that has not ended
         self._past: list[str] = []
         self._at = 0
         self._draft = ""
@@ -69,6 +74,11 @@ class LineEditor:
         return events
 
     def _press(self, key: str) -> Event | None:
+        if key == _PASTE_BEGINS:
+            self._pasted = []
+            return None
+        if self._pasted is not None:
+            return self._take_pasted(key)
         if key in ("\r", "\n"):
             return self._submit()
         if key == "\x04":
@@ -86,6 +96,21 @@ class LineEditor:
             return None
         self.text = self.text[: self.cursor] + key + self.text[self.cursor :]
         self.cursor += 1
+        return Signal.EDITED
+
+    def _take_pasted(self, key: str) -> Event | None:
+        """Takes a key of a paste: nothing in it is a command, and its line ends are part of the message."""
+        assert self._pasted is not None
+        if key != _PASTE_ENDS:
+            if key in "\r\n\t" or (len(key) == 1 and unicodedata.category(key) != "Cc"):
+                self._pasted.append(key)
+            return None
+        pasted = "".join(self._pasted).replace("\r\n", "\n").replace("\r", "\n").rstrip("\n")
+        self._pasted = None
+        if len(self.text) + len(pasted) > _LONGEST:
+            return Signal.TOO_LONG
+        self.text = self.text[: self.cursor] + pasted + self.text[self.cursor :]
+        self.cursor += len(pasted)
         return Signal.EDITED
 
     def _submit(self) -> Submitted:

@@ -39,6 +39,11 @@ class Outbox:
         return sum(len(line.requests) for line in self._lines.values())
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether a send waits for its answer on this stream."""
+        return bool(self._under_way)
+
+    @property
     def due_time(self) -> float | None:
         """When the next send may go out; None when none waits for that."""
         return min((line.due_time for line in self._lines.values() if not line.is_under_way), default=None)

@@ -91,6 +91,7 @@ class Session:
         self._reads = Marks()
         self._said: list[chat_pb2.ChatRequest] = []
         self._told_time = float("-inf")
+        self._knows_resets = False
         self._dealt_count = 0
 
     # What the program says.
@@ -120,6 +121,7 @@ class Session:
         """Begins a stream; gives its first frame."""
         self.state = State.GREETING
         self.come_back_time = None
+        self._knows_resets = False
         self._hello_id = next(self._ids)
         newest = list(self._positions)[-MAX_HELLO_POSITIONS:]
         hello = chat_pb2.Hello(
@@ -179,12 +181,18 @@ class Session:
             frames += self._said
             self._said.clear()
         # Not before all resets are known: an ack or a read position of before may mean another entry by now.
-        if self.state is State.LIVE and (is_last or now >= self._tell_time()):
+        is_due = is_last or now >= self._tell_time()
+        if self._knows_resets and (self.is_leaving or (self.state is State.LIVE and is_due)):
             frames += [_quiet(ack=chat_pb2.AckFrame(positions=part)) for part in self._acks.take()]
             frames += [_quiet(read=chat_pb2.ReadFrame(positions=part)) for part in self._reads.take()]
             self._told_time = now
             self._dealt_count = 0
         return frames
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the server asked us to go, and all is answered: our half of the stream may end."""
+        return self.state is State.LEAVING and not self.outbox.is_under_way
 
     def due_time(self) -> float | None:
         """When `take_frames` may have something, if nothing happens before; None: not by itself."""
@@ -201,8 +209,10 @@ class Session:
 
     def _resume(self) -> None:
         """The first entry or mark of a stream: all its resets came before."""
-        if self.state is State.RESUMING:
-            self.state = State.LIVE
+        if not self._knows_resets:
+            self._knows_resets = True
+            if self.state is State.RESUMING:
+                self.state = State.LIVE
             self._acks.renew_all()
             self._reads.renew_all()
         # Only now: a stream that broke between two resets must bring the rest again.

@@ -21,6 +21,10 @@ from terminal_chat.line_editor import Event, LineEditor, Signal, Submitted
 from terminal_chat.text import clip_left, clip_right
 
 _CLEAR_DOWN = "\r\x1b[J"
+# Terminals then mark what is pasted, so that its line ends are not taken for Enter.
+_MARK_PASTES, _MARK_NO_PASTES = "\x1b[?2004h", "\x1b[?2004l"
+# Line ends and tabs of a paste, as they stand in the line that is being typed.
+_SHOWN = str.maketrans("\n\t", "\u21b5 ")
 _DIM, _BOLD, _PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 
 
@@ -58,7 +62,7 @@ class TerminalScreen:
         """Begins to read keys."""
         loop = asyncio.get_running_loop()
         self._is_started = True
-        tty.setcbreak(self._fd, termios.TCSADRAIN)  # what was typed ahead stays
+        self._take_keys()
         loop.add_reader(self._fd, self._read)
         loop.add_signal_handler(signal.SIGWINCH, self._draw)
         loop.add_signal_handler(signal.SIGCONT, self._resume)
@@ -109,8 +113,9 @@ class TerminalScreen:
         columns = max(10, _columns())
         prompt = clip_right(self._prompt, columns // 2)
         room = columns - cell_len(prompt) - 1
-        left = clip_left(self._editor.text[: self._editor.cursor], room)
-        right = clip_right(self._editor.text[self._editor.cursor :], room - cell_len(left))
+        text = self._editor.text.translate(_SHOWN)
+        left = clip_left(text[: self._editor.cursor], room)
+        right = clip_right(text[self._editor.cursor :], room - cell_len(left))
         back = cell_len(right)
         self._write(f"{_CLEAR_DOWN}{_BOLD}{prompt}{_PLAIN}{left}{right}" + (f"\x1b[{back}D" if back else ""))
 
@@ -119,11 +124,15 @@ class TerminalScreen:
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def _resume(self) -> None:
-        tty.setcbreak(self._fd, termios.TCSADRAIN)  # what was typed ahead stays
+        self._take_keys()
         self._draw()
 
+    def _take_keys(self) -> None:
+        tty.setcbreak(self._fd, termios.TCSADRAIN)  # what was typed ahead stays
+        self._write(_MARK_PASTES)
+
     def _restore(self) -> None:
-        self._write(_CLEAR_DOWN)
+        self._write(_MARK_NO_PASTES + _CLEAR_DOWN)
         termios.tcsetattr(self._fd, termios.TCSADRAIN, self._found)
 
     def _write(self, text: str) -> None:
