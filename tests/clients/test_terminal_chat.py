@@ -374,7 +374,7 @@ async def test_a_group_is_given_away_and_its_owner_leaves(server: Any) -> None:
                 ada.types("/leave\r")
                 ada.sees("/role NAME owner")
                 bob.types(f"/role {bob.name} owner\r")
-                bob.sees("* ")
+                bob.sees("* As MEMBER you may not")
                 ada.types(f"/role {bob.name} owner\r")
                 bob.sees(f"{ada.name} made {bob.name} owner")
                 ada.types("/leave\r")

@@ -1,8 +1,7 @@
-"""The terminal chat with TLS, and where a proxy is set that leads nowhere."""
+"""The terminal chat with TLS."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -60,19 +59,5 @@ async def test_what_can_not_be_secured_ends_in_one_line(
         with at_terminals(ada):
             ada.sees(line)
             assert ada.leaves() == 1
-
-    await drive(work)
-
-
-async def test_loopback_is_reached_past_a_proxy_of_the_environment(
-    server: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-
-    def work() -> None:
-        ada = Person(server.target, fresh_name("ada"))
-        with at_terminals(ada):
-            ada.sees("/help lists the commands")
 
     await drive(work)
