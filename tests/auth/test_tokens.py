@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.auth.keys import add_key, ensure_keys_file, load_keys
+from service.auth.key_rotation import rotate_keys
+from service.auth.keys import ensure_keys_file, load_keys
 from service.auth.refresh_tokens import RefreshTokens, new_login_id
 from service.auth.tokens import MAX_LIFE_SECONDS, MAX_TOKEN_BYTES
 from service.errors import ParleyError, TokenExpired, TokenInvalid
@@ -236,7 +237,7 @@ def test_worker_knows_a_key_that_was_added_meanwhile(tmp_path: Path) -> None:
     judge = verifier(keys_there)
     old = issuer(keys_here).mint("alice", login_id="l1", now=NOW).text
     judge.verify(old)
-    kid = add_key(path)
+    kid = rotate_keys(path)
     new = issuer(keys_here).mint("alice", login_id="l1", now=NOW).text
     assert jwt.get_unverified_header(new)["kid"] == kid
     assert judge.verify(new).username == judge.verify(old).username == "alice"
@@ -249,7 +250,7 @@ def test_removed_key_ends_cached_tokens(tmp_path: Path) -> None:
     judge = verifier(keys)
     token = issuer(keys).mint("alice", login_id="l1", now=NOW).text
     judge.verify(token)
-    add_key(path)
+    rotate_keys(path)
     whole = json.loads(path.read_text())
     path.write_text(json.dumps({"keys": whole["keys"][1:]}))
     keys.refresh()
