@@ -69,6 +69,15 @@ async def test_of_racing_registrations_one_succeeds(accounts: Accounts) -> None:
     assert sorted(type(one).__name__ for one in made) == ["Conflict", "Conflict", "Conflict", "User"]
 
 
+async def test_users_who_must_all_be_new_are_made_together_or_not(accounts: Accounts) -> None:
+    await accounts.create_user("bob")
+    with pytest.raises(Conflict):
+        await accounts.create_users(["alice", "bob"], password_hash="h1", all_new=True)
+    assert await accounts.find_user("alice") is None
+    assert await accounts.create_users(["alice", "carol"], password_hash="h1", all_new=True) == ["alice", "carol"]
+    assert (await accounts.get_user("carol")).password_hash == "h1"
+
+
 async def test_many_users_are_made_by_one_statement(accounts: Accounts, database: Database) -> None:
     await accounts.create_user("user0001", display_name="first")
     before = database.statement_count

@@ -1,0 +1,92 @@
+"""A worker forgets what it keeps in memory of conversations whose stored messages were changed."""
+
+from datetime import timedelta
+
+from service.delivery.erasure import ChangedContents, Eraser
+from storage.postgres.content_changes import KEEP, ContentChanges
+from storage.postgres.database import Database
+from storage.postgres.erasure import Erasures
+from tests.support.lanes import add_group
+from tests.support.logs import add_users, delete_user, send
+from tests.support.waiting import wait_for
+from tests.support.worker import Worker, running_worker
+
+
+async def empty_messages(database: Database, username: str) -> None:
+    """Deletes the account and empties its messages."""
+
+    async def leave_all(username: str) -> None:
+        pass
+
+    await delete_user(database, username)
+    await Erasures(database).request_messages(username)
+    await Eraser(Erasures(database), leave_all).finish(username, lambda count: None)
+
+
+async def texts(worker: Worker, device_id: str) -> list[str]:
+    """What bob's device gets that was never there."""
+    reader = await worker.attach("bob", device_id)
+    await wait_for(lambda: len(reader.seqs("g")) == 2, what="the replay")
+    return [message.text for message in reader.read().messages]
+
+
+async def test_replay_after_a_look_brings_the_log_as_it_is(database: Database, redis_url: str) -> None:
+    await add_users(database, "ann", "bob", "carl")
+    await add_group(database, "g", "carl", "ann", "bob")
+    for _ in range(2):
+        await send(database, "g", "ann", "secret")
+    async with running_worker(database, redis_url) as worker:
+        changed = ChangedContents(ContentChanges(database), worker.hub, worker.replayer.history)
+        await changed.look()
+        assert await texts(worker, "phone") == ["secret", "secret"]
+        await empty_messages(database, "ann")
+        assert await texts(worker, "tablet") == ["secret", "secret"], "from memory"
+        await changed.look()
+        assert await texts(worker, "desk") == ["", ""]
+
+
+async def test_tail_of_a_live_channel_is_forgotten(database: Database, redis_url: str) -> None:
+    await add_users(database, "ann", "bob", "carl")
+    await add_group(database, "g", "carl", "ann", "bob")
+    async with running_worker(database, redis_url) as worker:
+        live = await worker.attach("bob", "live")
+        for _ in range(2):
+            await send(database, "g", "ann", "secret")
+        worker.hub.note_last_seq("g", 2)
+        await live.until("g", 1, 2)
+        assert await texts(worker, "tablet") == ["secret", "secret"]
+        await empty_messages(database, "ann")
+        await ChangedContents(ContentChanges(database), worker.hub, worker.replayer.history).look()
+        assert worker.hub.channels["g"].tail_after(0) is None
+        assert await texts(worker, "desk") == ["", ""]
+        assert live.seqs("g") == [1, 2]
+
+
+async def test_changes_are_told_for_a_while_and_not_those_of_long_ago(database: Database) -> None:
+    changes = ContentChanges(database)
+    await database.execute(
+        "INSERT INTO content_changes (conversation_id, create_time) VALUES"
+        " ('old', clock_timestamp() - interval '1 minute'), ('new', clock_timestamp())"
+    )
+    assert await changes.read() == ["new"]
+    assert await changes.read() == ["new"], "a read of the log may have begun before the change"
+    assert changes._read_time is not None
+    changes._read_time -= timedelta(minutes=1)
+    assert sorted(await changes.read() or []) == ["new", "old"]
+
+
+async def test_worker_that_could_not_look_for_long_forgets_everything(database: Database, redis_url: str) -> None:
+    await add_users(database, "ann", "bob")
+    await add_group(database, "g", "ann", "bob")
+    for _ in range(2):
+        await send(database, "g", "ann", "hello")
+    changes = ContentChanges(database)
+    async with running_worker(database, redis_url) as worker:
+        await changes.read()
+        await texts(worker, "phone")
+        assert worker.replayer.history.list_conversations() == ["g"]
+        assert changes._read_time is not None
+        changes._read_time -= KEEP
+        await ChangedContents(changes, worker.hub, worker.replayer.history).look()
+        assert worker.replayer.history.list_conversations() == []
+        assert worker.replayer.history.size_bytes == 0
