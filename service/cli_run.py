@@ -40,7 +40,9 @@ def read_names(names: Sequence[str] | None, stdin: bool) -> list[str]:
     """Returns the names of the command line and of standard input."""
     found = list(names or [])
     if stdin:
-        found += [line.strip() for line in sys.stdin if line.strip()]
+        # What is not UTF-8 is no legal name, and is refused as such.
+        content = sys.stdin.buffer.read().removeprefix(_BYTE_ORDER_MARK).decode(errors="replace")
+        found += [line.strip() for line in content.splitlines() if line.strip()]
     if not found:
         raise typer.BadParameter("give at least one name, or --stdin")
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import asyncpg
 
-from service.checks import to_usernames
+from service.checks import to_username, to_usernames
 from service.config import Secret, Settings
 from service.errors import InvalidRequest
 from service.loading import load
@@ -78,6 +78,11 @@ def to_names(names: Sequence[str]) -> list[str]:
     Raises:
         StartError: one of them is not legal, or there is none, or there are more than 100,000.
     """
+    for name in names:
+        try:
+            to_username(name)
+        except InvalidRequest as error:
+            raise StartError(f"{_shown(name)} is no user name: {str(error).partition(': ')[2]}") from None
     try:
         return to_usernames(list(names), "names", max_count=_MAX_NAMES, min_count=1)
     except InvalidRequest as error:
@@ -91,3 +96,9 @@ def to_name(name: str) -> str:
         StartError: it is not a legal one.
     """
     return to_names([name])[0]
+
+
+def _shown(name: str) -> str:
+    """Returns a name that may be anything, for one line."""
+    text = repr(name)
+    return text if len(text) <= 60 else text[:57] + "..."

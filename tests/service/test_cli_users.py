@@ -182,11 +182,13 @@ def test_wrong_use_is_status_2(arguments: tuple[str, ...]) -> None:
 
 def test_names_that_are_none_are_refused_in_one_line(server: RunningServer) -> None:
     for verb in ("create", "disable", "logout"):
-        assert "must be 3 to 32 of a-z" in refused(server, "user", verb, "no such name")
+        line = refused(server, "user", verb, "alice", "no such name")
+        assert line.startswith("'no such name' is no user name: must be 3 to 32 of a-z")
+        assert "must be 3 to 32 of a-z" in refused(server, "user", verb, "--stdin", stdin=b"n\xe4me\n")
 
 
 def test_several_names_come_from_standard_input(server: RunningServer) -> None:
     names = sorted(fresh_name() for _ in range(3))
-    made = rows(server, "user", "create", "--stdin", stdin="\r\n".join(names) + "\r\n")
+    made = rows(server, "user", "create", "--stdin", stdin="\ufeff" + "\r\n".join(names) + "\r\n")
     assert [row["username"] for row in made] == names
     assert json.dumps([row["result"] for row in made]) == '["made", "made", "made"]'
