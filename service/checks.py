@@ -15,7 +15,7 @@ MAX_CONVERSATION_ID_BYTES = 65
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9_.-]{2,31}")
 _USERNAME_RULE = "must be 3 to 32 of a-z 0-9 _ . -, beginning with a letter or digit"
 _GROUP_ID = re.compile(r"[a-z0-9]{1,64}")
-_DEVICE_ID = re.compile(r"[!-~]{0,64}")
+_DEVICE_ID = re.compile(r"[ -~]{0,64}")
 _NUL = "\0"
 _NOT_IN_LINES = {"Cc", "Zl", "Zp"}
 # They make what follows read backwards; marks that languages need (U+200E, U+200F, U+061C) are not among them.
@@ -65,7 +65,7 @@ def direct_members(conversation_id: str) -> tuple[str, ...]:
 def to_device_id(value: str, field: str = "device_id") -> str:
     """Returns the device id; "" stays."""
     if not _DEVICE_ID.fullmatch(value):
-        raise InvalidRequest(field, f"must be up to {MAX_DEVICE_ID_BYTES} printable ASCII characters without spaces")
+        raise InvalidRequest(field, f"must be up to {MAX_DEVICE_ID_BYTES} printable ASCII characters")
     return value
 
 

@@ -75,7 +75,7 @@ class _KeysFile:
             with self._path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 self._seen = _signature(status)
-                _check_mode(self._path, status)
+                _see_to_mode(self._path, file.fileno(), status)
                 content = file.read(_MAX_FILE_BYTES)
             document = json.loads(content)
         except FileNotFoundError:
@@ -110,15 +110,31 @@ def _signature(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _check_mode(path: Path, status: os.stat_result) -> None:
-    """Refuses a file that others can read; a root-owned one may be shared with the server's group.
+def _see_to_mode(path: Path, descriptor: int, status: os.stat_result) -> None:
+    """Takes a file that others can read away from them where it is ours; refuses another one.
 
-    Source: PostgreSQL's rule for ssl_key_file. Orchestrators mount secrets that way.
+    Orchestrators that mount a volume for a group (`fsGroup`) give it all files there, at each start. A root-owned
+    file may be shared with the server's group, as Secrets are. Source: PostgreSQL's rule for ssl_key_file.
     """
     mode = stat.S_IMODE(status.st_mode)
     allowed = 0o640 if status.st_uid == 0 and os.geteuid() != 0 else 0o600
-    if mode & 0o077 & ~allowed:
-        raise KeysError(f"the keys file {path} can be read or changed by others (mode {mode:04o}); chmod 600 it")
+    if not mode & 0o077 & ~allowed:
+        return
+    if status.st_uid == os.geteuid():
+        try:
+            os.fchmod(descriptor, 0o600)
+        except OSError as error:
+            raise KeysError(
+                f"the keys file {path} can be read or changed by others (mode {mode:04o}), and that can't be mended:"
+                f" {error.strerror}"
+            ) from None
+        _log.warning("The keys file could be read or changed by others; it is its owner's alone now.", path=str(path))
+        return
+    advice = "set defaultMode: 0440 where it is a Secret of Kubernetes" if status.st_uid == 0 else "chmod 600 it"
+    raise KeysError(
+        f"the keys file {path} can be read or changed by others (mode {mode:04o}) and belongs to another user"
+        f" (id {status.st_uid}): {advice}"
+    )
 
 
 def new_secret() -> dict[str, str]:

@@ -2,6 +2,7 @@ import base64
 import fcntl
 import json
 import multiprocessing
+import os
 import re
 import subprocess
 import sys
@@ -68,9 +69,19 @@ def test_who_waits_for_another_one_finds_the_other_ones_file(tmp_path: Path, mon
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
-def test_file_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+def test_own_file_that_others_can_read_is_taken_from_them(tmp_path: Path, mode: int) -> None:
     path = write_keys(tmp_path / "keys.json", SECRET, mode=mode)
-    with pytest.raises(KeysError, match=f"mode {mode:04o}"):
+    assert load_keys(path).signing_key.key_id == "k1"
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o601])
+def test_file_of_another_user_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a file away")
+    path = write_keys(tmp_path / "keys.json", SECRET, mode=mode)
+    os.chown(path, 12345, 0)
+    with pytest.raises(KeysError, match=rf"mode {mode:04o}\) and belongs to another user \(id 12345\): chmod 600 it"):
         load_keys(path)
     with pytest.raises(KeysError):
         add_key(path)
