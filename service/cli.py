@@ -23,11 +23,13 @@ def main() -> None:
 
 def _serve(arguments: Sequence[str]) -> int:
     begin = time.monotonic()
+    from service.file_limit import raise_file_limit
     from service.preparer_process import PreparerProcess
     from service.signals import Signals
     from service.structlog_alone import load_structlog
     from service.worker_process import WorkerProcess
 
+    raise_file_limit()
     with Signals() as signals:
         first = WorkerProcess(0)
         first.spawn()

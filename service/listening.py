@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 
 from service.config import Settings
+from service.file_limit import to_most_connections
 from service.interceptors.limits import MAX_UNARY_CALLS
 from service.rpc.server_info import MAX_REQUEST_BYTES
 from service.server_certificate import ServerCertificate
@@ -45,9 +46,12 @@ def server_options(settings: Settings) -> list[tuple[str, Any]]:
     Calls that the event loop has not taken yet may be as many as it may then serve: grpc-core's own bound would cancel
     some at random above 1,000 and all above 3,000, while what is taken and is too much gets a refusal with advice.
     """
+    database = settings.database
     most = settings.limits.max_streams + MAX_UNARY_CALLS
     return [
         *_OPTIONS,
+        # Else clients that only connect take every file, and PostgreSQL and Redis can't be reached again.
+        ("grpc.max_allowed_incoming_connections", to_most_connections(database.pool_size + database.lanes)),
         ("grpc.server.max_pending_requests", most),
         ("grpc.server.max_pending_requests_hard_limit", most),
     ]

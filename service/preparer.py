@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service import logs
+from service.file_limit import to_needed_files
 from service.handed_settings import to_plain
 from service.loading import load
 from service.preparer_process import Plan
@@ -41,6 +42,10 @@ def prepare(flags: Mapping[str, object], config_file: Path | None) -> None:
             log_level=settings.log.level,
             log_format=settings.log.format,
             stop_seconds=find_stop_seconds(settings.shutdown, settings.listen),
+            needed_files=to_needed_files(
+                max_streams=settings.limits.max_streams,
+                database_connections=settings.database.pool_size + settings.database.lanes,
+            ),
             needs_postgres=settings.database.url is None,
             needs_valkey=settings.redis.url is None,
         )

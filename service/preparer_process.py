@@ -36,6 +36,7 @@ class Plan:
         listen: as the settings have it: its port may be 0.
         metrics_listen: likewise; "" where metrics are off.
         stop_seconds: how long workers may take for their end after SIGTERM.
+        needed_files: how many files a worker may have to open.
         needs_postgres: whether to start an embedded PostgreSQL.
         needs_valkey: whether to start an embedded Valkey.
     """
@@ -47,6 +48,7 @@ class Plan:
     log_level: str
     log_format: str
     stop_seconds: float
+    needed_files: int
     needs_postgres: bool
     needs_valkey: bool
 

@@ -20,6 +20,7 @@ from service import logs
 from service.address import AddressError, hold_address, open_listeners
 from service.data_directory import DataDirectoryError, hold_data_directory
 from service.embedded import keep, start_embedded
+from service.file_limit import get_file_limit
 from service.host_port import is_loopback, split_listen
 from service.keeper import Keeper
 from service.oversight import Oversight
@@ -78,6 +79,13 @@ def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, st
         database_url=None if postgres is None else postgres.url,
         redis_url=None if valkey is None else valkey.url,
     )
+    if get_file_limit() < plan.needed_files:
+        _log.warning(
+            "fewer files may be open than limits.max_streams may need: raise the hard limit (ulimit -Hn, LimitNOFILE),"
+            " or lower limits.max_streams; connections beyond it are refused",
+            limit=get_file_limit(),
+            needed=plan.needed_files,
+        )
     signals.check()
     workers = [first, *(WorkerProcess(index) for index in range(1, plan.workers))]
     stack.callback(_discard, workers)

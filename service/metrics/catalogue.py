@@ -193,6 +193,8 @@ SUPERVISOR_METRICS = (
     Metric(
         "parley_process_resident_memory_bytes", Kind.GAUGE, "Memory of the supervisor and of each worker.", _PROCESS
     ),
+    Metric("parley_process_open_fds", Kind.GAUGE, "Files and connections that they have open.", _PROCESS),
+    Metric("parley_process_max_fds", Kind.GAUGE, "How many they may have open.", _PROCESS),
     Metric(
         "parley_process_cpu_seconds_total",
         Kind.COUNTER,

@@ -113,13 +113,17 @@ class Exposition(Collector):
         yield planned
         memory = _family("parley_process_resident_memory_bytes", "process")
         cpu = _family("parley_process_cpu_seconds_total", "process")
+        files = {name: _family(f"parley_{name}", "process") for name in ("process_open_fds", "process_max_fds")}
         for name, pid in [("serve", "self"), *((worker.name, str(worker.pid)) for worker in self._workers)]:
             for found in _look_at(pid):
                 if found.name == "process_resident_memory_bytes":
                     memory.add_metric([name], found.samples[0].value)
                 elif found.name == "process_cpu_seconds":
                     cpu.add_metric([name], found.samples[0].value)
+                elif found.name in files:
+                    files[found.name].add_metric([name], found.samples[0].value)
         yield memory
+        yield from files.values()
         yield cpu
 
 
