@@ -19,7 +19,8 @@ from tests.support.servers import RunningServer, running_server
 # What workers do every so often whether anything happens or not: service/composition/background.py.
 _BACKGROUND = re.compile(
     r"""^SELECT\ 1$ | commit_feed\ f\ ON | pg_snapshot_xmin | DELETE\ FROM\ commit_feed | revocations | login_id
-      | SELECT\ epoch | INTO\ workers | FROM\ workers | open_streams | username,\ membership_version | fail_overdue
+      | SELECT\ epoch | SELECT\ deployment_id | FROM\ pg_database | content_changes
+      | INTO\ workers | FROM\ workers | open_streams | username,\ membership_version | fail_overdue
       | LIST_ORPHANED | d\.owner\ <>\ 0 | pg_sequence_last_value | DELETE\ FROM\ (deliveries|dead_letters|users)
       | pg_is_in_recovery | pg_control | pg_catalog | set_config | ^SET\ lock_timeout | known\.version""",
     re.VERBOSE,
