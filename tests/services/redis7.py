@@ -9,7 +9,6 @@ from tests.support.certificates import make_certificate
 from tests.support.waiting import wait_until
 
 PASSWORD = "p/w#[r@t%"
-# What docs/operations/databases.md asks for, no more.
 ACL_USER = "parley"
 
 

@@ -1,10 +1,8 @@
 """Redis 7 in groups: Sentinels whose primary dies, and a Cluster of which slots move and a node dies."""
 
-from typing import Any
 from urllib.parse import quote
 
 import pytest
-from parley.v1 import presence_pb2
 
 from tests.faults.stage import Plan
 from tests.services.postgres15 import Postgres15
@@ -12,11 +10,8 @@ from tests.services.redis7 import PASSWORD
 from tests.services.redis_cluster import RedisCluster
 from tests.services.sentinel import NAME, Sentinels
 from tests.services.site import Site
-from tests.services.traffic import Traffic, assert_kept_through, open_traffic
-from tests.support.people import connected
-from tests.support.waiting import wait_for
+from tests.services.traffic import assert_kept_through, open_traffic, wait_for_presence
 
-_ONLINE = presence_pb2.PRESENCE_STATE_ONLINE
 # What one server says, the other must hear: half of the clients are on each.
 _TWO = Plan(workers=1, nodes=2, is_pinned=True, users=3, devices=2, conversations=3, rate=100.0)
 
@@ -44,17 +39,3 @@ async def test_resharding_and_death_of_a_node_of_a_cluster_cost_no_message(site:
     async with open_traffic(settings, database_url=postgres.checker_url, plan=_TWO) as traffic:
         await assert_kept_through("redis cluster", traffic, cluster.move_slots, cluster.fail_over)
         await wait_for_presence(traffic)
-
-
-async def wait_for_presence(traffic: Traffic) -> None:
-    """Waits until each server says of everybody, whichever server they are on, that they are online."""
-    names = sorted({client.username for client in traffic.clients})
-    request = presence_pb2.GetPresenceRequest(usernames=names)
-    for server in traffic.servers:
-        async with connected(server.target) as stub:
-
-            async def are_online(stub: Any = stub) -> bool:
-                answer = await stub.GetPresence(request, metadata=traffic.people[0].metadata, timeout=10)
-                return [presence.state for presence in answer.presences] == [_ONLINE] * len(names)
-
-            await wait_for(are_online, limit_seconds=30, what=f"presence at {server.target}")

@@ -9,18 +9,24 @@ import contextlib
 import random
 import secrets
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from parley.v1 import presence_pb2
 
 from service.auth.keys import ensure_keys_file
 from tests.faults.run import Report, assert_held, judge, more, recover
 from tests.faults.stage import Plan, Stage, close_clients, gather_people, kept
+from tests.support.people import connected
+from tests.support.waiting import wait_for
 
 PLAN = Plan(workers=1, users=3, devices=2, conversations=3, rate=100.0)
 # Answers before, between and after the events.
 _MESSAGES_BETWEEN = 100
 _RECOVERY_SECONDS = 60.0
+_ONLINE = presence_pb2.PRESENCE_STATE_ONLINE
 
 Event = Callable[[], Awaitable[None] | None]
 
@@ -41,11 +47,18 @@ class Traffic(Stage):
 
 
 @contextlib.asynccontextmanager
-async def open_traffic(settings: dict[str, str], *, database_url: str, plan: Plan = PLAN) -> AsyncIterator[Traffic]:
+async def open_traffic(
+    settings: dict[str, str],
+    *,
+    database_url: str,
+    plan: Plan = PLAN,
+    each: Sequence[dict[str, str]] = (),
+) -> AsyncIterator[Traffic]:
     """Starts the plan's servers with these settings and connects clients; ends them afterwards.
 
     Args:
         database_url: by which the checker reads all tables.
+        each: further settings of the first server, the second one, and so on.
     """
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-nodes-")))
@@ -59,7 +72,8 @@ async def open_traffic(settings: dict[str, str], *, database_url: str, plan: Pla
         for number in range(plan.nodes):
             data_dir = directory / f"node{number}"
             data_dir.mkdir()
-            traffic.servers.append(await stack.enter_async_context(kept(data_dir, plan, traffic.settings)))
+            own = each[number] if each else {}
+            traffic.servers.append(await stack.enter_async_context(kept(data_dir, plan, traffic.settings | own)))
         await connect_clients(traffic, stack)
         yield traffic
 
@@ -91,6 +105,20 @@ async def assert_kept_through(name: str, traffic: Traffic, *events: Event) -> Re
     report = await judge(name, traffic, seed=0, recovery_seconds=recoveries)
     assert_held(report)
     return report
+
+
+async def wait_for_presence(traffic: Traffic) -> None:
+    """Waits until each server says of everybody, whichever server they are on, that they are online."""
+    names = sorted({client.username for client in traffic.clients})
+    request = presence_pb2.GetPresenceRequest(usernames=names)
+    for server in traffic.servers:
+        async with connected(server.target) as stub:
+
+            async def are_online(stub: Any = stub) -> bool:
+                answer = await stub.GetPresence(request, metadata=traffic.people[0].metadata, timeout=10)
+                return [presence.state for presence in answer.presences] == [_ONLINE] * len(names)
+
+            await wait_for(are_online, limit_seconds=30, what=f"presence at {server.target}")
 
 
 def _seeded() -> random.Random:
