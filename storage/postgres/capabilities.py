@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import asyncpg
 import structlog
+from asyncpg.types import ServerVersion
 
 from storage.errors import Lasting
 from storage.postgres.session import IS_WEAK_COMMIT
@@ -49,19 +50,17 @@ class Rights:
     role: str
     database: str
     has_schema: bool
-    may_make_schema: bool
     may_use: bool
     may_create: bool
     owner: str | None
 
 
-def check_version(connection: asyncpg.Connection) -> None:
+def check_version(version: ServerVersion) -> None:
     """Passes a server that is new enough, by what it said at the start of the connection.
 
     Raises:
         Lasting: it is too old.
     """
-    version = connection.get_server_version()
     if version.major < LOWEST_VERSION:
         raise Lasting(f"it is PostgreSQL {version.major}.{version.minor}, and Parley needs {LOWEST_VERSION} or newer")
 
@@ -105,7 +104,6 @@ async def read_rights(connection: asyncpg.Connection, schema: str) -> Rights:
     """Reads what the role may do with the schema; one statement."""
     row = await connection.fetchrow(
         """SELECT current_user AS role, current_database() AS database, n.oid IS NOT NULL AS has_schema,
-                  has_database_privilege(current_database(), 'CREATE') AS may_make_schema,
                   coalesce(has_schema_privilege(n.oid, 'USAGE'), false) AS may_use,
                   coalesce(has_schema_privilege(n.oid, 'CREATE'), false) AS may_create,
                   (SELECT pg_get_userbyid(c.relowner) FROM pg_class c

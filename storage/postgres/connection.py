@@ -14,6 +14,7 @@ import asyncpg
 from asyncpg import exceptions as pg
 
 from storage import errors
+from storage.postgres.faults import TRANSACTION_POOLING
 
 # Types below this number are the same in every database: PostgreSQL's src/include/access/transam.h.
 _FIRST_OWN_TYPE = 10_000
@@ -92,6 +93,8 @@ def translated() -> Iterator[None]:
         raise errors.LockTimeout(str(error)) from error
     except pg.UniqueViolationError as error:
         raise errors.Conflict(error.constraint_name or str(error)) from error
+    except (pg.DuplicatePreparedStatementError, pg.InvalidSQLStatementNameError) as error:
+        raise errors.Lasting(TRANSACTION_POOLING) from error
     except (pg.DataError, pg.IntegrityConstraintViolationError, pg.ProgramLimitExceededError) as error:
         raise errors.BadData(str(error)) from error
     except _PASSING as error:

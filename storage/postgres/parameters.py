@@ -6,6 +6,7 @@ and other drivers put beside them. None becomes a setting of the server by itsel
 
 from collections.abc import Iterator, Mapping
 
+from storage.postgres.tls import MODES
 from storage.urls import UrlError
 
 TAKEN = frozenset(
@@ -45,7 +46,7 @@ _ONLY = {
     "sslcertmode": ("allow", "disable"),
     "target_session_attrs": ("any", "read-write", "primary"),
     "sslnegotiation": ("postgres", "direct"),
-    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslmode": MODES,
     "ssl": ("true", "false", "require"),
     "gsslib": ("gssapi", "sspi"),
     "ssl_min_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),

@@ -191,7 +191,7 @@ class Primary:
     async def _connect_to(self, host: Host | None, options: dict[str, Any]) -> tuple[int, Connection]:
         connection = await self._open(host, options)
         try:
-            check_version(connection)
+            check_version(connection.get_server_version())
             await connection.execute(self._session)
             keep_alive(connection, self.target.keepalive)
             return await self._check(connection), connection

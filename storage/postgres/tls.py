@@ -14,6 +14,7 @@ from storage.urls import UrlError
 
 _ALPN = ["postgresql"]  # needed by PostgreSQL 17 for sslnegotiation=direct
 _SYSTEM = "system"
+MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ def to_tls(given: Mapping[str, str], environment: Mapping[str, str]) -> Tls:
     old = {"true": "require", "require": "require", "false": "disable"}.get(given.get("ssl", ""))
     mode = given.get("sslmode") or old or environment.get("PGSSLMODE")
     mode = mode or ("verify-full" if root == _SYSTEM else "prefer")
+    if mode not in MODES:  # of the environment; those of a URL were looked at
+        raise UrlError(f"leaves sslmode to PGSSLMODE, which has a value that is none of {', '.join(MODES)}")
     if root == _SYSTEM and mode != "verify-full":
         raise UrlError(
             f"has sslrootcert=system with sslmode={mode}: the system's certificates need sslmode=verify-full"

@@ -7,8 +7,10 @@ from urllib.parse import quote
 
 import pytest
 import structlog
+from asyncpg.types import ServerVersion
 
 from storage.errors import Lasting, MigrationError, Unavailable
+from storage.postgres.capabilities import check_version
 from storage.postgres.database import Database
 from storage.postgres.lanes import LaneConnection
 from storage.postgres.migrate import check_schema, migrate
@@ -55,6 +57,12 @@ async def run(url: str, *statements: str) -> None:
     for statement in statements:
         await connection.execute(statement)
     await connection.close()
+
+
+def test_server_that_is_too_old_is_refused():
+    check_version(ServerVersion(15, 0, 0, "final", 0))
+    with pytest.raises(Lasting, match=r"it is PostgreSQL 14\.9, and Parley needs 15 or newer"):
+        check_version(ServerVersion(14, 9, 0, "final", 0))
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from asyncpg import exceptions as pg
 
 from storage.errors import Lasting
+from storage.postgres.connection import translated
 from storage.postgres.libpq import libpq_environment
 from storage.postgres.parameters import to_settings
 from storage.postgres.target import Keepalive, check_postgres_url, read_dropped, to_target
@@ -90,6 +92,8 @@ def test_mode_of_tls_comes_from_the_url_then_the_environment_then_it_is_libpqs()
     assert to_target("postgresql://u@h/d?sslmode=disable", {"PGSSLMODE": "require"}).tls.mode == "disable"
     assert to_target("postgresql://u@h/d?sslrootcert=system", {}).tls.mode == "verify-full"
     assert to_target("postgresql://u@h/d?ssl=false", {}).tls.mode == "disable"
+    with pytest.raises(UrlError, match="PGSSLMODE, which has a value that is none of disable, allow"):
+        to_target("postgresql://u@h/d", {"PGSSLMODE": "always"})
 
 
 def test_what_is_dropped_is_told_and_what_is_less_than_asked_for_apart():
@@ -162,3 +166,9 @@ def test_programs_of_postgresql_come_to_the_same_place():
             "PGSSLMODE": "require",
         }
     assert not Path(link).parent.exists()
+
+
+@pytest.mark.parametrize("error", [pg.DuplicatePreparedStatementError, pg.InvalidSQLStatementNameError])
+def test_statement_of_another_session_tells_of_a_pooler(error: type[pg.PostgresError]):
+    with pytest.raises(Lasting, match="pool_mode=session"), translated():
+        raise error("prepared statement")
