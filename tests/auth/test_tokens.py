@@ -91,7 +91,7 @@ def test_each_algorithm_signs_and_verifies(algorithm: str) -> None:
         (signed(claims(sub="al ice")), "sub"),
         (signed(claims(sid="")), "sid"),
         (signed(claims(sid=7)), "wrong type"),
-        (signed(claims(device="a b")), "device"),
+        (signed(claims(device="a\nb")), "device"),
         (signed(claims(scope=["dead_letters"])), "wrong type"),
         (signed(claims(exp="soon")), "number of seconds"),
         (signed(claims(exp=float("nan"))), "number of seconds"),

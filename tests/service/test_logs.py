@@ -45,8 +45,8 @@ def test_each_line_is_json_with_time_level_event_process_and_call() -> None:
 
 def test_an_exception_is_in_its_line_without_values_of_variables() -> None:
     (line,) = lines_of(
-        'def f(text):\n    raise ValueError("bad")\ntry:\n    f("a private text")\n'
-        'except ValueError:\n    log.exception("failed")'
+        'def f(text):\n    raise ValueError("bad")\ntext = " ".join(["a", "private", "text"])\n'
+        'try:\n    f(text)\nexcept ValueError:\n    log.exception("failed")'
     )
     entry = json.loads(line)
     assert "ValueError: bad" in entry["exception"]

@@ -205,7 +205,7 @@ class Noting(Database):
 
 
 async def test_backlog_costs_its_limit_and_not_the_log(long_log):
-    noting = Noting("")
+    noting = Noting("postgresql://nowhere")
     await Messages(noting).read_backlog("lon", [Position("long", 100)], limit_each=50)
     text, args = noting.asked
     plan = await explain(long_log, text, "force_generic_plan", *args)
