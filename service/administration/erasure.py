@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from service.administration.opening import open_database, to_name
 from service.administration.users import now
@@ -16,6 +17,7 @@ from storage.postgres.accounts import Accounts
 from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from storage.postgres.erasure import Erasures
+from storage.postgres.lock_waits import retry_while_locked
 from storage.postgres.members import Members
 from storage.postgres.migrate import read_deployment
 
@@ -60,7 +62,7 @@ async def delete_user(
         groups = await Conversations(database).list_group_ids(username)
         await leave_all(username)
         try:
-            await accounts.delete_user(username, clock=now, token_life=USER_TOKEN_LIFE)
+            await retry_while_locked(partial(accounts.delete_user, username, clock=now, token_life=USER_TOKEN_LIFE))
             is_new = True
         except Absent:
             is_new = False

@@ -47,7 +47,7 @@ async def end_logins(settings: Settings, login_ids: Sequence[str]) -> dict[str, 
             raise StartError(f"there is no login {', '.join(unknown[:20])}: `parley login list NAME` shows their ids")
         accounts = Accounts(database)
         ended = {}
-        for login_id in login_ids:
+        for login_id in dict.fromkeys(login_ids):
             end = partial(accounts.end_login, login_id, now=now(), token_life=LOGIN_TOKEN_LIFE)
             ended[login_id] = await retry_while_locked(end) is not None
     return ended

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from service.administration.opening import open_database, to_name, to_names
 from service.auth import fields
@@ -13,6 +14,7 @@ from service.start_error import StartError
 from storage.errors import Conflict
 from storage.postgres.account_views import AccountViews, UserRow, UserState, UserSummary
 from storage.postgres.accounts import Accounts
+from storage.postgres.lock_waits import retry_while_locked
 from storage.records import User
 
 
@@ -74,9 +76,11 @@ async def set_disabled(settings: Settings, names: Sequence[str], *, is_disabled:
         await get_users(accounts, usernames)
         for username in usernames:
             if is_disabled:
-                await accounts.disable_user(username, clock=now, token_life=USER_TOKEN_LIFE)
+                await retry_while_locked(
+                    partial(accounts.disable_user, username, clock=now, token_life=USER_TOKEN_LIFE)
+                )
             else:
-                await accounts.enable_user(username)
+                await retry_while_locked(partial(accounts.enable_user, username))
     return usernames
 
 
@@ -91,7 +95,9 @@ async def set_password(settings: Settings, name: str, password: str) -> bool:
         accounts = Accounts(database)
         (user,) = await get_users(accounts, [username])
         password_hash = await hash_password(password)
-        await accounts.set_password(username, password_hash, clock=now, token_life=USER_TOKEN_LIFE)
+        await retry_while_locked(
+            partial(accounts.set_password, username, password_hash, clock=now, token_life=USER_TOKEN_LIFE)
+        )
     return user.password_hash is not None
 
 
@@ -116,7 +122,7 @@ async def log_out(settings: Settings, names: Sequence[str]) -> list[str]:
         accounts = Accounts(database)
         await get_users(accounts, usernames)
         for username in usernames:
-            await accounts.end_logins(username, clock=now, token_life=USER_TOKEN_LIFE)
+            await retry_while_locked(partial(accounts.end_logins, username, clock=now, token_life=USER_TOKEN_LIFE))
     return usernames
 
 

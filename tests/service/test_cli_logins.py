@@ -59,7 +59,7 @@ def test_logins_are_listed_and_one_is_ended_with_its_stream(server: RunningServe
     assert tablet["refresh_time"] > tablet["create_time"]
     call, frames = open_stream(stub, first)
     other, _ = open_stream(stub, second)
-    assert done(server, "login", "end", phone["login_id"]) == f"ended {phone['login_id']}\n"
+    assert done(server, "login", "end", phone["login_id"], phone["login_id"]) == f"ended {phone['login_id']}\n"
     assert ends_unauthenticated(frames)
     assert other.is_active()
     other.cancel()

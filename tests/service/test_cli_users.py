@@ -1,17 +1,21 @@
 """`parley user ...` beside a running server: what each command does, prints, and refuses."""
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
+import asyncpg
 import grpc
 import pytest
 from parley.v1 import account_pb2, chat_service_pb2_grpc, conversation_pb2, message_pb2
 
+from storage.embedded import EmbeddedPostgres
 from tests.support.callers import Caller, register
 from tests.support.callers import refused as call_refused
 from tests.support.commands import command, done, on_server, refused, rows
 from tests.support.people import PASSWORD, fresh_name
 from tests.support.servers import RunningServer
-from tests.support.waiting import wait_until
+from tests.support.waiting import wait_for, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +196,52 @@ def test_several_names_come_from_standard_input(server: RunningServer) -> None:
     made = rows(server, "user", "create", "--stdin", stdin="\ufeff" + "\r\n".join(names) + "\r\n")
     assert [row["username"] for row in made] == names
     assert json.dumps([row["result"] for row in made]) == '["made", "made", "made"]'
+
+
+async def hold_until_asked_again(server: RunningServer, username: str) -> None:
+    """Keeps an account's row locked, as whoever is just changing it does, until somebody has waited for it twice."""
+    url = EmbeddedPostgres(server.data_dir).url
+    holder = await asyncpg.connect(url, server_settings={"search_path": "parley"})
+    looker = await asyncpg.connect(url)  # within its transaction the holder would see what was at the first look
+    waits = set()
+
+    async def has_been_asked_twice() -> bool:
+        rows = await looker.fetch(
+            "SELECT query_start FROM pg_stat_activity WHERE $1 = ANY (pg_blocking_pids(pid))", holder.get_server_pid()
+        )
+        waits.update(row["query_start"] for row in rows)
+        return len(waits) > 1
+
+    try:
+        async with holder.transaction():
+            await holder.execute("SELECT 1 FROM users WHERE username = $1 FOR UPDATE", username)
+            await wait_for(has_been_asked_twice, what="a second attempt")
+    finally:
+        await holder.close()
+        await looker.close()
+
+
+def test_account_that_somebody_else_changes_just_now_is_waited_for(server: RunningServer, stub) -> None:
+    name = register(stub).name
+    with ThreadPoolExecutor(1) as other:
+        holding = other.submit(lambda: asyncio.run(hold_until_asked_again(server, name)))
+        wait_until(lambda: is_locked(server) or holding.done(), what="the lock")
+        assert done(server, "user", "disable", name) == f"disabled {name}\n"
+        holding.result(20)
+
+
+def is_locked(server: RunningServer) -> bool:
+    """Whether somebody holds rows of `users`."""
+
+    async def count() -> int:
+        connection = await asyncpg.connect(EmbeddedPostgres(server.data_dir).url)
+        try:
+            return int(
+                await connection.fetchval(
+                    "SELECT count(*) FROM pg_locks WHERE relation = 'parley.users'::regclass AND mode = 'RowShareLock'"
+                )
+            )
+        finally:
+            await connection.close()
+
+    return asyncio.run(count()) > 0
