@@ -43,6 +43,10 @@ test-services-short: $(VENV)/.dev ## A part of that, a minute and a half; left o
 	scripts/service_tools.sh || test -z "$$CI"
 	$(BIN)/pytest -q -m "services and short" tests/services
 
+.PHONY: test-pythons
+test-pythons: $(VENV)/.dev ## Run the tests that lean on Python itself on every other Python that is installed here
+	scripts/other_pythons.sh
+
 .PHONY: faults
 faults: $(VENV)/.dev ## Break everything in the middle of traffic and check what clients saw: make faults [SEED=1]
 	FAULTS_SEED=$(SEED) FAULTS_RESULTS=build/faults $(BIN)/pytest -q -m "matrix or not matrix" tests/faults
@@ -103,7 +107,7 @@ conformance-figures: $(VENV)/.dev ## Print what each client weighs and how fast 
 	$(BIN)/python -m tests.conformance.figures $(LANGUAGE)
 
 .PHONY: check
-check: lint lint-proto test-services-short test bench-quick conformance-quick ## All that CI runs
+check: lint lint-proto test-services-short test-pythons test bench-quick conformance-quick ## All that CI runs
 
 .PHONY: replay
 replay: $(VENV)/.runtime ## Replay IRC logs as chats and compare: make replay FILES="a.txt b.txt" [ARGS="--unordered"]

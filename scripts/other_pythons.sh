@@ -1,0 +1,25 @@
+#!/bin/sh
+# Runs tests on every other Python from 3.11 on that is installed here, each in an environment of its own in build/.
+# The parts that lean on Python itself: settings, logs, processes, accounts, storage, calls. `make test-pythons` runs it.
+set -eu
+cd "$(dirname "$0")/.."
+here=$(python -c 'import sys; print(sys.version_info[1])')
+for minor in 11 12 13 14; do
+  python=python3.$minor
+  if [ "$minor" = "$here" ]; then continue; fi
+  # pyenv has a program of that name also where the version that it would run is not chosen.
+  if ! "$python" -c '' 2>/dev/null; then
+    for place in "$HOME"/.pyenv/versions/3."$minor".*/bin/python; do
+      [ -x "$place" ] && python=$place
+    done
+  fi
+  if ! "$python" -c '' 2>/dev/null; then
+    echo "test-pythons: there is no Python 3.$minor here, so nothing is tried on it"
+    continue
+  fi
+  venv=build/venv-3.$minor
+  make --no-print-directory VENV="$venv" PYTHON="$python" "$venv/.dev"
+  echo "Python 3.$minor:"
+  "$venv/bin/python" -m pytest -q -n 2 --dist loadfile -p no:cacheprovider \
+    tests/service tests/auth tests/storage tests/metrics tests/rpc tests/ops
+done
