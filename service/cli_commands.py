@@ -6,7 +6,8 @@ server (`preparer.py`).
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,10 +34,14 @@ app = typer.Typer(
 )
 
 
-def run(arguments: Sequence[str]) -> None:
-    """Runs a command line; what is wrong is one line on standard error and exit status 1."""
+def run(arguments: Sequence[str], *, serve_by: Callable[[dict[str, Any], Path | None], None] | None = None) -> None:
+    """Runs a command line; what is wrong is one line on standard error and exit status 1.
+
+    Args:
+        serve_by: what `serve` does with its flags and its file; None: it prepares the start.
+    """
     try:
-        app(arguments, prog_name="parley")
+        app(arguments, prog_name="parley", obj=serve_by)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -57,6 +62,7 @@ def _root(
 
 @app.command()
 def serve(
+    context: typer.Context,
     listen: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT", help="Address; port 0 takes any free one. Default: 127.0.0.1:50051"),
@@ -84,7 +90,7 @@ def serve(
         "log.format": log_format,
     }
     try:
-        prepare(flags, config)
+        (context.obj or prepare)(flags, config)
     except (ConfigError, StartError) as error:
         fail(str(error))
 

@@ -53,11 +53,11 @@ def configure(level_name: str, line_format: str, *, process: str, stream: TextIO
     stream = sys.stderr if stream is None else stream
     on_terminal = stream.isatty()
     as_console = line_format == "console" or (line_format == "auto" and on_terminal)
-    level = getattr(logging, level_name.upper())
     before, after = _processors(process, as_console=as_console, with_colors=on_terminal)
     structlog.configure(
-        processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        # The level is looked at for each line, since it can change: loggers in use keep what they were made of.
+        processors=[structlog.stdlib.filter_by_level, *before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
@@ -65,10 +65,16 @@ def configure(level_name: str, line_format: str, *, process: str, stream: TextIO
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=after))
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    root.setLevel(level)
+    set_level(level_name)
+    logging.captureWarnings(True)
+
+
+def set_level(level_name: str) -> None:
+    """Sets the lowest level that is written, from now on."""
+    level = getattr(logging, level_name.upper())
+    logging.getLogger().setLevel(level)
     # Its debug lines say which selector runs; its slow-callback ones are for developers of it.
     logging.getLogger("asyncio").setLevel(max(level, logging.INFO))
-    logging.captureWarnings(True)
 
 
 def _processors(process: str, *, as_console: bool, with_colors: bool) -> tuple[list[Processor], list[Processor]]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.keeper import Keeper
+from service.reloading import HandedSettings
 from service.signals import Signals
 from service.start_error import StartError
 from service.worker_process import WorkerProcess
@@ -35,6 +36,7 @@ class Oversight:
     Args:
         keepers: of all processes.
         endpoint: None where metrics are off.
+        settings: what workers are given.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Oversight:
         signals: Signals,
         selector: selectors.BaseSelector,
         endpoint: "MetricsEndpoint | None",
+        settings: HandedSettings,
     ) -> None:
         self._workers = workers
         self._keepers = keepers
         self._signals = signals
         self._selector = selector
         self._endpoint = endpoint
+        self._settings = settings
         self._is_announced = False
         selector.register(signals.wakeup, selectors.EVENT_READ)
 
@@ -73,6 +77,7 @@ class Oversight:
             for keeper in self._keepers:
                 keeper.tick(now)
             if self._is_announced:
+                self._reload_if_asked()
                 continue
             if all(worker.is_ready for worker in self._workers):
                 self._is_announced = True
@@ -81,7 +86,15 @@ class Oversight:
                 if keeper.end_count >= _FUTILE_STARTS:
                     raise StartError(f"{keeper.name} does not come up: {keeper.last_end}; the log says more")
 
-    def stop_workers(self, limit_seconds: float) -> None:
+    def _reload_if_asked(self) -> None:
+        """Takes changed settings over at SIGHUP, when all workers serve: one that starts would miss it."""
+        if self._signals.wants_reload and all(worker.is_ready for worker in self._workers):
+            self._signals.wants_reload = False
+            self._settings.reload()
+            for worker in self._workers:
+                worker.hand_again(self._settings.text.encode())
+
+    def stop_workers(self) -> None:
         """Lets the workers finish what they do; kills those that are left after the limit, or at a second signal.
 
         Ctrl-C and the end of a start are without the delay in which workers serve on.
@@ -91,7 +104,7 @@ class Oversight:
         for worker in self._workers:
             worker.find_end()  # hears whether it serves by now: one that still loads takes SIGTERM alone quietly
             worker.send(SIGINT if is_hasty and worker.is_ready else SIGTERM)
-        deadline = time.monotonic() + limit_seconds
+        deadline = time.monotonic() + self._settings.stop_seconds
         while time.monotonic() < deadline and self._signals.stop_count < 2:
             if all(worker.has_ended() for worker in self._workers):
                 return

@@ -75,6 +75,7 @@ class PreparerProcess:
     """
 
     def __init__(self, arguments: Sequence[str], signals: Signals) -> None:
+        self.arguments = arguments
         self._signals = signals
         self._socket, theirs = socket.socketpair()
         with theirs:

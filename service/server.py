@@ -15,6 +15,7 @@ from service.composition.auth import Auth, build_auth
 from service.composition.background import follow_certificate, start_background, start_metrics
 from service.composition.delivery import Delivery, build_delivery
 from service.composition.metrics import list_sources
+from service.composition.reloading import LiveSettings
 from service.composition.stores import Stores, open_stores, share_timelines
 from service.config import Settings
 from service.convert.pieces import encodings
@@ -46,7 +47,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def run_worker(
-    settings: Settings,
+    live: LiveSettings,
     *,
     index: int,
     listen: str,
@@ -58,7 +59,7 @@ async def run_worker(
     """Serves until it is asked to stop, then drains.
 
     Args:
-        settings: with the URLs of both databases and the path of the keys filled in.
+        live: with the URLs of both databases and the path of the keys filled in.
         index: which worker this is, from 0.
         listen: host:port; shared with the other workers by SO_REUSEPORT.
         page: where the supervisor reads the metrics, a file descriptor; not used where they are off.
@@ -67,6 +68,7 @@ async def run_worker(
         stop: asks it to end.
     """
     beat()
+    settings = live.current
     worker_id = f"{index}-{secrets.token_hex(4)}"
     stores = await open_stores(settings, worker_id=worker_id)
     with suppress(Unavailable):  # without Redis it is known as soon as the bus is there
@@ -80,6 +82,7 @@ async def run_worker(
     calls, frames, in_flight = CallCounts(UNARY_METHODS), FrameCounts(), InFlight()
     server = _build_server(settings, listen, stores, delivery, auth, health, calls, frames, in_flight)
     certificate = open_certificate(settings)
+    live.auth, live.certificate = auth, certificate
     add_port(server, listen, certificate)
 
     await stores.devices.beat()
@@ -103,7 +106,7 @@ async def run_worker(
         publisher.publish()  # before anybody sees it as ready with the gauges of the one before
     ready()
     await _wait_for_end(stop, background)
-    await leave(server, auth.streams, in_flight, health, stop, drain_seconds=settings.shutdown.drain_seconds)
+    await leave(server, auth.streams, in_flight, health, stop, drain_seconds=live.current.shutdown.drain_seconds)
     await _close(stores, delivery, auth, background)
     if publisher is not None:
         publisher.publish()

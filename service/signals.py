@@ -10,7 +10,7 @@ import signal
 from types import FrameType
 from typing import Self
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequested(Exception):
@@ -23,12 +23,14 @@ class Signals:
     Attributes:
         stop_count: how many signals asked to stop.
         is_hasty: the first of them was Ctrl-C: somebody waits for the end.
+        wants_reload: SIGHUP asked to read the settings anew; whoever does so takes it back.
         wakeup: a descriptor that becomes readable with each signal, a child's end included.
     """
 
     def __init__(self) -> None:
         self.stop_count = 0
         self.is_hasty = False
+        self.wants_reload = False
         self.wakeup, self._wakeup_write = os.pipe()
 
     def __enter__(self) -> Self:
@@ -36,9 +38,10 @@ class Signals:
         os.set_blocking(self._wakeup_write, False)
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
         for number in _STOPPING:
-            # nohup stays in force. SIGINT is taken even so: shells have it ignored in what they start with "&".
-            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._on_stop)
+            # SIGINT is taken even where it is ignored: shells have it so in what they start with "&".
+            signal.signal(number, self._on_stop)
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup stays in force
+            signal.signal(signal.SIGHUP, self._on_reload)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         return self
 
@@ -68,3 +71,6 @@ class Signals:
     def _on_stop(self, number: int, _: FrameType | None) -> None:
         self.is_hasty = self.is_hasty or (number == signal.SIGINT and not self.stop_count)
         self.stop_count += 1
+
+    def _on_reload(self, _: int, __: FrameType | None) -> None:
+        self.wants_reload = True

@@ -25,6 +25,7 @@ from service.host_port import is_loopback, split_listen
 from service.keeper import Keeper
 from service.oversight import Oversight
 from service.preparer_process import PreparationFailed, PreparerProcess
+from service.reloading import HandedSettings
 from service.signals import Signals, StopRequested
 from service.start_error import StartError
 from service.worker_process import WorkerProcess
@@ -89,7 +90,8 @@ def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, st
     signals.check()
     workers = [first, *(WorkerProcess(index) for index in range(1, plan.workers))]
     stack.callback(_discard, workers)
-    keepers = _start_workers(workers, prepared.settings.encode()) + [keep(server) for server in servers]
+    settings = HandedSettings(preparer.arguments, prepared.settings, plan.stop_seconds)
+    keepers = _start_workers(workers, settings) + [keep(server) for server in servers]
     preparer.discard()
 
     def announce() -> None:
@@ -103,9 +105,9 @@ def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, st
     endpoint = _serve_metrics(listeners, selector, workers, keepers, signals)
     if endpoint is not None:
         stack.callback(endpoint.close)
-    oversight = Oversight(workers, keepers, signals, selector, endpoint)
+    oversight = Oversight(workers, keepers, signals, selector, endpoint, settings)
     oversight.run(announce)
-    oversight.stop_workers(plan.stop_seconds)
+    oversight.stop_workers()
 
 
 def _discard(workers: Sequence[WorkerProcess]) -> None:
@@ -143,16 +145,16 @@ def _serve_metrics(
     return MetricsEndpoint(listeners, selector, exposition, find_trouble)
 
 
-def _start_workers(workers: Sequence[WorkerProcess], settings: bytes) -> list[Keeper]:
+def _start_workers(workers: Sequence[WorkerProcess], settings: HandedSettings) -> list[Keeper]:
     keepers = []
     for worker in workers:
 
         def start(worker: WorkerProcess = worker) -> None:
             worker.spawn()
-            worker.hand(settings)
+            worker.hand(settings.text.encode())
 
         if worker.is_spawned:
-            worker.hand(settings)
+            worker.hand(settings.text.encode())
         else:
             start()
         keepers.append(Keeper(worker.name, find_end=worker.find_end, start=start, now=time.monotonic()))

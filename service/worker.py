@@ -26,12 +26,13 @@ _BEAT_SECONDS = 1.0
 GRPC_EXPERIMENTS = "-event_engine_poller_for_python"
 
 
-def main(index: int, beats: int, page: int) -> int:
+def main(index: int, beats: int, page: int, news: int | None) -> int:
     """Runs until SIGTERM; returns the exit status.
 
     Args:
         beats: the file descriptor that heartbeats go to.
         page: that of the metrics' page.
+        news: where settings are that changed, when SIGHUP says so.
     """
     setproctitle(f"parley worker {index}")
     os.environ.setdefault("GRPC_EXPERIMENTS", GRPC_EXPERIMENTS)  # grpc looks when it is first used
@@ -54,7 +55,7 @@ def main(index: int, beats: int, page: int) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(_serve(settings, index, beats, page))
+            return runner.run(_serve(settings, index, beats, page, news))
         except Exception as error:  # noqa: BLE001 # the end of the process: say why, once
             structlog.get_logger(__name__).exception("worker failed")
             with contextlib.suppress(OSError):
@@ -69,13 +70,16 @@ def _load_early() -> None:
         import_module(name)
 
 
-async def _serve(settings: "Settings", index: int, beats: int, page: int) -> int:
+async def _serve(settings: "Settings", index: int, beats: int, page: int, news: int | None) -> int:
     """Serves to the end; returns the exit status."""
+    from service.composition.reloading import LiveSettings
+    from service.handed_settings import to_settings
     from service.server import run_worker
     from service.stopping import Stop, find_delay_seconds
 
     loop = asyncio.get_running_loop()
     stop = Stop()
+    live = LiveSettings(settings)
 
     def on_signal(number: signal.Signals) -> None:
         if not stop.is_serving:
@@ -87,11 +91,17 @@ async def _serve(settings: "Settings", index: int, beats: int, page: int) -> int
         elif number is signal.SIGINT:  # the supervisor's word for "without a delay"
             stop.hurry()
         else:
-            stop.ask(find_delay_seconds(settings.shutdown, settings.listen))
+            stop.ask(find_delay_seconds(live.current.shutdown, settings.listen))
 
     supervisor = os.getppid()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+
+    def on_reload() -> None:
+        if news is not None:
+            live.take(to_settings(json.loads(os.pread(news, os.fstat(news).st_size, 0))))
+
+    loop.add_signal_handler(signal.SIGHUP, on_reload)
     os.set_blocking(beats, False)
 
     def write(byte: bytes) -> None:
@@ -113,7 +123,7 @@ async def _serve(settings: "Settings", index: int, beats: int, page: int) -> int
     beating = asyncio.create_task(keep_beating())
     try:
         await run_worker(
-            settings, index=index, listen=settings.listen, page=page, beat=beat, ready=lambda: write(READY), stop=stop
+            live, index=index, listen=settings.listen, page=page, beat=beat, ready=lambda: write(READY), stop=stop
         )
     finally:
         beating.cancel()

@@ -37,6 +37,7 @@ class WorkerProcess:
         self.name = f"worker {index}"
         self.is_ready = False
         self.page = make_page()
+        self._news = make_page()  # settings that changed, for a worker that runs
         self._process: subprocess.Popen[bytes] | None = None
         self._beats: int | None = None
         self._heard_time = 0.0
@@ -58,12 +59,23 @@ class WorkerProcess:
         self._close_beats()
         read_end, write_end = os.pipe()
         os.set_blocking(read_end, False)
+        descriptors = (write_end, self.page, self._news)
         try:
             self._process = subprocess.Popen(  # noqa: S603 # our own command
                 # -P: a folder named "service" where the operator stands must not be taken for ours.
-                [sys.executable, "-P", "-m", "service", "worker", str(self.index), str(write_end), str(self.page)],
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "service",
+                    "worker",
+                    str(self.index),
+                    str(write_end),
+                    str(self.page),
+                    str(self._news),
+                ],
                 stdin=subprocess.PIPE,
-                pass_fds=(write_end, self.page),
+                pass_fds=descriptors,
                 start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone
                 preexec_fn=die_with_parent(signal.SIGTERM),
             )
@@ -83,6 +95,12 @@ class WorkerProcess:
         with contextlib.suppress(BrokenPipeError):  # it has ended already; who watches it sees that
             self._process.stdin.write(settings)
             self._process.stdin.close()
+
+    def hand_again(self, settings: bytes) -> None:
+        """Gives settings that changed to a worker that serves."""
+        os.ftruncate(self._news, 0)
+        os.pwrite(self._news, settings, 0)
+        self.send(signal.SIGHUP)
 
     def find_end(self) -> End | None:
         """Says how the process ended; None while it runs. Kills it first when it has stalled."""

@@ -102,6 +102,13 @@ class AccountService:
         self._clock = clock
         self._refusals = RefusalLog()
 
+    def limit(self, *, per_account_per_minute: int, per_address_per_minute: int, is_registration_open: bool) -> None:
+        """Sets how often somebody may try, and whether Register makes accounts, from now on."""
+        self._attempts.limit(
+            per_account_per_minute=per_account_per_minute, per_address_per_minute=per_address_per_minute
+        )
+        self._is_registration_open = is_registration_open
+
     async def register(self, call: Call, *, username: str, password: str, display_name: str, device_id: str) -> Grant:
         """Makes an account and logs it in.
 

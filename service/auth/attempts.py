@@ -38,6 +38,11 @@ class Attempts:
         self._accounts = _Buckets(per_account_per_minute, clock)
         self._addresses = _Buckets(per_address_per_minute, clock)
 
+    def limit(self, *, per_account_per_minute: int, per_address_per_minute: int) -> None:
+        """Sets the limits from now on; what was tried before counts."""
+        self._accounts.resize(per_account_per_minute)
+        self._addresses.resize(per_address_per_minute)
+
     def check_address(self, address: str) -> None:
         """Takes a token of the caller's network.
 
@@ -63,10 +68,13 @@ class _Buckets:
     """Buckets by key. A bucket is (tokens at the last use, time of the last use)."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
-        self._size = float(per_minute)
-        self._per_second = per_minute / 60
+        self.resize(per_minute)
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def resize(self, per_minute: int) -> None:
+        self._size = float(per_minute)
+        self._per_second = per_minute / 60
 
     def take(self, key: str, what: str) -> None:
         now = self._clock()

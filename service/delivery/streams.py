@@ -62,6 +62,11 @@ class Streams:
         self.opened_count = 0
         self._changed = asyncio.Event()
 
+    def limit(self, *, max_streams: int, max_streams_per_user: int) -> None:
+        """Sets how many more may come from now on; those that are open stay."""
+        self._max_streams = max_streams
+        self._max_streams_per_user = max_streams_per_user
+
     @contextmanager
     def register(self, stream: OpenStream) -> Iterator[None]:
         """Holds a place for a stream while it is open.

@@ -99,7 +99,7 @@ def test_what_the_supervisor_loads_is_small() -> None:
 
 def test_what_a_worker_loads_has_nothing_that_only_a_start_needs() -> None:
     loaded = loaded_by(
-        "from service import worker; worker.main(0, 0, 0); import service.handed_settings, service.server"
+        "from service import worker; worker.main(0, 0, 0, None); import service.handed_settings, service.server"
     )
     assert {"grpc", "asyncpg", "service.server", "service.config"} <= loaded
     assert {"pydantic", "rich.console", "typer", "yaml"}.isdisjoint(loaded)
