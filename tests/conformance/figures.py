@@ -39,7 +39,7 @@ async def _measure(stage: Stage, language: Language, runner: Runner, outstanding
 
 
 def _example_lines(language: Language) -> int:
-    """Lines of the example that are neither empty nor comments."""
+    """Lines of the session that people copy that are neither empty nor comments."""
     lines = (language.folder / language.example_file).read_text(encoding="utf-8").splitlines()
     return sum(bool(line.strip()) and not line.strip().startswith(_COMMENTS) for line in lines)
 
@@ -71,7 +71,7 @@ async def _main(languages: Sequence[Language]) -> None:
                     rates.setdefault((language.name, outstanding), []).append(rate)
         runtimes = {name: runner.about["runtime"] for name, runner in runners.items()}
     print(f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}, {os.cpu_count()} cores, medians of {_TURNS} turns\n")
-    print("| client | on | lines of the example | package | sends/s, 1 outstanding | 100 outstanding |")
+    print("| client | on | lines of the session | package | sends/s, 1 outstanding | 100 outstanding |")
     print("|---|---|---:|---:|---:|---:|")
     for language in languages:
         one, many = (statistics.median(rates[language.name, outstanding]) for outstanding in _LOADS)
