@@ -93,6 +93,9 @@ class Middle:
             try:
                 while True:
                     frame = asyncio.ensure_future(call.read())
+                    frame.add_done_callback(
+                        lambda read: read.cancelled() or read.exception()
+                    )  # told of by the other end
                     await asyncio.wait([frame, end, asking], return_when=asyncio.FIRST_COMPLETED)
                     if asking.done():
                         yield self._go_away_frame
