@@ -92,6 +92,7 @@ class EmbeddedPostgres(EmbeddedServer):
                 f"PostgreSQL's programs do not run from a path with a quote, dollar sign, backtick or backslash"
                 f" ({self._install}): move the installation, or set PARLEY_DATABASE_URL"
             )
+        users.check_name()
         if os.geteuid() == 0:
             self._system_user = self._choose_user()
             users.open_way(self.directory, self._system_user)

@@ -36,6 +36,21 @@ def ensure_system_user() -> tuple[int, int]:
     return entry.pw_uid, entry.pw_gid
 
 
+def check_name() -> None:
+    """Refuses a user without a name, whom PostgreSQL's programs refuse: a container may run as any number.
+
+    Raises:
+        EmbeddedError: it has none.
+    """
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise EmbeddedError(
+            f"PostgreSQL does not run as a user without a name, and the user id {os.geteuid()} has none in /etc/passwd:"
+            " run as a user that has one, or set PARLEY_DATABASE_URL"
+        ) from None
+
+
 def open_way(path: Path, user: tuple[int, int]) -> None:
     """Gives others the search bit, and no more, on each directory above `path` that the user can't pass."""
     for directory in path.resolve().parents:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 from redis.asyncio import Redis
 
-from storage.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey
+from storage.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey, users
 from storage.embedded.children import make_private_directory, package_directory
 from storage.postgres.primary import Primary
 from tests.support import ordinary
@@ -290,3 +290,11 @@ def is_running(process: psutil.Process) -> bool:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def test_user_without_a_name_is_told_what_postgres_wants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 4_000_000_000)
+    with pytest.raises(
+        EmbeddedError, match="the user id 4000000000 has none in /etc/passwd: run as a user that has one"
+    ):
+        users.check_name()
