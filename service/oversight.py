@@ -15,6 +15,7 @@ from service.keeper import Keeper
 from service.reloading import HandedSettings
 from service.signals import Signals
 from service.start_error import StartError
+from service.systemd import Notifier
 from service.worker_process import WorkerProcess
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Oversight:
         self._selector = selector
         self._endpoint = endpoint
         self._settings = settings
+        self._notifier = Notifier()
         self._is_announced = False
         selector.register(signals.wakeup, selectors.EVENT_READ)
 
@@ -82,6 +84,7 @@ class Oversight:
             if all(worker.is_ready for worker in self._workers):
                 self._is_announced = True
                 announce()
+                self._notifier.send("READY=1")
             for keeper in self._keepers:
                 if keeper.end_count >= _FUTILE_STARTS:
                     raise StartError(f"{keeper.name} does not come up: {keeper.last_end}; the log says more")
@@ -90,9 +93,11 @@ class Oversight:
         """Takes changed settings over at SIGHUP, when all workers serve: one that starts would miss it."""
         if self._signals.wants_reload and all(worker.is_ready for worker in self._workers):
             self._signals.wants_reload = False
+            self._notifier.reloading()
             self._settings.reload()
             for worker in self._workers:
                 worker.hand_again(self._settings.text.encode())
+            self._notifier.send("READY=1")
 
     def stop_workers(self) -> None:
         """Lets the workers finish what they do; kills those that are left after the limit, or at a second signal.
@@ -100,6 +105,7 @@ class Oversight:
         Ctrl-C and the end of a start are without the delay in which workers serve on.
         """
         _log.info("stopping")
+        self._notifier.send("STOPPING=1")
         is_hasty = self._signals.is_hasty or not self._is_announced
         for worker in self._workers:
             worker.find_end()  # hears whether it serves by now: one that still loads takes SIGTERM alone quietly
@@ -120,6 +126,7 @@ class Oversight:
         if self._endpoint is not None:
             self._endpoint.serve(ready)
         self._signals.drain()
+        self._notifier.tick(time.monotonic())
 
     def _pause(self) -> float:
         times = [keeper.restart_time for keeper in self._keepers if keeper.restart_time is not None]
