@@ -129,7 +129,7 @@ def test_proxies_ask_whether_a_server_is_ready() -> None:
     (cluster,) = ENVOY["clusters"]
     (check,) = cluster["health_checks"]
     assert check["grpc_health_check"] == {"service_name": READINESS}
-    assert "option httpchk GET /readyz" in HAPROXY
+    assert "http-check connect proto h1\n    http-check send meth GET uri /readyz\n" in HAPROXY
     metrics_port = COMPOSE["x-parley"]["environment"]["PARLEY_METRICS_LISTEN"].rpartition(":")[2]
     assert f"check port {metrics_port} " in HAPROXY
 
