@@ -147,7 +147,7 @@ LANGUAGES: tuple[Language, ...] = (
         "rust",
         ("target/release/parley-conformance",),
         example=("target/release/examples/hello",),
-        example_file="examples/hello.rs",
+        example_file="examples/session.rs",
         example_user="hello-tonic",
         package=["src/**/*", "target/release/build/parley-client-*/out/*.rs"],
         build=[

@@ -1,5 +1,5 @@
 //! Parley's contract for Rust: tonic's client and prost's messages, made from `proto/parley/v1` when the crate is
-//! built. There is nothing else in it; README.md says how to use it, and `examples/hello.rs` does.
+//! built. There is nothing else in it; README.md says how to use it, and `examples/session.rs` is a session to copy.
 
 /// The package `parley.v1`.
 pub mod v1 {
