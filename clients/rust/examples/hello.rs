@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Event::Reset(reset) => println!("void above {}", reset.seq),
         }
     }
-    session.close().await;
+    session.close(Duration::from_secs(10)).await;
     println!("done");
     Ok(())
 }

@@ -24,14 +24,13 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Response, Status};
-use tonic_types::{RpcStatusExt, StatusExt};
+use tonic_types::{ErrorDetails, RpcStatusExt, StatusExt};
 use uuid::Uuid;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(15);
 const ACK_PAUSE: Duration = Duration::from_secs(1);
 const CALL_LIMIT: Duration = Duration::from_secs(10);
-const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 /// Sends without a final answer; one more is refused.
 const MAX_UNANSWERED: usize = 1_000;
 /// Entries that came and are not acknowledged; the server holds back what is beyond.
@@ -113,11 +112,11 @@ impl Session {
         self.driver.wake.notify_one();
     }
 
-    /// Waits for the answers to all sends, at most 10 s, tells the last acks and ends the stream.
-    pub async fn close(&mut self) {
+    /// Waits for the answers to all sends, tells the last acks and ends the stream; at once after the limit.
+    pub async fn close(&mut self, limit: Duration) {
         self.driver.state().is_closing = true;
         self.driver.wake.notify_one();
-        if !self.task.is_finished() && timeout(CLOSE_LIMIT, &mut self.task).await.is_err() {
+        if !self.task.is_finished() && timeout(limit, &mut self.task).await.is_err() {
             self.task.abort();
         }
         self.driver.finish(Status::cancelled("the session is closed"));
@@ -300,6 +299,11 @@ fn to_status(error: tonic_types::Status) -> Status {
     Status::with_details(error.code.into(), &error.message, error.encode_to_vec().into())
 }
 
+/// Looks like the server's own refusals.
+fn refusal(code: Code, reason: &str, message: &str) -> Status {
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, "parley.v1", HashMap::new()))
+}
+
 /// Growing pauses, all of them random: those who lost a server together do not come back together.
 struct Pause(Duration);
 
@@ -383,10 +387,10 @@ impl State {
             Some(end) => Some(end.clone()),
             None if self.is_closing => Some(Status::cancelled("the session is closed")),
             None if request.encoded_len() > MAX_SEND_BYTES => {
-                Some(Status::invalid_argument("MESSAGE_TOO_LARGE: a frame has at most 256 KiB"))
+                Some(refusal(Code::InvalidArgument, "MESSAGE_TOO_LARGE", "a frame has at most 256 KiB"))
             }
             None if waiting >= MAX_UNANSWERED => {
-                Some(Status::resource_exhausted("OUTBOX_FULL: 1,000 sends wait for an answer"))
+                Some(refusal(Code::ResourceExhausted, "OUTBOX_FULL", "1,000 sends wait for an answer"))
             }
             None => None,
         };

@@ -12,6 +12,7 @@ use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::json::Json;
+use crate::sessions::{self, Sessions};
 use crate::streams::Stream;
 use crate::{calls, measure};
 
@@ -58,6 +59,8 @@ pub enum Command {
         outstanding: usize,
         count: usize,
     },
+    #[serde(untagged)]
+    Session(sessions::Command),
 }
 
 #[derive(Deserialize)]
@@ -75,11 +78,17 @@ pub struct Runner {
     json: Json,
     channels: HashMap<String, Channel>,
     streams: HashMap<String, Stream>,
+    sessions: Sessions,
 }
 
 impl Runner {
     pub fn new() -> Result<Self> {
-        Ok(Self { json: Json::new()?, channels: HashMap::new(), streams: HashMap::new() })
+        Ok(Self {
+            json: Json::new()?,
+            channels: HashMap::new(),
+            streams: HashMap::new(),
+            sessions: Sessions::default(),
+        })
     }
 
     /// Carries out one command and gives its answer; an `Err` is something that the runner was not made for.
@@ -129,6 +138,7 @@ impl Runner {
                 let client = self.client(&target)?;
                 measure::measure(client, token.as_deref(), conversation_id, outstanding, count).await
             }
+            Command::Session(command) => self.sessions.run(&self.json, command).await,
         }
     }
 

@@ -7,6 +7,9 @@ mod errors;
 mod json;
 mod measure;
 mod newer;
+#[path = "../../examples/session.rs"]
+mod session;
+mod sessions;
 mod streams;
 
 use anyhow::Result;
