@@ -127,7 +127,7 @@ LANGUAGES: tuple[Language, ...] = (
         "java",
         (*_JVM, "conformance.Runner"),
         example=(*_JVM, "examples.ChatExample"),
-        example_file="examples/ChatExample.java",
+        example_file="examples/Session.java",
         example_user="hello-java",
         package=["target/parley-client-*.jar"],
         build=[["mvn", "-q", "-B", "package"]],

@@ -21,6 +21,7 @@ import parley.v1.ChatServiceGrpc;
 public final class Runner {
   private final Channels channels = new Channels();
   private final Map<String, OpenStream> streams = new HashMap<>();
+  private final Sessions sessions = new Sessions();
 
   public static void main(String[] args) throws Exception {
     var runner = new Runner();
@@ -55,6 +56,9 @@ public final class Runner {
 
   private JsonObject carryOut(JsonObject command) throws Exception {
     String what = command.get("do").getAsString();
+    if (what.startsWith("session_")) {
+      return sessions.carryOut(what, command);
+    }
     return switch (what) {
       case "call" -> {
         JsonElement request = command.get("request");

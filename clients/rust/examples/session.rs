@@ -86,12 +86,17 @@ impl Session {
     /// Sends a message: now, or as soon as there is a stream; those to one conversation keep their order. The future
     /// gives where it is stored, or why it had no effect and never will. Dropping the future takes nothing back.
     pub fn send(&self, conversation_id: &str, text: &str) -> impl Future<Output = Result<Accepted, Status>> + use<> {
-        let answer = self.driver.state().send(SendRequest {
+        self.send_request(SendRequest {
             conversation_id: conversation_id.to_owned(),
             text: text.to_owned(),
             request_id: Uuid::new_v4().to_string(), // of all attempts
             ..Default::default()
-        });
+        })
+    }
+
+    /// Sends a message with a request_id of the program's own, which keeps it over its restarts.
+    pub fn send_request(&self, request: SendRequest) -> impl Future<Output = Result<Accepted, Status>> + use<> {
+        let answer = self.driver.state().send(request);
         self.driver.wake.notify_one();
         async move { answer.await.unwrap_or_else(|_| Err(Status::cancelled("the session was dropped"))) }
     }
