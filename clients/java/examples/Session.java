@@ -170,12 +170,15 @@ public final class Session {
    * effect and never will, or the session has ended.
    */
   public CompletableFuture<Accepted> send(String conversationId, String text) {
-    var request = SendRequest.newBuilder().setConversationId(conversationId).setText(text);
-    return send(request.setRequestId(UUID.randomUUID().toString()).build()); // of all attempts
+    return send(SendRequest.newBuilder().setConversationId(conversationId).setText(text));
   }
 
-  /** Sends a message with a request_id of the program's own, which keeps it over its restarts. */
-  public synchronized CompletableFuture<Accepted> send(SendRequest request) {
+  /** The same, for the other fields of SendRequest; with a request_id that the program keeps. */
+  public synchronized CompletableFuture<Accepted> send(SendRequest.Builder message) {
+    if (message.getRequestId().isEmpty()) {
+      message.setRequestId(UUID.randomUUID().toString()); // of all attempts
+    }
+    SendRequest request = message.build();
     if (end != null || isClosing) {
       return CompletableFuture.failedFuture(end != null ? end : closed());
     }

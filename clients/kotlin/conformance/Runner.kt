@@ -54,6 +54,7 @@ private fun whoAmI(): JsonObject {
 private class Runner(private val scope: CoroutineScope) {
     private val channels = Channels(scope)
     private val streams = mutableMapOf<String?, OpenStream>()
+    private val sessions = Sessions(scope)
 
     suspend fun answer(command: JsonObject): JsonObject =
         try {
@@ -94,7 +95,7 @@ private class Runner(private val scope: CoroutineScope) {
                 stream(command).cancel()
                 jsonOf("cancelled" to true)
             }
-            else -> error("there is no command $what")
+            else -> sessions.carryOut(what.orEmpty(), command)
         }
 
     private suspend fun call(command: JsonObject): JsonObject {

@@ -89,13 +89,15 @@ impl Session {
         self.send_request(SendRequest {
             conversation_id: conversation_id.to_owned(),
             text: text.to_owned(),
-            request_id: Uuid::new_v4().to_string(), // of all attempts
             ..Default::default()
         })
     }
 
-    /// Sends a message with a request_id of the program's own, which keeps it over its restarts.
-    pub fn send_request(&self, request: SendRequest) -> impl Future<Output = Result<Accepted, Status>> + use<> {
+    /// The same, for the other fields of SendRequest; with a request_id that the program keeps.
+    pub fn send_request(&self, mut request: SendRequest) -> impl Future<Output = Result<Accepted, Status>> + use<> {
+        if request.request_id.is_empty() {
+            request.request_id = Uuid::new_v4().to_string(); // of all attempts
+        }
         let answer = self.driver.state().send(request);
         self.driver.wake.notify_one();
         async move { answer.await.unwrap_or_else(|_| Err(Status::cancelled("the session was dropped"))) }
