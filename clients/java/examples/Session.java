@@ -298,15 +298,16 @@ public final class Session {
         pause = new Pause();
       }
       boolean isExpired = ended.getStatus().getCode() == Status.Code.UNAUTHENTICATED;
-      if (isExpired) {
-        refresh(token);
-      } else if (!isPassing(ended)) {
+      if (!isExpired && !isPassing(ended)) {
         throw ended; // the next stream would meet the same
       }
       if (stream.leaveAt != NEVER) {
         rest(stream.leaveAt - now());
       } else if (!isExpired || !stream.isWelcomed) {
         rest(pause.next(detail(StatusProto.fromThrowable(ended), RetryInfo.class)));
+      }
+      if (isExpired) {
+        refresh(token); // after the pause: a short token would end in it
       }
     }
   }

@@ -293,10 +293,10 @@ private constructor(
             if (isSettled(ended)) return closed()
             if (stream.isWelcomed) pause = Pause()
             val isExpired = ended.status.code == Status.Code.UNAUTHENTICATED
-            if (isExpired) refresh(token)
-            else if (!isPassing(ended)) return ended // the next stream would meet the same
+            if (!isExpired && !isPassing(ended)) return ended // the next would meet the same
             if (stream.leaveAt != NEVER) delay(stream.leaveAt - now())
             else if (!isExpired || !stream.isWelcomed) delay(pause.next(retryMillis(ended)))
+            if (isExpired) refresh(token) // after the pause: a short token would end in it
         }
     }
 

@@ -177,19 +177,19 @@ impl Driver {
             if is_welcomed {
                 pause = Pause::default();
             }
-            if end.code() == Code::Unauthenticated {
-                if let Err(ended) = self.refresh(&token).await {
-                    return ended;
-                }
-            } else if !is_passing(&end) {
+            let is_expired = end.code() == Code::Unauthenticated;
+            if !is_expired && !is_passing(&end) {
                 return end; // the next stream would meet the same
             }
             sleep(match leave_at {
                 Some(at) => at.saturating_duration_since(Instant::now()),
-                None if end.code() == Code::Unauthenticated && is_welcomed => Duration::ZERO,
+                None if is_expired && is_welcomed => Duration::ZERO,
                 None => pause.next(retry_delay(&end)),
             })
             .await;
+            if is_expired && let Err(ended) = self.refresh(&token).await {
+                return ended;
+            }
         }
     }
 
