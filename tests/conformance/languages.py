@@ -163,8 +163,9 @@ LANGUAGES: tuple[Language, ...] = (
         "cpp",
         (str(BUILD / "cpp" / "parley_conformance"),),
         example=(str(BUILD / "cpp" / "parley_hello"),),
-        example_file="examples/hello.cpp",
+        example_file="examples/session.h",
         example_user="hello-cpp",
+        has_session=True,
         package=["../../build/cpp/libparley_client.a"],
         build=[
             ["../../scripts/googleapis.sh"],

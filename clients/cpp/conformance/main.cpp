@@ -11,6 +11,7 @@
 #include <string>
 
 #include "calls.h"
+#include "sessions.h"
 #include "streams.h"
 
 namespace v1 = parley::v1;
@@ -24,6 +25,7 @@ class Runner {
     if (act == "call") return Call(StubFor(command), command);
     if (act == "page") return Page(StubFor(command), command);
     if (act == "measure") return Measure(StubFor(command), command);
+    if (act.rfind("session_", 0) == 0) return sessions_.Run(act, command);
     if (act == "open") {
       streams_[command.at("stream")] = std::make_unique<Stream>(StubFor(command), command);
       return {{"opened", true}};
@@ -71,6 +73,7 @@ class Runner {
 
   std::map<std::string, std::unique_ptr<Stub>> stubs_;
   std::map<std::string, std::unique_ptr<Stream>> streams_;
+  Sessions sessions_;
 };
 
 void Answer(const json& answer) {

@@ -248,6 +248,7 @@ public final class Session {
       thread.join(limit.toMillis());
     }
     finish(closed());
+    thread.interrupt(); // it may be in a call
     thread.join();
   }
 
