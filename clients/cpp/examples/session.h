@@ -358,7 +358,8 @@ class Session {
     while (!stream->is_over) {
       if (!stream->is_half_closed) TakeFrames(stream);
       if (WriteOne(stream, &lock)) continue;
-      const Time due = std::min(stream->silent_at, DueTime(*stream));
+      if (Clock::now() >= stale_at_ && !end_) RefreshInBackground();
+      const Time due = std::min({stream->silent_at, stale_at_, DueTime(*stream)});
       if (due > Clock::now()) changed_.wait_until(lock, due);
       if (Clock::now() >= stream->silent_at && !stream->end) {
         stream->end = grpc::Status(grpc::UNAVAILABLE, "the server is silent");
@@ -583,7 +584,6 @@ class Session {
       stream->leave_at = now + milliseconds(TimeUtil::DurationToMilliseconds(away.reconnect_delay()));
     }
     for (const auto& refused : frame.errors()) Refuse(refused.correlation_id(), ToStatus(refused.error()), stream);
-    if (now >= stale_at_ && !end_) RefreshInBackground();  // heartbeats come often enough to see it
   }
 
   // Should it fail, the stream's end says that the token has ended.

@@ -503,7 +503,11 @@ public final class Session {
           greet();
           while (ended == null) {
             writeFrames();
-            long dueAt = Math.min(silentAt, dueAt());
+            if (now() >= staleAt) {
+              staleAt = NEVER;
+              refreshInBackground(accessToken);
+            }
+            long dueAt = Math.min(Math.min(silentAt, staleAt), dueAt());
             if (dueAt > now()) {
               Session.this.wait(dueAt - now());
             }
@@ -638,10 +642,6 @@ public final class Session {
         if (ended == null && end == null) { // else it was on its way
           silentAt = now() + 3 * heartbeat.toMillis();
           receive(frame);
-          if (now() >= staleAt) { // heartbeats come often enough to see it
-            staleAt = NEVER;
-            refreshInBackground(accessToken);
-          }
           Session.this.notifyAll();
         }
       }

@@ -414,12 +414,20 @@ private constructor(
                     synchronized(this@Session) {
                         frames().forEach { requests.trySend(it) } // reading says how a stream ends
                         isHalfClosed = isDone()
-                        dueAt()
+                        refreshEarly()
+                        minOf(staleAt, dueAt())
                     }
                 if (isHalfClosed) break
                 withTimeoutOrNull((dueAt - now()).milliseconds) { wake.receive() }
             }
             requests.close()
+        }
+
+        private fun refreshEarly() {
+            if (now() < staleAt) return
+            staleAt = NEVER
+            val token = accessToken
+            scope.launch { runCatching { refresh(token) } } // else the stream's end says so
         }
 
         private fun greeting() = chatRequest {
@@ -516,11 +524,6 @@ private constructor(
             for (away in frame.goAwaysList)
                 leaveAt = now() + Durations.toMillis(away.reconnectDelay)
             for (refused in frame.errorsList) refuse(refused.correlationId, refused.error)
-            if (now() >= staleAt) { // heartbeats come often enough to see it
-                staleAt = NEVER
-                val token = accessToken
-                scope.launch { runCatching { refresh(token) } } // else the stream's end says so
-            }
         }
 
         /**

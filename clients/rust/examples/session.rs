@@ -228,6 +228,7 @@ impl Driver {
                 () = self.wake.notified() => {}
                 () = sleep_until(due) => if silent_at <= Instant::now() { return silent() },
             }
+            self.refresh_early();
             let mut state = self.state();
             for frame in state.take_frames(Instant::now()) {
                 if let Some(frames) = &frames {
@@ -241,16 +242,19 @@ impl Driver {
         }
     }
 
-    fn receive(self: &Arc<Self>, frame: ChatResponse) -> Result<(), Status> {
+    fn receive(&self, frame: ChatResponse) -> Result<(), Status> {
+        let taken = self.state().receive(frame, Instant::now());
+        self.filled.notify_one();
+        taken
+    }
+
+    /// Exchanges the tokens when it is time. Should it fail, the stream's end says that the token has ended.
+    fn refresh_early(self: &Arc<Self>) {
         let mut state = self.state();
-        let taken = state.receive(frame, Instant::now());
-        // Heartbeats come often enough to see it. Should this fail, the stream's end says that the token has ended.
         if state.stale_at.take_if(|at| *at <= Instant::now()).is_some() {
             let (driver, token) = (self.clone(), state.access_token.clone());
             tokio::spawn(async move { driver.refresh(&token).await });
         }
-        self.filled.notify_one();
-        taken
     }
 
     /// Exchanges the tokens, unless that was done since `token` was in force.
@@ -641,10 +645,10 @@ impl State {
         self.stream.tell_at.filter(|_| is_due).map(|at| if is_late { Instant::now() } else { at })
     }
 
-    /// When `take_frames` has something that it has not yet.
+    /// When there is something to write that is not to be written yet, or the token is to be exchanged.
     fn due_time(&self) -> Option<Instant> {
         let waiting = self.lines.values().filter(|line| self.may_begin() && !line.is_under_way);
-        waiting.filter_map(|line| line.due).chain(self.tell_time()).min()
+        waiting.filter_map(|line| line.due).chain(self.tell_time()).chain(self.stale_at).min()
     }
 
     /// Whether our half of the stream may end: all is answered, and the server or the program wants to go.
