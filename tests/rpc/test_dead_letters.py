@@ -200,7 +200,7 @@ async def test_bad_ids_are_refused(quick: RunningServer, ids: list[str]) -> None
 
 
 @pytest.mark.parametrize(
-    "fields", [{"page_size": -1}, {"page_token": "x"}, {"conversation_id": "a:b:c"}, {"device_id": "a b"}]
+    "fields", [{"page_size": -1}, {"page_token": "x"}, {"conversation_id": "a:b:c"}, {"device_id": "a\tb"}]
 )
 async def test_bad_lists_are_refused(quick: RunningServer, fields: dict[str, object]) -> None:
     async with registered(quick.target) as bob:
