@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from service.first_screen import GRPCURL
 from tests.docs.pages import README, ROOT, list_blocks
 from tests.support.servers import running_server
 
@@ -65,3 +66,7 @@ def test_what_is_shown_of_a_file_is_that_file() -> None:
     shown = [content for language, content in list_blocks(README) if language == "python"]
     assert len(files) == 2
     assert shown == [(ROOT / file).read_text() for file in files]
+
+
+def test_line_that_installs_grpcurl_is_that_of_the_first_screen() -> None:
+    assert f"    .venv/bin/pip install {GRPCURL}\n" in README.read_text()
