@@ -27,6 +27,17 @@ _LEFTOVERS = {
     "devices": ("username", "device_id"),
 }
 
+# Streams of the account can live for some seconds more, on workers that have not heard of its end. Who can only read
+# stores nothing behind the batch that empties the conversation; of groups the account is out already. The lock is the
+# one that those who store messages hold, so what they are just storing comes before.
+_SILENCE = """
+WITH place AS (
+    SELECT c.conversation_id FROM conversations c JOIN members m ON m.conversation_id = c.conversation_id
+    WHERE c.conversation_id = $1 AND c.kind = 1 AND m.username = $2 AND m.role > 1
+    FOR NO KEY UPDATE OF c
+)
+UPDATE members m SET role = 1 FROM place p WHERE m.conversation_id = p.conversation_id AND m.username = $2"""
+
 _CHOOSE = """
 SELECT seq, request_id FROM messages
 WHERE conversation_id = $1 AND sender = $2 AND request_id > $3 ORDER BY request_id LIMIT $4"""
@@ -147,6 +158,7 @@ async def _empty_some(connection: Connection, username: str, conversation_id: st
             conversation_id = ""
             break
         conversation_id, request_id = following, ""
+        await connection.execute(_SILENCE, conversation_id, username)
     await connection.execute(
         "INSERT INTO content_changes (conversation_id) SELECT DISTINCT unnest($1::text[])", changed
     )

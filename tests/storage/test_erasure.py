@@ -2,9 +2,14 @@
 
 import asyncio
 
+import pytest
+
+from storage.errors import LockTimeout
+from storage.postgres.conversations import Conversations
 from storage.postgres.database import Database
 from storage.postgres.erasure import Batch, Erasures, Progress
-from tests.support.lanes import add_group
+from storage.records import Outcome
+from tests.support.lanes import add_group, locked
 from tests.support.logs import add_users, delete_user, send
 
 BATCH_MESSAGES = 500
@@ -128,3 +133,21 @@ async def test_account_that_somebody_works_on_is_left_to_them_for_a_while(databa
     async with database.transaction() as connection:
         await connection.execute("SELECT 1 FROM erasures FOR UPDATE")
         assert await erasures.run_batch("bob") == Batch(Progress.BUSY)
+
+
+async def test_nothing_is_stored_behind_the_batch_that_empties_a_direct_conversation(database: Database) -> None:
+    """A stream of the account lives on for seconds on a worker that has not heard; what it is just storing goes, too."""
+    await add_users(database, "ann", "bob")
+    await Conversations(database).ensure_direct("ann:bob")
+    await send(database, "ann:bob", "ann", "secret")
+    await delete_user(database, "ann")
+    erasures = Erasures(database)
+    await erasures.request_messages("ann")
+    async with locked(database, "ann:bob") as connection:
+        await send(connection, "ann:bob", "ann", "secret, too")
+        with pytest.raises(LockTimeout):
+            await erasures.run_batch("ann")
+    assert await erasures.run_batch("ann") == Batch(Progress.DONE, 2)
+    assert (await send(database, "ann:bob", "ann", "late")).outcome is Outcome.ROLE_TOO_LOW
+    assert (await send(database, "ann:bob", "bob", "still here")).outcome is Outcome.STORED
+    assert await count_full(database, "ann") == 0
