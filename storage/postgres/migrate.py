@@ -30,8 +30,9 @@ from storage.postgres.pooling import check_pooling
 from storage.postgres.primary import Primary
 from storage.records import Deployment
 
-# A migration that waits for a table keeps everybody else from it, too.
-_LOCK_TIMEOUT_MS = 10_000
+# A migration that waits for a table keeps those out who come after it; so it gives up soon, and the caller tries again.
+# A little longer than deadlock_timeout usually is, after which an autovacuum that is in the way is cancelled.
+_LOCK_TIMEOUT_MS = 1100
 # An index over a hundred million rows takes that long.
 _MIGRATION_SECONDS = 3600.0
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")

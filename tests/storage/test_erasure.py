@@ -136,7 +136,7 @@ async def test_account_that_somebody_works_on_is_left_to_them_for_a_while(databa
 
 
 async def test_nothing_is_stored_behind_the_batch_that_empties_a_direct_conversation(database: Database) -> None:
-    """A stream of the account lives on for seconds on a worker that has not heard; what it is just storing goes, too."""
+    """A stream of the account lives on for seconds on a worker that has not heard; what it just stores goes, too."""
     await add_users(database, "ann", "bob")
     await Conversations(database).ensure_direct("ann:bob")
     await send(database, "ann:bob", "ann", "secret")

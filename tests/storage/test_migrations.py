@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
-from storage.errors import MigrationError
+from storage.errors import MigrationError, Unavailable
 from storage.postgres.migrate import check_schema, migrate, migration_files
 from tests.support.waiting import wait_for
 
 LAST_OF_RELEASE = "0008_store_messages_at_one_place.sql"
+DELETED = "0009_growth_deleted.sql"
 INDEXES = "0009_growth_indexes.sql"
 
 
@@ -73,11 +74,44 @@ async def test_release_is_brought_up_to_date_and_its_deleted_users_are_noted(
     postgres_url: str, released: asyncpg.Connection
 ) -> None:
     ran = await migrate(postgres_url, schema=await schema_of(released))
-    assert [name for name in ran if name.startswith("0009")] == ["0009_growth.sql", INDEXES]
+    assert [name for name in ran if name.startswith("0009")] == ["0009_growth.sql", DELETED, INDEXES]
     assert await is_valid(released, "logins_by_end")
     assert await is_valid(released, "revocations_by_expiry")
     assert [row["username"] for row in await released.fetch("SELECT username FROM erasures")] == ["bob"]
     assert await migrate(postgres_url, schema=await schema_of(released)) == []
+
+
+async def test_account_that_is_deleted_while_the_release_is_brought_up_to_date_is_noted(
+    postgres_url: str, released: asyncpg.Connection
+) -> None:
+    """The migration waits for the deletion, which its own look at the table began too early to see."""
+    schema = await schema_of(released)
+    async with released.transaction():
+        await released.execute("UPDATE users SET delete_time = clock_timestamp() WHERE username = 'ann'")
+        migrating = asyncio.create_task(migrate(postgres_url, schema=schema))
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
+        await wait_for(lambda: released.fetchval(waiting), what="the migration's wait")
+    assert INDEXES in await migrating
+    assert await released.fetch("SELECT username FROM erasures ORDER BY 1") == [("ann",), ("bob",)]
+
+
+async def test_migration_that_finds_a_table_locked_gives_up_before_others_wait_long(
+    postgres_url: str, released: asyncpg.Connection
+) -> None:
+    schema = await schema_of(released)
+    other = await asyncpg.connect(postgres_url, server_settings={"search_path": schema})
+    try:
+        async with released.transaction():
+            await released.execute("UPDATE users SET delete_time = clock_timestamp() WHERE username = 'ann'")
+            migrating = asyncio.create_task(migrate(postgres_url, schema=schema))
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass"
+            await wait_for(lambda: released.fetchval(waiting), what="the migration's wait")
+            await other.execute("UPDATE users SET display_name = 'B' WHERE username = 'bob'", timeout=5)
+            with pytest.raises(Unavailable, match="waits for a table that another session has locked"):
+                await migrating
+        assert INDEXES in await migrate(postgres_url, schema=schema)
+    finally:
+        await other.close()
 
 
 async def test_deletion_by_a_server_of_before_is_noted_too(postgres_url: str, released: asyncpg.Connection) -> None:

@@ -13,9 +13,8 @@ CREATE TABLE erasures (
     turn_time       timestamptz NOT NULL DEFAULT clock_timestamp()  -- of the latest batch: somebody may be at it
 );
 
-INSERT INTO erasures (username) SELECT u.username FROM users u WHERE u.delete_time IS NOT NULL;
-
--- By a trigger, since servers of before delete accounts, too.
+-- By a trigger, since servers of before delete accounts, too. Those that were deleted before it are noted by the next
+-- file, after the trigger is there for all, so that none is missed, and while nobody waits.
 CREATE FUNCTION note_erasure() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO erasures (username) VALUES (new.username) ON CONFLICT DO NOTHING;
