@@ -30,16 +30,16 @@ run: $(VENV)/.runtime ## Start the server, with an embedded PostgreSQL and Valke
 	exec $(BIN)/parley serve
 
 .PHONY: test
-test: $(VENV)/.dev ## Run all tests, against a real PostgreSQL and Valkey that they start
+test: $(VENV)/.dev ## Run all tests, some 16 minutes, against a real PostgreSQL and Valkey that they start
 	$(BIN)/pytest -q -n 2 --dist loadfile
 
 .PHONY: test-services
-test-services: $(VENV)/.dev ## Test with other people's servers, PostgreSQL 15 to Envoy; installs them, as root
+test-services: $(VENV)/.dev ## Test with other people's servers, PostgreSQL 15 to Envoy, 7 minutes; installs them, as root
 	scripts/service_tools.sh
 	CI=true $(BIN)/pytest -q -m services tests/services
 
 .PHONY: test-services-short
-test-services-short: $(VENV)/.dev ## A part of that, a minute and a half; left out where they can't be installed
+test-services-short: $(VENV)/.dev ## Test a part of that, in two minutes; left out where they can't be installed
 	scripts/service_tools.sh || test -z "$$CI"
 	$(BIN)/pytest -q -m "services and short" tests/services
 
@@ -48,7 +48,7 @@ test-pythons: $(VENV)/.dev ## Run the tests that lean on Python itself on every 
 	scripts/other_pythons.sh
 
 .PHONY: faults
-faults: $(VENV)/.dev ## Break everything in the middle of traffic and check what clients saw: make faults [SEED=1]
+faults: $(VENV)/.dev ## Break everything in the middle of traffic, 24 minutes, and check what clients saw: make faults [SEED=1]
 	FAULTS_SEED=$(SEED) FAULTS_RESULTS=build/faults $(BIN)/pytest -q -m "matrix or not matrix" tests/faults
 
 .PHONY: faults-table
