@@ -23,7 +23,7 @@ from storage.embedded.postgres import read_major
 from storage.errors import StorageError
 from storage.postgres.archive.dump import is_dump, restore_dump
 from storage.postgres.archive.export import export_database
-from storage.postgres.archive.form import Manifest
+from storage.postgres.archive.form import ArchiveError, Manifest
 from storage.postgres.archive.load import check_archive, count_accounts, load_archive
 from storage.postgres.connection import Connection
 from storage.postgres.migrate import migrate
@@ -58,7 +58,7 @@ def import_from(settings: Settings, path: Path, *, tell: Tell) -> int:
         How many accounts there are then.
     """
     schema = settings.database.db_schema
-    manifest = None if is_dump(path) else _check(path)
+    manifest = _check(path)
     with _database(settings, may_run=False) as url:
         if manifest is None:
             tell("restoring the dump")
@@ -150,16 +150,19 @@ async def _count_accounts(url: str, schema: str) -> int:
         connection.terminate()
 
 
-def _check(path: Path) -> Manifest:
+def _check(path: Path) -> Manifest | None:
+    """What an export says of itself; None for a dump."""
     try:
-        return check_archive(path)
-    except StorageError as error:
+        return None if is_dump(path) else check_archive(path)
+    except ArchiveError as error:
         raise StartError(str(error)) from None
 
 
 def _run(work: Callable[[], Coroutine[object, object, _T]], url: str) -> _T:
     try:
         return asyncio.run(work())
+    except ArchiveError as error:  # the file's fault
+        raise StartError(str(error)) from None
     except (StorageError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
         raise StartError(f"the database at {mask_url(url)} failed: {error}") from None
 
@@ -178,6 +181,8 @@ def _database(settings: Settings, *, may_run: bool) -> Iterator[str]:
     if may_run and server.answers():
         yield server.url
         return
+    if may_run and read_major(server.directory) is None:
+        raise StartError(f"there is no PostgreSQL in {server.directory}: name the data directory by --data-dir")
     with _held(settings.data_dir) as data_dir, _running(EmbeddedPostgres(data_dir)) as started:
         yield started.url
 

@@ -1,5 +1,7 @@
 """Data on their way from one database to another: between versions of PostgreSQL, embedded and external."""
 
+import io
+import json
 import os
 import shutil
 import subprocess
@@ -125,8 +127,16 @@ def test_file_that_is_no_whole_export_is_refused_and_changes_nothing(place: Path
         (whole[: len(whole) // 2], "cut off"),
         (b"hello", "no whole export"),
         (bytes(damaged), "damaged"),
+        (zip_of("[]"), "no whole export"),
+        (zip_of('{"format": 1, "migrations": [], "tables": [{"name": "a"}]}'), "no whole export"),
+        (manifest_of(whole, migrations=[1]), "no whole export"),
+        (manifest_of(whole, tables=[{"name": 'a" b', "columns": [], "row_count": 0}]), "no whole export"),
+        (b"PGDMPhello", "pg_restore: error"),
+        (None, "can't read"),
     ):
-        archive.write_bytes(content)
+        archive.unlink()
+        if content is not None:
+            archive.write_bytes(content)
         done = parley("import-database", str(archive), "--data-dir", str(place / "two"))
         assert done.returncode == 1
         assert expected in done.stderr
@@ -134,6 +144,34 @@ def test_file_that_is_no_whole_export_is_refused_and_changes_nothing(place: Path
         assert "Traceback" not in done.stderr
     archive.write_bytes(whole)
     assert parley("import-database", str(archive), "--data-dir", str(place / "two")).returncode == 0
+
+
+def zip_of(manifest: str) -> bytes:
+    """A file with this manifest, and with nothing else."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as file:
+        file.writestr("manifest.json", manifest)
+    return written.getvalue()
+
+
+def manifest_of(whole: bytes, **changed: object) -> bytes:
+    """A file with the manifest of another one, in which something is changed."""
+    with zipfile.ZipFile(io.BytesIO(whole)) as file:
+        return zip_of(json.dumps({**json.loads(file.read("manifest.json")), **changed}))
+
+
+def test_export_of_a_directory_without_data_makes_none(place: Path) -> None:
+    done = parley("export-database", str(place / "all.parley"), "--data-dir", str(place / "nowhere"))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"parley: there is no PostgreSQL in {place}/nowhere/postgres")
+    assert list(place.iterdir()) == []
+
+
+def test_export_that_can_not_be_written_blames_the_file(place: Path) -> None:
+    with running_server(place / "one"):
+        done = parley("export-database", str(place / "no/file"), "--data-dir", str(place / "one"))
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"parley: can't write {place}/no/file: No such file or directory"
 
 
 def test_dump_of_pg_dump_fills_an_empty_data_directory(place: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from storage.embedded.children import EmbeddedError, package_directory
 from storage.postgres.archive.form import LEFT_OUT, ArchiveError
+from storage.postgres.archive.load import analyze
 from storage.postgres.libpq import libpq_environment
 from storage.postgres.migrate import read_deployment
 from storage.postgres.primary import Primary
@@ -44,6 +45,7 @@ async def restore_dump(url: str, path: Path, *, schema: str) -> None:
         await read_deployment(connection)
         running = [name for name in sorted(LEFT_OUT) if name != "migrations"]
         await connection.execute(f"TRUNCATE {', '.join(running)}")
+        await analyze(connection, schema)
     finally:
         connection.terminate()
 
@@ -63,7 +65,7 @@ async def _run_restore(url: str, path: Path) -> None:
         )
         _, errors = await process.communicate()
     if process.returncode != 0:
-        raise ArchiveError(f"pg_restore: {' '.join(errors.decode(errors='replace').split())[-400:]}")
+        raise ArchiveError(" ".join(errors.decode(errors="replace").split())[-400:])
 
 
 def _find_restore() -> str:

@@ -6,6 +6,7 @@ A file that was cut off has no manifest, so it is never taken for a whole one.
 """
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from storage.errors import StorageError
 FORMAT = 1
 _MANIFEST = "manifest.json"
 _READ_BYTES = 256 * 1024
+_TABLE_NAME = re.compile(r"[a-z_]{1,63}")  # stands in statements
 
 # What belongs to running servers: worth nothing elsewhere, and the transaction ids of the feed would be wrong there.
 LEFT_OUT = frozenset({"commit_feed", "workers", "open_streams", "migrations"})
@@ -89,8 +91,10 @@ def read_manifest(file: zipfile.ZipFile) -> Manifest:
         if found["format"] != FORMAT:
             raise ArchiveError(f"the export has the form {found['format']}, and this version reads {FORMAT}")
         tables = tuple(Table(each["name"], tuple(each["columns"]), each["row_count"]) for each in found.pop("tables"))
-        return Manifest(**found, tables=tables)
-    except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        if not all(_TABLE_NAME.fullmatch(table.name) for table in tables):
+            raise ValueError("a name that no table has")
+        return Manifest(**{**found, "migrations": dict(found["migrations"])}, tables=tables)
+    except (KeyError, TypeError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise ArchiveError(f"the file is no whole export of Parley: {type(error).__name__}") from error
 
 

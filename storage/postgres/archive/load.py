@@ -86,9 +86,15 @@ async def load_archive(
                 await _fill(connection, file, schema, table)
             for row in await connection.fetch(_IDENTITIES, schema):
                 await _continue_identity(connection, row["name"], row["column"])
-    for table in manifest.tables:
-        await connection.execute(f'ANALYZE "{schema}"."{table.name}"')
+    await analyze(connection, schema)
     return manifest
+
+
+async def analyze(connection: asyncpg.Connection, schema: str) -> None:
+    """Counts what is in the tables, so that no plan is made for what they were before; autovacuum comes later."""
+    tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
+    for table in tables:
+        await connection.execute(f'ANALYZE "{schema}"."{table["tablename"]}"')
 
 
 async def _fill(connection: asyncpg.Connection, file: zipfile.ZipFile, schema: str, table: Table) -> None:
