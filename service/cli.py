@@ -9,16 +9,26 @@ from collections.abc import Sequence
 
 
 def main() -> None:
-    """Runs the command line; what is wrong is one line on standard error and exit status 1."""
-    if sys.argv[1:2] == ["serve"]:
-        sys.exit(_serve(sys.argv[2:]))
-    if sys.argv[1:2] == ["health"]:
+    """Runs the command line; what is wrong is one line on standard error and exit status 1.
+
+    Ctrl-C that comes while modules load is exit status 130, without a traceback.
+    """
+    try:
+        _run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    if arguments[:1] == ["serve"]:
+        sys.exit(_serve(arguments[1:]))
+    if arguments[:1] == ["health"]:
         from service import health_command
 
-        sys.exit(health_command.main(sys.argv[2:]))
+        sys.exit(health_command.main(arguments[1:]))
     from service.cli_commands import run
 
-    run(sys.argv[1:])
+    run(arguments)
 
 
 def _serve(arguments: Sequence[str]) -> int:

@@ -5,7 +5,6 @@ server (`preparer.py`).
 """
 
 import asyncio
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -40,10 +39,7 @@ def run(arguments: Sequence[str], *, serve_by: Callable[[dict[str, Any], Path | 
     Args:
         serve_by: what `serve` does with its flags and its file; None: it prepares the start.
     """
-    try:
-        app(arguments, prog_name="parley", obj=serve_by)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    app(arguments, prog_name="parley", obj=serve_by)
 
 
 def _print_version(is_asked: bool) -> None:

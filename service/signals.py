@@ -4,6 +4,7 @@ Nothing is raised out of a handler: it would come up anywhere, also where Python
 """
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -11,6 +12,7 @@ from types import FrameType
 from typing import Self
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
+_NO_TERMINAL = (errno.ENXIO, errno.EIO, errno.ENOENT)
 
 
 class StopRequested(Exception):
@@ -23,7 +25,8 @@ class Signals:
     Attributes:
         stop_count: how many signals asked to stop.
         is_hasty: the first of them was Ctrl-C: somebody waits for the end.
-        wants_reload: SIGHUP asked to read the settings anew; whoever does so takes it back.
+        wants_reload: SIGHUP asked to read the settings anew; whoever does so takes it back. It stops the server where
+            the terminal that the server was started on is gone, unless `nohup` was there.
         wakeup: a descriptor that becomes readable with each signal, a child's end included.
     """
 
@@ -31,6 +34,7 @@ class Signals:
         self.stop_count = 0
         self.is_hasty = False
         self.wants_reload = False
+        self._ends_with_terminal = False
         self.wakeup, self._wakeup_write = os.pipe()
 
     def __enter__(self) -> Self:
@@ -40,8 +44,8 @@ class Signals:
         for number in _STOPPING:
             # SIGINT is taken even where it is ignored: shells have it so in what they start with "&".
             signal.signal(number, self._on_stop)
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup stays in force
-            signal.signal(signal.SIGHUP, self._on_reload)
+        self._ends_with_terminal = _has_terminal() and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+        signal.signal(signal.SIGHUP, self._on_hangup)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         return self
 
@@ -72,5 +76,17 @@ class Signals:
         self.is_hasty = self.is_hasty or (number == signal.SIGINT and not self.stop_count)
         self.stop_count += 1
 
-    def _on_reload(self, _: int, __: FrameType | None) -> None:
-        self.wants_reload = True
+    def _on_hangup(self, _: int, __: FrameType | None) -> None:
+        if self._ends_with_terminal and not _has_terminal():
+            self.stop_count = max(self.stop_count, 1)  # the kernel and the shell may both say so
+        else:
+            self.wants_reload = True
+
+
+def _has_terminal() -> bool:
+    """Says whether this process has a terminal, which can hang up."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError as error:
+        return error.errno not in _NO_TERMINAL
+    return True

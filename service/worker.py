@@ -98,8 +98,9 @@ async def _serve(settings: "Settings", index: int, beats: int, page: int, news: 
         loop.add_signal_handler(number, on_signal, number)
 
     def on_reload() -> None:
-        if news is not None:
-            live.take(to_settings(json.loads(os.pread(news, os.fstat(news).st_size, 0))))
+        text = b"" if news is None else os.pread(news, os.fstat(news).st_size, 0).strip(b"\0")
+        if text:  # else somebody sent the signal to all processes, and nothing has changed
+            live.take(to_settings(json.loads(text)))
 
     loop.add_signal_handler(signal.SIGHUP, on_reload)
     os.set_blocking(beats, False)

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 from parley.v1 import account_pb2, chat_service_pb2_grpc
 
 from tests.support.processes import child, replaced
 from tests.support.servers import RunningServer
+from tests.support.terminals import Terminal
 from tests.support.waiting import wait_until
 
 
@@ -61,9 +63,29 @@ def test_sighup_takes_over_what_it_can_and_says_what_it_can_not(
     assert server.process.poll() is None
 
 
-def test_nohup_stays_in_force(start: Callable[..., RunningServer]) -> None:
+def test_under_nohup_sighup_reloads_too(start: Callable[..., RunningServer]) -> None:
     server = start(command=("sh", "-c", f"trap '' HUP; exec {sys.executable} -m service serve"))
     server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: '"event": "settings reloaded"' in server.text, limit_seconds=20, what="reloaded")
     assert refusal(server.target, "alice") is grpc.StatusCode.OK
     assert server.stop() == 0
-    assert "settings reloaded" not in server.text
+
+
+def test_sighup_to_all_processes_troubles_no_worker(start: Callable[..., RunningServer]) -> None:
+    server = start()
+    child(server, "parley worker 0").send_signal(signal.SIGHUP)
+    server.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: '"event": "settings reloaded"' in server.text, limit_seconds=20, what="reloaded")
+    assert refusal(server.target, "alice") is grpc.StatusCode.OK
+    assert server.stop() == 0
+    assert "Traceback" not in server.text
+    assert server.text.count('"event": "serving"') == 1
+
+
+def test_terminal_that_is_closed_ends_the_server(directory: Path) -> None:
+    environment = {"PARLEY_LISTEN": "127.0.0.1:0", "PARLEY_DATA_DIR": str(directory / "d")}
+    terminal = Terminal(["-m", "service", "serve"], environment)
+    terminal.sees("Parley is ready")
+    children = psutil.Process(terminal.process.pid).children()
+    assert terminal.hangs_up() in (0, 120)  # 120: Python could not write to the terminal any more
+    wait_until(lambda: not any(each.is_running() for each in children), what="no process is left")

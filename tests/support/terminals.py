@@ -46,6 +46,14 @@ class Terminal:
         """Types a text; "\\x03" is Ctrl-C."""
         self._screen.send(text)
 
+    def hangs_up(self) -> int:
+        """Closes the terminal under the program, as its window would; waits for its end and returns its exit code."""
+        self._screen.close()
+        try:
+            return self.process.wait(LIMIT_SECONDS)
+        finally:
+            self.process.kill()
+
     def ends(self) -> int:
         """Waits for the program's end and returns its exit code; it must not have ended with a traceback."""
         self._screen.expect([pexpect.EOF, pexpect.TIMEOUT])
