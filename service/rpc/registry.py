@@ -90,6 +90,8 @@ def _to_unary(name: str, method: Unary, authenticator: Authenticator, in_flight:
         try:
             call = _begin(context, authenticator, needs_token=method.needs_token)
             with in_flight:
+                if in_flight.is_held:
+                    await in_flight.wait()
                 response = await method.handle(decode(method.request_type, data), call)
             answer = response if isinstance(response, bytes) else response.SerializeToString()
             counts.note_end(name, "OK", begin)

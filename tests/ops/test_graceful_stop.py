@@ -4,13 +4,13 @@ import asyncio
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from parley.v1 import chat_pb2, message_pb2
+from parley.v1 import chat_pb2, chat_service_pb2_grpc, message_pb2
 
 from tests.support.balancer import Balancer, balancing
 from tests.support.databases import fresh_schema
@@ -119,6 +119,39 @@ async def test_no_call_fails_and_no_message_is_missed_while_one_of_two_nodes_sto
             count = len(traffic.sent)
             await wait_for(lambda: len(traffic.sent) > count + 100, what="traffic afterwards")
         assert traffic.failures == []
+
+
+async def test_calls_on_their_way_when_the_port_closes_are_answered_and_none_is_cancelled(
+    nodes: "tuple[RunningServer, RunningServer]",
+) -> None:
+    leaving, _ = nodes
+    answered, codes = 0, set()
+    async with registered(leaving.target) as alice, AsyncExitStack() as stack:
+        request = message_pb2.SendRequest(conversation_id=f"{alice.name}:{alice.name}", text="hello")
+
+        async def call(channel: grpc.aio.Channel) -> None:
+            nonlocal answered
+            stub = chat_service_pb2_grpc.ChatServiceStub(channel)
+            while True:  # follows no health; ends with the port
+                try:
+                    await stub.Send(request, metadata=alice.metadata, timeout=20)
+                    answered += 1
+                except grpc.aio.AioRpcError as error:
+                    codes.add(error.code())
+                    return
+
+        channels = [
+            await stack.enter_async_context(
+                grpc.aio.insecure_channel(leaving.target, options=[("grpc.use_local_subchannel_pool", 1)])
+            )
+            for _ in range(_CALLERS)
+        ]
+        calls = [asyncio.create_task(call(channel)) for channel in channels for _ in range(4)]
+        await wait_for(lambda: answered > 200, what="traffic")
+        leaving.process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*calls)
+    assert codes == {grpc.StatusCode.UNAVAILABLE}
+    assert await asyncio.to_thread(leaving.process.wait, 30) == 0
 
 
 async def test_streams_are_told_at_once_and_those_that_come_late_are_served_and_told_again(
