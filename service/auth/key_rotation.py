@@ -25,6 +25,7 @@ _ADDED = "parley_added"  # Unix seconds
 _RETIRED = "parley_retired"  # when it stopped signing, Unix seconds
 # Other nodes get the file later than the one on which it was changed.
 _SPARE_SECONDS = 3600
+_END_OF_TIME = 250_000_000_000  # in the year 9892; no calendar of ours goes beyond 9999
 
 
 class KeyState(StrEnum):
@@ -148,7 +149,8 @@ def prune_keys(path: Path, *, longest_token_seconds: float, clock: Callable[[], 
                 entries.append(entry)
                 pruned.append(Pruned(key.key_id, False, None))
             else:
-                retired = entry.get(_RETIRED, int(now))
+                retired = _seconds_of(entry, _RETIRED)
+                retired = int(now) if retired is None else retired
                 removable = retired + longest_token_seconds + _SPARE_SECONDS
                 pruned.append(Pruned(key.key_id, removable <= now, to_time(removable)))
                 if removable > now:
@@ -191,5 +193,11 @@ def _state_of(entry: dict[str, Any], *, is_last: bool) -> KeyState:
 
 
 def _time_of(entry: dict[str, Any], name: str) -> datetime | None:
+    seconds = _seconds_of(entry, name)
+    return None if seconds is None else to_time(seconds)
+
+
+def _seconds_of(entry: dict[str, Any], name: str) -> int | None:
+    """The time that the file has; None where it has none, or what somebody wrote there by hand is none."""
     seconds = entry.get(name)
-    return to_time(seconds) if isinstance(seconds, int) else None
+    return seconds if isinstance(seconds, int) and 0 <= seconds < _END_OF_TIME else None

@@ -111,6 +111,16 @@ def test_key_of_which_nothing_is_known_is_counted_from_now_and_a_public_one_stay
     assert states(path) == {"k0": "verifies", "k2": "signs"}
 
 
+@pytest.mark.parametrize("written", ["yesterday", 10**30, -5, None, [1]])
+def test_time_that_is_none_is_one_that_is_not_known(path: Path, written: object) -> None:
+    first = {**secret_jwk("k1"), "parley_added": written, "parley_retired": written}
+    write_keys(path, first, secret_jwk("k2"))
+    assert [(key.add_time, key.retire_time) for key in list_keys(path)] == [(None, None)] * 2
+    (outcome,) = prune_keys(path, longest_token_seconds=900, clock=lambda: NOW)
+    assert outcome.removable_time == datetime.fromtimestamp(NOW + 900 + HOUR, UTC)
+    assert list_keys(path)[0].retire_time == datetime.fromtimestamp(NOW, UTC)
+
+
 def test_file_keeps_what_else_is_in_it_and_stays_behind_its_link(path: Path) -> None:
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, "note": "ours"}))
