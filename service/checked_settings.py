@@ -6,6 +6,7 @@ What comes of it is the plain tree again.
 from collections.abc import Callable
 from dataclasses import Field as PlainField
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, create_model
@@ -36,6 +37,8 @@ def _to_field(declared: "PlainField[Any]", hint: Any) -> tuple[Any, Any]:
         return Annotated[SecretStr, AfterValidator(_to_secret(check))] | None, Field(default=declared.default, **rules)
     if get_origin(hint) is Literal:
         hint = Annotated[hint, BeforeValidator(_to_choice(get_args(hint)))]
+    if Path in (hint, *get_args(hint)):
+        hint = Annotated[hint, BeforeValidator(_refuse_empty)]
     return Annotated[hint, AfterValidator(_checking(check))], Field(default=declared.default, **rules)
 
 
@@ -49,6 +52,13 @@ def _to_choice(choices: tuple[str, ...]) -> Callable[[Any], Any]:
         return words.get(str(value).strip().lower(), value)
 
     return to_choice
+
+
+def _refuse_empty(value: Any) -> Any:
+    """Refuses a path of no letters, which would be the working directory: a variable was not set, most likely."""
+    if value == "":
+        raise ValueError("must be a path; leave it out for the default")
+    return value
 
 
 def _to_secret(check: Callable[[str], object]) -> Callable[[SecretStr], Secret]:

@@ -5,11 +5,22 @@ from typing import Annotated, NoReturn
 
 import typer
 
+
+def _to_path(text: str) -> Path:
+    if not text:
+        raise typer.BadParameter("it is empty; leave it out for the default")
+    return Path(text)
+
+
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="YAML file with settings (instead of PARLEY_CONFIG).")
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", parser=_to_path, help="YAML file with settings (instead of PARLEY_CONFIG)."
+    ),
 ]
 DataDirOption = Annotated[
-    Path | None, typer.Option("--data-dir", metavar="DIR", help="Embedded databases, keys, logs. Default: .parley")
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", parser=_to_path, help="Embedded databases, keys, logs. Default: .parley"),
 ]
 
 

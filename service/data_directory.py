@@ -95,7 +95,8 @@ def _wait_for_workers(path: Path, check: Callable[[], None]) -> None:
 
 
 def _unusable(path: Path, error: OSError) -> DataDirectoryError:
-    return DataDirectoryError(f"can't use the data directory {path}: {error.strerror}")
+    why = "it is no directory" if isinstance(error, FileExistsError) else error.strerror
+    return DataDirectoryError(f"can't use the data directory {path}: {why}")
 
 
 def _lock_within(descriptor: int, seconds: float, check: Callable[[], None]) -> bool:

@@ -19,6 +19,10 @@ def split_listen(listen: str) -> tuple[str, int]:
         host, bracketed = "[::]", True
     if ":" in host and not bracketed:
         raise ValueError("must have an IPv6 address in brackets, for example [::1]:50051")
+    try:
+        host.encode("idna")  # as the resolver does
+    except UnicodeError:
+        raise ValueError("must have a name or an IP address as its host") from None
     return host.strip("[]"), int(port)
 
 

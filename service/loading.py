@@ -127,7 +127,7 @@ def _with_whole_paths(settings: Any, origins: Mapping[str, str], above: str = ""
     """Returns the settings with all paths absolute, and a home directory for each `~`: the same for whoever uses them.
 
     Raises:
-        ConfigError: there is no home directory.
+        ConfigError: there is no home directory, or no working directory.
     """
     changed: dict[str, Any] = {}
     for each in fields(settings):
@@ -139,6 +139,10 @@ def _with_whole_paths(settings: Any, origins: Mapping[str, str], above: str = ""
                 changed[each.name] = value.expanduser().absolute()
             except RuntimeError:
                 raise ConfigError(f"{key} ({origins[key]}): {str(value)!r} is not allowed: {_NO_HOME}") from None
+            except FileNotFoundError:
+                raise ConfigError(
+                    f"{key}: {value} has no place: the working directory was removed; cd to one"
+                ) from None
     return replace(settings, **changed)
 
 

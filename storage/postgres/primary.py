@@ -216,8 +216,10 @@ class Primary:
                     passfile=target.passfile,
                     database=target.database,
                     ssl=context,
-                    direct_tls=target.tls.is_direct or None,
+                    direct_tls=target.tls.is_direct,
                     server_settings=settings,
+                    # Which server may be used is found out below; None would be what PGTARGETSESSIONATTRS says.
+                    target_session_attrs="any",
                     connection_class=Connection,
                     **target.driver,
                     **options,

@@ -103,8 +103,10 @@ def to_target(text: str, environment: Mapping[str, str] | None = None) -> Target
     settings, options = to_settings(given.get("options", ""))
     name = given.get("application_name") or given.get("fallback_application_name") or APPLICATION_NAME
     seconds = int(given.get("connect_timeout", "0"))
+    hosts = _to_hosts(url)
+    is_local = bool(hosts) and all(host.is_socket for host in hosts)  # without TLS, whatever PGSSL* say of others
     return Target(
-        hosts=_to_hosts(url),
+        hosts=hosts,
         user=user,
         password=url.password or given.get("password"),
         passfile=given.get("passfile"),
@@ -115,7 +117,7 @@ def to_target(text: str, environment: Mapping[str, str] | None = None) -> Target
         options=options,
         connect_seconds=float(seconds) if seconds else None,
         keepalive=_to_keepalive(given),
-        tls=to_tls(given, environment),
+        tls=to_tls(given, {} if is_local else environment),
         driver={name: given[name] for name in ("krbsrvname", "gsslib") if name in given},
     )
 

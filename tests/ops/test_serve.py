@@ -140,7 +140,7 @@ def test_a_data_directory_that_can_not_be_used_is_one_clear_line(directory: Path
     (directory / "file").write_text("")
     done = run("serve", "--listen", "127.0.0.1:0", "--data-dir", str(directory / "file"))
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
-    assert done.stderr.startswith("parley: can't use the data directory")
+    assert done.stderr == f"parley: can't use the data directory {directory / 'file'}: it is no directory\n"
 
 
 def test_plaintext_beyond_loopback_needs_a_setting(directory: Path) -> None:

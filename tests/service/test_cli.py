@@ -80,6 +80,13 @@ def test_a_wrong_setting_is_one_line_and_status_1(command: str) -> None:
     )
 
 
+def test_an_option_that_a_shell_left_empty_is_told() -> None:
+    for arguments in (("serve", "--data-dir", ""), ("config", "--config=")):
+        done = run(*arguments)
+        assert done.returncode == 2
+        assert "it is empty; leave it out for the default" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [("token", "alice"), ("user", "create", "alice"), ("migrate",)])
 def test_without_a_running_server_commands_say_so(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = run(*arguments, "--data-dir", str(tmp_path / "d"))

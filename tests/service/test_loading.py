@@ -170,6 +170,18 @@ def test_a_raw_character_in_a_password_is_told_without_it_wherever_it_comes_from
         assert "\n" not in said
 
 
+def test_a_path_of_a_working_directory_that_was_removed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(ConfigError, match=r"^data_dir: \.parley has no place: the working directory was removed"):
+        load(environment={})
+    assert load(environment={"PARLEY_DATA_DIR": "/d"}).settings.data_dir == Path("/d")
+
+
 def test_a_mistake_in_a_flag_names_the_flag_and_each_mistake_has_a_line(tmp_path: Path) -> None:
     said = mistake(tmp_path, "workers: 0", flags={"log.level": "x"})
     assert said.splitlines() == [
@@ -255,7 +267,11 @@ def test_listen_is_split(listen: str, expected: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize(
-    "listen", ["", "50051", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80", "h:\u0661"]
+    "listen",
+    [
+        *("", "50051", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80", "h:\u0661"),
+        *("a..b:1", "\xe4..\xf6:1", f"{'h' * 64}:1"),  # what the resolver can't encode
+    ],
 )
 def test_what_is_not_host_and_port_is_refused(listen: str) -> None:
     with pytest.raises(ValueError, match="must "):

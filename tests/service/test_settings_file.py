@@ -105,6 +105,11 @@ def test_groups_can_be_merged(tmp_path: Path) -> None:
         ("log:\n  level: info\nlog.level: debug\n", "log.level (file FILE) is there twice"),
         ("listen: [127.0.0.1:1]\n", "listen (file FILE): ['127.0.0.1:1'] is not allowed; it takes text"),
         ("database: postgresql://h\n", "database (file FILE) is not a setting; did you mean database.url?"),
+        ('data_dir: ""\n', "data_dir (file FILE): '' is not allowed: it must be a path; leave it out for the default"),
+        (
+            "tls: {certificate_file: '', key_file: k}\n",
+            "tls.certificate_file (file FILE): '' is not allowed: it must be a path; leave it out for the default",
+        ),
         ("just words\n", "FILE must have keys and values at its top, for example listen: 127.0.0.1:50051"),
     ],
 )

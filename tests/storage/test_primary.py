@@ -28,6 +28,17 @@ def postgres(backends: Backends) -> EmbeddedPostgres:
     return backends.postgres
 
 
+async def test_variables_for_other_servers_do_not_keep_from_the_embedded_one(postgres: EmbeddedPostgres, monkeypatch):
+    for name, value in (
+        *(("PGHOST", "nowhere.invalid"), ("PGPORT", "x"), ("PGSERVICE", "x"), ("PGOPTIONS", "-c x=y")),
+        *(("PGTARGETSESSIONATTRS", "standby"), ("PGSSLNEGOTIATION", "direct"), ("PGSSLMODE", "verify-full")),
+    ):
+        monkeypatch.setenv(name, value)
+    connection = await Primary(postgres.url).connect()
+    assert await connection.fetchval("SELECT 1") == 1
+    connection.terminate()
+
+
 async def test_of_equals_the_first_of_the_url_is_used_and_then_the_one_that_was_used_last(postgres: EmbeddedPostgres):
     """Between two that are not one cluster any more nothing changes over without need: what is new is on one alone."""
     socket_path = str(postgres.socket_path)

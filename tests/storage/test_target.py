@@ -11,7 +11,7 @@ from storage.postgres.connection import translated
 from storage.postgres.libpq import libpq_environment
 from storage.postgres.parameters import to_settings
 from storage.postgres.target import Keepalive, check_postgres_url, read_dropped, to_target
-from storage.postgres.tls import make_contexts
+from storage.postgres.tls import make_contexts, to_tls
 from storage.urls import UrlError
 from tests.support.certificates import make_certificate
 
@@ -94,6 +94,13 @@ def test_mode_of_tls_comes_from_the_url_then_the_environment_then_it_is_libpqs()
     assert to_target("postgresql://u@h/d?ssl=false", {}).tls.mode == "disable"
     with pytest.raises(UrlError, match="PGSSLMODE, which has a value that is none of disable, allow"):
         to_target("postgresql://u@h/d", {"PGSSLMODE": "always"})
+
+
+def test_variables_of_tls_are_for_servers_on_the_network():
+    environment = {"PGSSLNEGOTIATION": "direct", "PGSSLMODE": "always", "PGSSLROOTCERT": "system"}
+    assert to_target("postgresql://u@/d?host=/run/p", environment).tls == to_tls({}, {})
+    with pytest.raises(UrlError):
+        to_target("postgresql://u@/d?host=/run/p,h", environment)
 
 
 def test_what_is_dropped_is_told_and_what_is_less_than_asked_for_apart():
