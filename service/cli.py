@@ -3,6 +3,7 @@
 `serve` stays small for as long as it runs, and `health` runs every few seconds, so they are not with the others.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ def main() -> None:
     Ctrl-C that comes while modules load is exit status 130, without a traceback.
     """
     try:
+        _open_closed_streams()
         _run(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)
@@ -29,6 +31,18 @@ def _run(arguments: Sequence[str]) -> None:
     from service.cli_commands import run
 
     run(arguments)
+
+
+def _open_closed_streams() -> None:
+    """Opens the standard streams that the caller closed; else a lock gets such a number, and logs go into its file."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)  # children take it over
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115 # of a number, for good
 
 
 def _serve(arguments: Sequence[str]) -> int:

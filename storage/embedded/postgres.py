@@ -132,7 +132,7 @@ class EmbeddedPostgres(EmbeddedServer):
         ]
         options = child_options(fresh, self._system_user, signal.SIGKILL)
         done = subprocess.run(  # noqa: S603 # our own command
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace", check=False, **options
         )
         if done.returncode != 0:
             shutil.rmtree(fresh, ignore_errors=True)

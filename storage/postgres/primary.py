@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 import structlog
 from asyncpg import exceptions as pg
+from asyncpg.connect_utils import SessionAttribute
 
 from storage import errors
 from storage.postgres.capabilities import check_version
@@ -219,7 +220,7 @@ class Primary:
                     direct_tls=target.tls.is_direct,
                     server_settings=settings,
                     # Which server may be used is found out below; None would be what PGTARGETSESSIONATTRS says.
-                    target_session_attrs="any",
+                    target_session_attrs=SessionAttribute.any,
                     connection_class=Connection,
                     **target.driver,
                     **options,

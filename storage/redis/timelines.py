@@ -30,7 +30,7 @@ class TimelineStore:
     """
 
     def __init__(self, servers: Servers, *, namespace: str, hosts: Sequence[str]) -> None:
-        named = hashlib.blake2b("\n".join(sorted(hosts)).encode(), digest_size=4).hexdigest()
+        named = hashlib.blake2b("\n".join(sorted(hosts)).encode(errors="surrogateescape"), digest_size=4).hexdigest()
         self._key = f"{namespace}:timelines:{named}"
         self._servers = servers
         self._scripts = read_scripts("share")
