@@ -24,8 +24,11 @@ if ! command -v "$python" >/dev/null; then
   exit 1
 fi
 if ! "$python" -I -S -c "$enough" 2>/dev/null; then
-  version=$("$python" -c 'import sys; print(sys.version.split()[0])' 2>&1 | tail -n 1)
-  echo "parley: Python 3.11 or newer is needed, and $python is $version; name another one: make PYTHON=python3.12 run" >&2
+  version=$("$python" -c 'import sys; print(sys.version.split()[0])' 2>&1 | sed -n '/./{p;q;}')
+  case $version in
+    [0-9]*) echo "parley: Python 3.11 or newer is needed, and $python is $version; name another one: make PYTHON=python3.12 run" ;;
+    *) echo "parley: $python does not run ($version); name another Python, 3.11 or newer: make PYTHON=/usr/bin/python3 run" ;;
+  esac >&2
   exit 1
 fi
 exec "$python" -I scripts/environment.py "$venv" "$part"

@@ -154,6 +154,8 @@ def test_python_that_is_not_there_or_too_old_is_one_line(tmp_path: Path) -> None
     assert refuse(tmp_path / "a", "PYTHON=python-nowhere").startswith(
         "there is no python-nowhere here; install Python 3.11"
     )
+    shim = write_python(tmp_path, r"printf 'pyenv: odd: command not found\n\nIt is in:\n  3.12.1\n' >&2; exit 127")
+    assert "python-odd does not run (pyenv: odd: command not found); name another" in refuse(tmp_path / "c", shim)
     old = write_python(tmp_path, 'case "$*" in *split*) echo 3.9.2 ;; *) exit 1 ;; esac')
     assert re.fullmatch(
         r"Python 3.11 or newer is needed, and \S+ is 3.9.2; name another .*", refuse(tmp_path / "b", old)
