@@ -136,21 +136,28 @@ class PresenceTracker:
         """
         try:
             await self.writer.refresh()
-        finally:
-            try:
-                await self._compare()
-            except Unavailable:
-                for username in list(self._watchers):
-                    self._tell(username, None)
-                raise
+        except Unavailable:
+            await self._compare(is_written=False)
+            raise
+        await self._compare(is_written=True)
 
-    async def _compare(self) -> None:
-        here = [username for username in self._watchers if self.writer.has(username)]
+    async def _compare(self, *, is_written: bool) -> None:
+        """Tells the watchers of what differs from what they know.
+
+        Args:
+            is_written: Redis has this worker's sessions, so that their users are online for everybody. Else Redis is
+                asked for them, too: what it can't tell is unknown.
+        """
+        here = [username for username in self._watchers if is_written and self.writer.has(username)]
         for username in here:
             self._tell(username, PresenceRecord(True, None))
-        elsewhere = self._watchers.keys() - here
-        for username, record in (await self._store.read(list(elsewhere))).items():
-            self._tell(username, record)
+        elsewhere = list(self._watchers.keys() - here)
+        records: dict[str, PresenceRecord | None] = dict.fromkeys(elsewhere)
+        try:
+            records = await self._store.read(elsewhere)
+        finally:
+            for username, record in records.items():
+                self._tell(username, record)
 
     def _announce(self, username: str, record: PresenceRecord) -> None:
         self._tell(username, record)

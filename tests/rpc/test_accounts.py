@@ -76,7 +76,7 @@ def test_names_that_are_not_legal_are_refused(grpc_stub, name):
         ({"password": "x" * 10_000}, "password"),
         ({"password": PASSWORD, "display_name": "x" * 10_000}, "display_name"),
         ({"password": PASSWORD, "display_name": "a\0b"}, "display_name"),
-        ({"password": PASSWORD, "device_id": "with space"}, "device_id"),
+        ({"password": PASSWORD, "device_id": "with\nbreak"}, "device_id"),
         ({"password": PASSWORD, "device_id": "d" * 65}, "device_id"),
     ],
 )

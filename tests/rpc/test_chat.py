@@ -157,7 +157,7 @@ async def test_unknown_arm_and_garbage_are_in_stream_errors(server: RunningServe
 
 async def test_bad_hello_is_refused_and_a_good_one_may_follow(server: RunningServer) -> None:
     bad = [
-        chat_pb2.Hello(device_id="with space"),
+        chat_pb2.Hello(device_id="with\nbreak"),
         chat_pb2.Hello(device_id="d" * 65),
         chat_pb2.Hello(heartbeat=Duration(seconds=0)),
         chat_pb2.Hello(heartbeat=Duration(seconds=601)),
