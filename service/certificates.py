@@ -6,6 +6,7 @@ Source: RFC 5280 section 4.1 (the fields of a certificate), X.690 (their encodin
 
 import re
 import ssl
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -88,6 +89,8 @@ def warn_of_expiry(certificate: Certificate, now: float) -> bool:
 
 def _read(path: Path) -> bytes:
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for ever
+            raise CertificateError(f"the TLS file {path} is no regular file, which each worker could read again")
         return path.read_bytes()
     except OSError as error:
         raise CertificateError(f"can't read the TLS file {path}: {error.strerror}") from None

@@ -72,6 +72,8 @@ class _KeysFile:
 
     def read(self) -> list[Key]:
         try:
+            if not stat.S_ISREG(self._path.stat().st_mode):  # opening a pipe waits for ever
+                raise KeysError(f"the keys file {self._path} is no regular file, which each worker could read again")
             with self._path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 self._seen = _signature(status)

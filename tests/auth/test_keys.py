@@ -106,6 +106,12 @@ def test_file_that_is_no_set_of_keys_is_refused(tmp_path: Path, content: bytes, 
         load_keys(path)
 
 
+def test_pipe_is_refused_where_reading_it_would_wait_for_ever(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "keys.json")
+    with pytest.raises(KeysError, match=r"keys\.json is no regular file"):
+        load_keys(tmp_path / "keys.json")
+
+
 def test_missing_file_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(KeysError, match=r"keys\.json is not there: `parley keys add` makes it"):
         load_keys(tmp_path / "keys.json")

@@ -1,5 +1,6 @@
 """What is found wrong with certificate and key before a handshake would, and when they are taken over."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -51,6 +52,11 @@ def cut_off(folder: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100] + b"\n-----END CERTIFICATE-----\n")
 
 
+def pipe(folder: Path) -> None:
+    (folder / "key.pem").unlink()
+    os.mkfifo(folder / "key.pem")
+
+
 def missing(folder: Path) -> None:
     (folder / "key.pem").unlink()
 
@@ -58,6 +64,7 @@ def missing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
+        (pipe, "is no regular file"),
         (other_key, "does not belong to the first certificate"),
         (issuer_first, "does not belong to the first certificate"),
         (encrypted_key, "is encrypted"),
