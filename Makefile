@@ -43,6 +43,16 @@ test-services-short: $(VENV)/.dev ## Test a part of that, in two minutes; left o
 	scripts/service_tools.sh || test -z "$$CI"
 	$(BIN)/pytest -q -m "services and short" tests/services
 
+.PHONY: test-image
+test-image: $(VENV)/.dev ## Build the image of the Dockerfile and run it, some minutes; installs buildah, as root
+	scripts/service_tools.sh
+	CI=true $(BIN)/pytest -q -m services tests/services/test_image.py
+
+.PHONY: test-newcomer
+test-newcomer: $(VENV)/.dev ## Run make run as on a new machine, in a Debian of its own; installs debootstrap, as root
+	scripts/service_tools.sh
+	CI=true $(BIN)/pytest -q -m services tests/services/test_newcomer.py
+
 .PHONY: test-pythons
 test-pythons: $(VENV)/.dev ## Run the tests that lean on Python itself on every other Python that is installed here
 	scripts/other_pythons.sh

@@ -7,8 +7,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
-PACKAGES="postgresql-15 pgbouncer redis-server redis-sentinel redis-tools haproxy prometheus etcd-server patroni iproute2 systemd openssl"
-PROGRAMS="pgbouncer redis-server redis-sentinel redis-cli haproxy prometheus promtool etcd patroni ip systemd-analyze openssl"
+PACKAGES="postgresql-15 pgbouncer redis-server redis-sentinel redis-tools haproxy buildah debootstrap prometheus etcd-server patroni iproute2 systemd openssl"
+PROGRAMS="pgbouncer redis-server redis-sentinel redis-cli haproxy buildah debootstrap prometheus promtool etcd patroni ip systemd-analyze openssl"
 TARGET=build/services
 
 missing() {

@@ -36,9 +36,9 @@ class Terminal:
         os.close(inner)
         self._screen = fdpexpect.fdspawn(terminal, encoding="utf-8", timeout=LIMIT_SECONDS)
 
-    def sees(self, text: str) -> str:
+    def sees(self, text: str, limit_seconds: float = LIMIT_SECONDS) -> str:
         """Waits for a text and returns what stood before it."""
-        found = self._screen.expect_exact([text, pexpect.EOF, pexpect.TIMEOUT])
+        found = self._screen.expect_exact([text, pexpect.EOF, pexpect.TIMEOUT], timeout=limit_seconds)
         assert found == 0, f"{text} did not come; seen: {self._screen.before!r}"
         return str(self._screen.before)
 
