@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs tests on every other Python from 3.11 on that is installed here, each in an environment of its own in build/.
-# The parts that lean on Python itself: settings, logs, processes, accounts, storage, calls. `make test-pythons` runs it.
+# A part that leans on Python itself, and a few minutes long: settings, logs, accounts, processes and signals, streams,
+# what is embedded. `make test-pythons` runs it; all of the tests on one: `make PYTHON=python3.13 test`.
 set -eu
 cd "$(dirname "$0")/.."
 here=$(python -c 'import sys; print(sys.version_info[1])')
@@ -21,5 +22,7 @@ for minor in 11 12 13 14; do
   make --no-print-directory VENV="$venv" PYTHON="$python" "$venv/.dev"
   echo "Python 3.$minor:"
   "$venv/bin/python" -m pytest -q -n 2 --dist loadfile -p no:cacheprovider \
-    tests/service tests/auth tests/storage tests/metrics tests/rpc tests/ops
+    tests/service tests/auth tests/metrics tests/ops/test_serve.py tests/ops/test_reload.py tests/ops/test_killed.py \
+    tests/rpc/test_chat.py tests/rpc/test_send.py tests/rpc/test_health.py tests/rpc/test_worker_ends.py \
+    tests/storage/test_database.py tests/storage/test_embedded.py tests/storage/test_bus.py tests/storage/test_presence.py
 done
