@@ -28,9 +28,11 @@ CREATE TRIGGER users_deleted AFTER UPDATE OF delete_time ON users
 CREATE TABLE content_changes (
     change_id       bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     conversation_id text COLLATE "C" NOT NULL,
+    xid             xid8 NOT NULL DEFAULT pg_current_xact_id(),  -- readers go on where all had ended at their last read
     create_time     timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX content_changes_by_time ON content_changes (create_time);
+CREATE INDEX content_changes_by_xid ON content_changes (xid);
 
 -- What is done every so often by one worker of all: whoever holds the row's lock does a batch. `position` is where the
 -- next batch of a walk through a table begins, the key of the row before; empty: at the first row.
