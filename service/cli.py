@@ -3,10 +3,14 @@
 `serve` stays small for as long as it runs, and `health` runs every few seconds, so they are not with the others.
 """
 
+import errno
 import os
 import sys
 import time
 from collections.abc import Sequence
+
+# What is wrong with the place that output goes to, which is no fault of ours.
+_CANT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def main() -> None:
@@ -19,6 +23,11 @@ def main() -> None:
         _run(sys.argv[1:])
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.errno not in _CANT_WRITE:
+            raise
+        where = f" {error.filename}" if error.filename else ""
+        sys.exit(f"parley: can't write{where}: {error.strerror}")
 
 
 def _run(arguments: Sequence[str]) -> None:

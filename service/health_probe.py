@@ -47,7 +47,10 @@ def probe(host: str, port: int, service: str, *, timeout_seconds: float, has_tls
         raise ProbeError(f"does not answer within {timeout_seconds:g} s") from None
     except OSError as error:
         raise ProbeError(f"does not answer: {error.strerror or error}") from None
-    raise ProbeError("does not answer: it hangs up on HTTP/2, with TLS and without")
+    raise ProbeError(
+        "does not answer: it hangs up on HTTP/2, with TLS and without; it is no gRPC server, or has as many connections"
+        " as its limit of open files allows"
+    )
 
 
 def _ask(host: str, port: int, service: str, deadline: float, *, use_tls: bool) -> int:

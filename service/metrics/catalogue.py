@@ -35,7 +35,7 @@ class Metric:
     Attributes:
         labels: each label's values.
         bounds: of a histogram's buckets.
-        is_sparse: series that are zero are left out: their labels allow for very many.
+        is_sparse: series that are zero are left out, but for those of INTERNAL: their labels allow for very many.
     """
 
     name: str
@@ -146,7 +146,7 @@ WORKER_METRICS = (
         "parley_calls_total",
         Kind.COUNTER,
         "Calls and streams that ended, by the status code that the caller was sent; CANCELLED: the caller went away"
-        " first. Only series that have counted something are shown.",
+        " first. Only series that have counted something are shown, and those of INTERNAL.",
         {"method": METHODS, "code": CODES},
         is_sparse=True,
     ),
@@ -154,7 +154,7 @@ WORKER_METRICS = (
         "parley_errors_total",
         Kind.COUNTER,
         "What clients were refused: calls, streams, frames, and single messages of frames and batches. Only series"
-        " that have counted something are shown.",
+        " that have counted something are shown, and those of INTERNAL.",
         {"method": METHODS, "reason": REASONS},
         is_sparse=True,
     ),

@@ -22,6 +22,8 @@ from service.metrics.page import LAYOUT, identify, lay_out, open_page
 from service.variables import COMMIT_VARIABLE
 from service.worker_process import WorkerProcess
 
+# Series that are shown at zero, too: Prometheus sees no growth in one that begins at 1, and one of these is too many.
+_ALWAYS_SHOWN = "INTERNAL"
 _SUPERVISOR = {metric.name: metric for metric in SUPERVISOR_METRICS}
 
 
@@ -67,7 +69,7 @@ class Exposition(Collector):
         family = CounterMetricFamily(metric.name, metric.meaning, labels=list(metric.labels))
         for key, place in self._places[metric.name].items():
             value = self._sum(place.start)
-            if value or not metric.is_sparse:
+            if value or not metric.is_sparse or _ALWAYS_SHOWN in key:
                 family.add_metric(key, value)
         return family
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from parley.v1 import chat_pb2, message_pb2
 
-from service.metrics.catalogue import SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
+from service.metrics.catalogue import METHODS, SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
 from tests.support.people import Person, fresh_name, refusal, registered
 from tests.support.scrapes import ON, Metrics
 from tests.support.servers import RunningServer, running_server
@@ -128,6 +128,15 @@ async def test_counts_are_what_was_done_over_both_workers(measured: RunningServe
     assert grown(after, "event_loop_lag_seconds_count") > 0
     assert after.value("workers_ready") == 2
     await until(measured, lambda m: sum(m.by_worker("streams")) == 0, "no stream left")
+
+
+def test_first_unforeseen_error_can_be_seen_to_grow(measured: RunningServer) -> None:
+    """Prometheus takes a series that begins at 1 for one that has not grown."""
+    shown = Metrics(measured).samples
+    for name, label in (("parley_errors_total", "reason"), ("parley_calls_total", "code")):
+        assert {
+            shown.get((name, tuple(sorted({label: "INTERNAL", "method": method}.items())))) for method in METHODS
+        } <= {0.0}, name
 
 
 async def test_errors_on_streams_and_of_single_messages_are_counted(measured: RunningServer) -> None:
