@@ -66,7 +66,7 @@ class Peers:
         try:
             said = json.loads(payload)
             entry = {key: str(said[key])[:200] for key in ("worker", "database", "host")}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return
         if not self.is_peer(digest(entry["worker"])) and len(self._announced) < _MAX_STRANGERS:
             self._announced[entry["worker"]] = entry

@@ -145,7 +145,7 @@ async def test_a_payload_of_another_epoch_is_left_out_though_it_came_over_the_ri
 async def test_nonsense_on_the_common_channel_costs_nothing(database, redis_url):
     async with running(redis_url, database, "1") as here, Redis.from_url(redis_url) as liar:
         common = f"{(await deployment_of(database)).deployment_id}:workers"
-        for said in (b"", b"\xff", b"[]", b"1", json.dumps({"worker": 1}).encode()):
+        for said in (b"", b"\xff", b"[]", b"1", b"[" * 100_000, json.dumps({"worker": 1}).encode()):
             await liar.publish(common, b"0" * 16 + said)
         here.bus.publish_nowait("c:g", b"fence")
         await wait_for(lambda: here.heard)
