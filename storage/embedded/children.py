@@ -71,6 +71,9 @@ def package_directory(package: str) -> Path:
 def make_private_directory(path: Path, *, owner: tuple[int, int] | None = None, parents: bool = False) -> None:
     """Makes a directory with mode 0700, or checks that the one that is there is its owner's own.
 
+    Args:
+        parents: it is the data directory: those above are made, too, and it may be root's.
+
     Raises:
         EmbeddedError: it is another user's, or is not a directory.
     """
@@ -82,7 +85,8 @@ def make_private_directory(path: Path, *, owner: tuple[int, int] | None = None, 
     if not stat.S_ISDIR(found.st_mode):
         raise EmbeddedError(f"{path} is not a directory")
     allowed = {os.geteuid()} if owner is None else {owner[0]}
-    if found.st_uid not in allowed and not (parents and os.geteuid() == 0):
+    # Root may do all in any case; a mounted volume is root's, and its group's (`fsGroup`).
+    if found.st_uid not in allowed and not (parents and 0 in (os.geteuid(), found.st_uid)):
         raise EmbeddedError(f"{path} belongs to another user (id {found.st_uid})")
     if not parents and stat.S_IMODE(found.st_mode) != 0o700:
         path.chmod(0o700)

@@ -1,6 +1,7 @@
 """The embedded PostgreSQL and Valkey: private, safe, and up again by themselves after anything."""
 
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -273,6 +274,30 @@ def test_an_ordinary_user_can_start_both(directory: Path) -> None:
     assert {psutil.Process(pid).username() for pid in holder.pids} == {ordinary.USER}
     assert stat.S_IMODE((directory / "d").stat().st_mode) == 0o700  # opened to others only for root's PostgreSQL
     holder.kill()
+
+
+def test_an_ordinary_user_can_start_both_in_a_volume_that_is_roots_and_its_groups(directory: Path) -> None:
+    """As a mount with `fsGroup` is, where everything in it is the group's, too, from the second mount on."""
+    python = ordinary.python_of_ordinary_user("asyncpg, psutil, storage.embedded")
+    entry = pwd.getpwnam(ordinary.USER)
+    os.chown(directory, 0, entry.pw_gid)
+    directory.chmod(0o2775)
+    command = [python.path, "-c", _HOLDER, str(directory)]
+    for _ in range(2):
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            text=True,
+            user=entry.pw_uid,
+            group=entry.pw_gid,
+            extra_groups=[],
+            env=os.environ | python.settings,
+        )
+        holder = Holder(directory, process)
+        assert {psutil.Process(pid).username() for pid in holder.pids} == {ordinary.USER}
+        holder.kill()
+        for path in (directory / "postgres", directory / "valkey"):
+            path.chmod(0o2770)
 
 
 def start_holder(directory: Path, *, die_with_parent: bool = True) -> Holder:
