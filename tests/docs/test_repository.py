@@ -87,6 +87,15 @@ def test_every_module_says_what_lives_in_it(folder: str) -> None:
     assert silent == []
 
 
+def test_each_release_has_each_group_of_changes_once() -> None:
+    releases = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1:]
+    assert len(releases) > 1
+    for release in releases:
+        groups = re.findall(r"^### (.+)$", release, re.MULTILINE)
+        assert groups
+        assert len(groups) == len(set(groups)), "a merge has kept both sides"
+
+
 def test_decisions_are_numbered_and_short() -> None:
     pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
     assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
