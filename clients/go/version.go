@@ -2,4 +2,4 @@
 package parley
 
 // Version is that of this module, and of the server that it was generated beside.
-const Version = "0.1.0"
+const Version = "0.1.1"
