@@ -1,7 +1,7 @@
 #!/bin/sh
 # Prints the commit of the last release before this one, or nothing when there is none: that of its tag, or, in a clone
 # without tags, the one that gave the version its heading in CHANGELOG.md. A release is held against the one before it;
-# only the first one, which has none, against itself.
+# only the first one, which has none, against itself. With a version as argument: the commit of that one.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -14,6 +14,10 @@ commit_of() {
   fi
 }
 
+if [ $# -gt 0 ]; then
+  commit_of "$1"
+  exit
+fi
 here=$(git rev-parse --quiet --verify HEAD) || exit 0
 first=
 for version in $(sed -n 's/^## \[\([0-9][0-9.]*\)\].*/\1/p' CHANGELOG.md); do

@@ -49,7 +49,7 @@ class Servers:
         self._pool = make_pool(self._address)
         self._cluster = Cluster(self._address)
         self._is_cluster = self._address.kind is Kind.CLUSTER
-        self._heard_at: Node | None = None
+        self._held_at: dict[bool, Node] = {}  # of a cluster, the node of who hears (True) and of who publishes
 
     def __str__(self) -> str:
         return str(self._address)
@@ -67,17 +67,14 @@ class Servers:
         if not self._is_cluster:
             return await self._open(self._pool)
         nodes = await self._cluster.nodes()
-        nodes.sort(key=lambda node: node == self._heard_at and not hears)
+        nodes.sort(key=lambda node: node == self._held_at.get(not hears))
         failure: Exception | None = None
         for node in nodes:
+            self._held_at[hears] = node  # before it is open: the other connection may be on its way, too
             try:
-                connection = await self._open(self._cluster.pool(node))
+                return await self._open(self._cluster.pool(node))
             except (RedisError, OSError) as error:
                 failure = error
-                continue
-            if hears:
-                self._heard_at = node
-            return connection
         assert failure is not None
         raise failure
 

@@ -78,7 +78,8 @@ class Bot:
         self._log = folder / "bot.log"
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                ["bash", "-c", f"exec {command} {target}"],
+                # A shell's background job ignores Ctrl-C, and so would the bot, where the tests were started as one.
+                ["env", "--default-signal=INT", "bash", "-c", f"exec {command} {target}"],
                 cwd=folder,
                 env=os.environ | {"PARLEY": str(ROOT)},
                 stdout=log,

@@ -107,7 +107,12 @@ def test_variables_and_settings_of_the_user_change_nothing(whole: Checkout, tmp_
 def test_interrupted_make_is_made_good_by_the_next(whole: Checkout) -> None:
     (whole.venv / ".made").unlink()
     with subprocess.Popen(
-        ["make", ".venv/.runtime"], cwd=whole.folder, env=environment(), start_new_session=True, stderr=subprocess.PIPE
+        # A shell's background job ignores Ctrl-C, and so would make, where the tests were started as one.
+        ["env", "--default-signal=INT", "make", ".venv/.runtime"],
+        cwd=whole.folder,
+        env=environment(),
+        start_new_session=True,
+        stderr=subprocess.PIPE,
     ) as running:
         wait_until(
             lambda: not (whole.venv / "bin/pip").exists(), limit_seconds=20, what="an environment that is cleared"

@@ -1,4 +1,4 @@
-"""From the last release to this one and back, on the same data, while the older server serves."""
+"""From an earlier release to this one and back, on the same data, while the older server serves."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from parley.v1 import chat_pb2
 from storage.postgres.migrate import migration_files
 from tests.ops.test_database_moves import TEXTS, Client, check, fill
 from tests.support.databases import Backends
-from tests.support.last_release import LastRelease
+from tests.support.earlier_release import EarlierRelease
 from tests.support.servers import RunningServer, running_server, wait_ready
 
 pytestmark = pytest.mark.timeout(300)
@@ -24,12 +24,12 @@ def place() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def release() -> LastRelease:
-    return LastRelease()
+def release() -> EarlierRelease:
+    return EarlierRelease()
 
 
-def test_data_directory_of_the_last_release_goes_on_and_the_way_back_loses_nothing(
-    place: Path, release: LastRelease
+def test_data_directory_of_an_earlier_release_goes_on_and_the_way_back_loses_nothing(
+    place: Path, release: EarlierRelease
 ) -> None:
     server = release.start(place / "data")
     try:
@@ -55,7 +55,7 @@ def test_data_directory_of_the_last_release_goes_on_and_the_way_back_loses_nothi
 
 
 def test_this_release_joins_one_of_before_that_serves_and_nothing_is_lost(
-    place: Path, release: LastRelease, backends: Backends
+    place: Path, release: EarlierRelease, backends: Backends
 ) -> None:
     schema = "upgrade_beside"
     settings = {

@@ -5,7 +5,7 @@ go 1.26.0
 
 require (
 	google.golang.org/grpc v1.85.0
-	parley/clients/go v0.1.0
+	parley/clients/go v0.1.1
 )
 
 require (
