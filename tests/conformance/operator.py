@@ -23,7 +23,8 @@ from tests.support.waiting import wait_for
 
 PASSWORD = "a long enough password"
 _WAIT_SECONDS = 30.0
-_LEAVE_SECONDS = 15.0
+# Well below the time for which a server that is replaced serves on.
+_LEAVE_SECONDS = 40.0
 
 
 class OperatorFailed(Exception):
