@@ -1,5 +1,6 @@
 """Data on their way from one database to another: between versions of PostgreSQL, embedded and external."""
 
+import asyncio
 import io
 import json
 import os
@@ -11,11 +12,13 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import grpc
 import pytest
 from parley.v1 import account_pb2, chat_service_pb2_grpc, message_pb2
 
 from storage.embedded import EmbeddedPostgres
+from storage.postgres.migrate import migrate, migration_files
 from tests.support.servers import RunningServer, running_server
 
 pytestmark = pytest.mark.timeout(180)
@@ -218,3 +221,42 @@ def test_directory_of_another_major_version_is_refused_with_the_way_out(place: P
     assert (idle.returncode, idle.stdout.startswith("nothing to do")) == (0, True)
     with running_server(place / "one") as server:
         check(server, expected)
+
+
+@pytest.mark.parametrize("way", ["export", "dump"])
+async def test_data_of_a_schema_of_before_are_brought_up_to_date(place: Path, way: str) -> None:
+    old = EmbeddedPostgres(place / "one")
+    old.start()
+    try:
+        await migrate(old.url, only=[name for name in migration_files() if name < "0009"])
+        connection = await asyncpg.connect(old.url)
+        await connection.execute("INSERT INTO parley.users (username, issuer, subject) VALUES ('ann', 'parley', 'ann')")
+        await connection.execute("INSERT INTO parley.commit_feed (conversation_ids, last_seqs) VALUES ('{a}', '{1}')")
+        await connection.close()
+        file = str(place / "file")
+        if way == "export":
+            taken = await asyncio.to_thread(parley, "export-database", file, "--data-dir", str(place / "one"))
+            assert taken.returncode == 0, taken.stderr
+        else:
+            where = ["-h", str(old.socket_path.parent), "-U", "postgres"]
+            await asyncio.to_thread(
+                subprocess.run,
+                [programs() / "pg_dump", *where, "-Fc", "-n", "parley", "-f", file, "postgres"],
+                check=True,
+            )
+    finally:
+        old.stop()
+    imported = await asyncio.to_thread(parley, "import-database", file, "--data-dir", str(place / "two"))
+    assert imported.returncode == 0, imported.stderr
+    assert "1 accounts" in imported.stdout
+    new = EmbeddedPostgres(place / "two")
+    new.start()
+    try:
+        connection = await asyncpg.connect(new.url)
+        run = {row["name"] for row in await connection.fetch("SELECT name FROM parley.migrations")}
+        left = await connection.fetchval("SELECT count(*) FROM parley.commit_feed")
+        await connection.close()
+    finally:
+        new.stop()
+    assert run == set(migration_files())
+    assert left == 0

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from storage.embedded.children import EmbeddedError, package_directory
-from storage.postgres.archive.form import LEFT_OUT, ArchiveError
+from storage.postgres.archive.form import OF_RUNNING_SERVERS, ArchiveError
 from storage.postgres.archive.load import analyze
 from storage.postgres.libpq import libpq_environment
 from storage.postgres.migrate import read_deployment
@@ -14,6 +14,10 @@ from storage.postgres.primary import Primary
 from storage.postgres.target import to_target
 
 _MAGIC = b"PGDMP"
+# Of these those that the dump has: one of an earlier version lacks some.
+_TABLES = """
+SELECT relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = ANY($2::text[]) AND c.relkind = 'r'"""
 _RESTORE_SECONDS = 3600.0
 
 
@@ -43,8 +47,8 @@ async def restore_dump(url: str, path: Path, *, schema: str) -> None:
         await _run_restore(url, path)
         await connection.execute(f'SET search_path = "{schema}"')
         await read_deployment(connection)
-        running = [name for name in sorted(LEFT_OUT) if name != "migrations"]
-        await connection.execute(f"TRUNCATE {', '.join(running)}")
+        there = await connection.fetch(_TABLES, schema, list(OF_RUNNING_SERVERS))
+        await connection.execute(f"TRUNCATE {', '.join(row['name'] for row in there)}")
         await analyze(connection, schema)
     finally:
         connection.terminate()

@@ -20,8 +20,10 @@ _MANIFEST = "manifest.json"
 _READ_BYTES = 256 * 1024
 _TABLE_NAME = re.compile(r"[a-z_]{1,63}")  # stands in statements
 
-# What belongs to running servers: worth nothing elsewhere, and the transaction ids of the feed would be wrong there.
-LEFT_OUT = frozenset({"commit_feed", "workers", "open_streams", "migrations"})
+# What belongs to running servers: worth nothing elsewhere, and the transaction ids in some would be wrong there.
+OF_RUNNING_SERVERS = frozenset({"commit_feed", "content_changes", "workers", "open_streams"})
+# The manifest has the migrations.
+LEFT_OUT = OF_RUNNING_SERVERS | {"migrations"}
 
 
 class ArchiveError(StorageError):
