@@ -62,7 +62,7 @@ def upgrade_command(
 
     Needs the programs of the old version once. The old directory is kept as `postgres-MAJOR` in the data directory.
     """
-    from service.database_moves import upgrade_embedded
+    from service.database_upgrade import upgrade_embedded
 
     settings = _try(lambda: _load(data_dir, config))
     done = _try(lambda: upgrade_embedded(settings, programs, database=database, tell=_tell))

@@ -1,13 +1,13 @@
-"""Moves a deployment's data between databases: export, import, and the step to another version of PostgreSQL.
+"""Moves a deployment's data between databases: export and import.
 
 The file of an export is in `storage/postgres/archive`; docs/operations/upgrade.md and backup.md say when to use what.
+`database_upgrade.py` makes of both the step to another version of the embedded PostgreSQL.
 Each verb raises StartError with one line for the operator, and leaves what was there as it was.
 """
 
 import asyncio
-import shutil
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,6 @@ from service.config import Settings
 from service.data_directory import DataDirectoryError, hold_data_directory
 from service.start_error import StartError
 from storage.embedded import EmbeddedError, EmbeddedPostgres
-from storage.embedded.other_postgres import OtherPostgres, find_programs
 from storage.embedded.postgres import read_major
 from storage.errors import StorageError
 from storage.postgres.archive.dump import is_dump, restore_dump
@@ -46,7 +45,7 @@ def export_to(settings: Settings, path: Path, *, force: bool, tell: Tell) -> Man
     if path.exists() and not force:
         raise StartError(f"{path} is there already: name another file, or say --force")
     with _database(settings, may_run=True) as url:
-        return _export(url, settings.database.db_schema, path, tell)
+        return export_all(url, settings.database.db_schema, path, tell)
 
 
 def import_from(settings: Settings, path: Path, *, tell: Tell) -> int:
@@ -65,54 +64,13 @@ def import_from(settings: Settings, path: Path, *, tell: Tell) -> int:
             _run(lambda: restore_dump(url, path, schema=schema), url)
             _run(lambda: migrate(url, schema=schema), url)
         else:
-            _import(url, schema, path, manifest, tell)
+            import_all(url, schema, path, manifest, tell)
         return _run(lambda: _count_accounts(url, schema), url)
 
 
-def upgrade_embedded(
-    settings: Settings, programs: Path | None, *, database: str = "postgres", tell: Tell
-) -> tuple[int, int, Path] | None:
-    """Moves the embedded PostgreSQL's data to the version that is installed now.
+def export_all(url: str, schema: str, path: Path, tell: Tell) -> Manifest:
+    """Writes what a database has into a file."""
 
-    The old directory is kept beside the new one, under the name `postgres-MAJOR`.
-
-    Args:
-        programs: the `bin` directory of the old version; None: looked for where Debian and its like have it.
-        database: of the old directory, the one that has the schema.
-
-    Returns:
-        The old and the new major version and where the old directory is; None: there is nothing to do.
-    """
-    if settings.database.url is not None:
-        raise StartError("database.url names a PostgreSQL of your own; its upgrade is that server's (pg_upgrade)")
-    with _held(settings.data_dir) as data_dir, ExitStack() as stack:
-        new = EmbeddedPostgres(data_dir)
-        old_major, new_major = read_major(new.directory), new.installed_major()
-        if old_major is None:
-            raise StartError(f"there is no PostgreSQL in {new.directory}")
-        if old_major == new_major:
-            return None
-        archive = data_dir / f"postgres-{old_major}.parley"
-        kept = data_dir / f"postgres-{old_major}"
-        if kept.exists():
-            raise StartError(f"{kept} is there already, from an earlier upgrade: move it away first")
-        old = OtherPostgres(data_dir, find_programs(old_major, programs), major=old_major, database=database)
-        tell(f"exporting what PostgreSQL {old_major} has")
-        stack.callback(archive.unlink, missing_ok=True)
-        with _running(old):
-            manifest = _export(old.url, settings.database.db_schema, archive, tell)
-        new.directory.rename(kept)
-        try:
-            with _running(new):
-                _import(new.url, settings.database.db_schema, archive, manifest, tell)
-        except BaseException:
-            shutil.rmtree(new.directory, ignore_errors=True)
-            kept.rename(new.directory)
-            raise
-        return old_major, new_major, kept
-
-
-def _export(url: str, schema: str, path: Path, tell: Tell) -> Manifest:
     async def work() -> Manifest:
         connection = await _connect(url)
         try:
@@ -129,7 +87,9 @@ def _export(url: str, schema: str, path: Path, tell: Tell) -> Manifest:
     return _run(work, url)
 
 
-def _import(url: str, schema: str, path: Path, manifest: Manifest, tell: Tell) -> None:
+def import_all(url: str, schema: str, path: Path, manifest: Manifest, tell: Tell) -> None:
+    """Fills an empty database from a file."""
+
     async def work() -> None:
         await migrate(url, schema=schema, only=manifest.migrations)
         connection = await _connect(url)
@@ -183,12 +143,13 @@ def _database(settings: Settings, *, may_run: bool) -> Iterator[str]:
         return
     if may_run and read_major(server.directory) is None:
         raise StartError(f"there is no PostgreSQL in {server.directory}: name the data directory by --data-dir")
-    with _held(settings.data_dir) as data_dir, _running(EmbeddedPostgres(data_dir)) as started:
+    with held(settings.data_dir) as data_dir, running(EmbeddedPostgres(data_dir)) as started:
         yield started.url
 
 
 @contextmanager
-def _held(data_dir: Path) -> Iterator[Path]:
+def held(data_dir: Path) -> Iterator[Path]:
+    """Has the data directory for itself, and gives its whole path."""
     try:
         with hold_data_directory(data_dir, lambda: None) as directory:
             yield directory.path
@@ -197,7 +158,8 @@ def _held(data_dir: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _running(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+def running(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
+    """Runs a server for as long as it is entered."""
     try:
         server.start()
     except EmbeddedError as error:

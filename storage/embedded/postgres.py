@@ -18,6 +18,8 @@ from storage.urls import encode_path
 
 _USER = "postgres"  # of the database, not of the system
 _PORT = 5432  # names the socket file; nothing listens on TCP
+# Where `parley upgrade-database` makes the next version's directory, in the data directory.
+UPGRADE = "upgrade"
 _PROTOCOL_3 = 196_608
 _ANSWER_SECONDS = 1.0
 # initdb has a shell run `"<path>/postgres" -V`, and quotes nothing in it. PostgreSQL 18, initdb.c and exec.c.
@@ -98,6 +100,10 @@ class EmbeddedPostgres(EmbeddedServer):
             users.open_way(self.directory, self._system_user)
             users.open_programs(self._install, self._system_user)
         if not self.directory.exists():
+            if (self.data_dir / UPGRADE).exists():
+                raise EmbeddedError(
+                    f"an upgrade of PostgreSQL in {self.data_dir} was cut off: run `parley upgrade-database` once more"
+                )
             self._make_cluster()
         self._check_version()
         make_private_directory(self.directory, owner=self._system_user)
@@ -138,7 +144,7 @@ class EmbeddedPostgres(EmbeddedServer):
             shutil.rmtree(fresh, ignore_errors=True)
             raise EmbeddedError(f"initdb failed: {' '.join(done.stdout.split())[-400:]}")
         fresh.rename(self.directory)
-        _sync_directory(self.data_dir)
+        sync_directory(self.data_dir)
 
     def _mark_pid_file_stale(self) -> None:
         """Tells PostgreSQL that the pid file is of a run that ended, when another process got that pid meanwhile.
@@ -188,7 +194,8 @@ def read_major(directory: Path) -> int | None:
         return None
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Has the names in a directory on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

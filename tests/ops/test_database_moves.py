@@ -223,6 +223,27 @@ def test_directory_of_another_major_version_is_refused_with_the_way_out(place: P
         check(server, expected)
 
 
+@pytest.mark.parametrize("cut", ["between the renames", "before the end"])
+def test_upgrade_that_was_cut_off_is_never_taken_for_a_first_start(place: Path, cut: str) -> None:
+    data_dir = place / "one"
+    with running_server(data_dir) as server:
+        expected = fill(server)
+    upgrade = data_dir / "upgrade"
+    upgrade.mkdir()
+    (upgrade / "whole").write_text("12")
+    if cut == "between the renames":
+        (data_dir / "postgres").rename(upgrade / "postgres")
+        refused = parley("serve", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0")
+        assert refused.returncode == 1
+        assert "was cut off: run `parley upgrade-database`" in refused.stderr.splitlines()[-1]
+        assert not (data_dir / "postgres").exists()
+    done = parley("upgrade-database", "--data-dir", str(data_dir))
+    assert done.returncode == 0, done.stderr
+    assert not upgrade.exists()
+    with running_server(data_dir) as server:
+        check(server, expected)
+
+
 @pytest.mark.parametrize("way", ["export", "dump"])
 async def test_data_of_a_schema_of_before_are_brought_up_to_date(place: Path, way: str) -> None:
     old = EmbeddedPostgres(place / "one")

@@ -1,6 +1,8 @@
 """Data of Debian's PostgreSQL 15 on their way to the embedded one, which is newer: a directory, and a dump."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,29 @@ def test_directory_of_postgresql_15_is_moved_by_one_command(site: Site, postgres
     assert done.stdout.startswith("moved from PostgreSQL 15 to ")
     assert (data_dir / "postgres-15/PG_VERSION").read_text().strip() == "15"
     assert not list(data_dir.glob("*.parley*"))
+    with running_server(data_dir) as server:
+        check(server, expected)
+
+
+def test_upgrade_that_is_killed_leaves_the_old_directory_and_can_be_done_again(
+    site: Site, postgres: Postgres15
+) -> None:
+    data_dir = site.directory / "data"
+    data_dir.mkdir(mode=0o755)
+    with running_server(site.directory / "old", settings={"PARLEY_DATABASE_URL": postgres.url("parley")}) as server:
+        expected = fill(server)
+    shutil.copy(site.directory / "old/keys.json", data_dir / "keys.json")
+    postgres.end()
+    shutil.move(site.directory / "pg15", data_dir / "postgres")
+    command = [sys.executable, "-m", "service", "upgrade-database", "--database", DATABASE, "--data-dir", str(data_dir)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as killed:
+        assert killed.stderr is not None
+        assert any(line.startswith("filling") for line in killed.stderr)
+        killed.kill()
+    assert (data_dir / "postgres/PG_VERSION").read_text().strip() == "15"
+    done = parley("upgrade-database", "--database", DATABASE, "--data-dir", str(data_dir))
+    assert done.returncode == 0, done.stderr
+    assert not (data_dir / "upgrade").exists()
     with running_server(data_dir) as server:
         check(server, expected)
 
