@@ -8,12 +8,12 @@ Each verb raises StartError with one line for the operator, and leaves what was 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
 import asyncpg
 
+from service import distribution
 from service.config import Settings
 from service.data_directory import DataDirectoryError, hold_data_directory
 from service.start_error import StartError
@@ -78,7 +78,7 @@ def export_all(url: str, schema: str, path: Path, tell: Tell) -> Manifest:
                 connection,
                 path,
                 schema=schema,
-                version=metadata.version("parley-server"),
+                version=distribution.version(),
                 tell=lambda name: tell(f"reading {name}"),
             )
         finally:
