@@ -4,7 +4,7 @@ Times are aware and UTC. Seqs begin with 1; 0 means "nothing yet". Enum values e
 columns' values.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -299,14 +299,6 @@ class Attendance:
     cursor_epoch: int
     floor_seq: int
     is_member: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FeedRow:
-    """A committed batch: the last seq of each conversation that it grew."""
-
-    feed_id: int
-    last_seqs: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
