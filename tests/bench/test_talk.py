@@ -29,12 +29,12 @@ async def test_run_whose_last_messages_are_never_answered_is_broken(monkeypatch:
             meter = Meter()
             load = part.start(meter)
             await load.open()
-            now = time.monotonic_ns()
-            running = asyncio.create_task(load.run(Window(now, now, now + 10**12)))
-            await wait_for(lambda: meter.totals["acked"] > 0)
             for worker in workers:
                 worker.send_signal(signal.SIGSTOP)
             try:
+                now = time.monotonic_ns()
+                running = asyncio.create_task(load.run(Window(now, now, now + 10**12)))
+                await wait_for(lambda: meter.totals["sent"] > 0)
                 load.stop()
                 with pytest.raises(RunBroken, match="not all that was sent was answered"):
                     await running

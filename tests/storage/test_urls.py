@@ -51,10 +51,11 @@ def test_url_that_a_comment_sign_of_yaml_cut_off_shows_nothing(url: str):
 @given(password=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
 def test_every_encoded_password_comes_back_and_is_masked(password: str):
     encoded = "".join(f"%{byte:02X}" for byte in password.encode())
-    url = f"postgresql://user:{encoded}@host:5433/db?sslpassword={encoded}&sslmode=require"
+    text = "postgresql://user:{0}@host:5433/db?sslpassword={0}&sslmode=require"
+    url = text.format(encoded)
     target = to_target(url, {})
     assert (target.password, target.hosts, target.database) == (password, (Host("host", 5433),), "db")
-    assert password not in repr(target) or len(password) < 12
+    assert repr(target) == repr(to_target(text.format("another"), {})), "it depends on the password"
     assert mask_url(url) == "postgresql://user:***@host:5433/db?sslpassword=***&sslmode=require"
 
 

@@ -22,16 +22,25 @@ _BACKGROUND = re.compile(
       | SELECT\ epoch | SELECT\ deployment_id | FROM\ pg_database | content_changes
       | INTO\ workers | FROM\ workers | open_streams | username,\ membership_version | fail_overdue
       | LIST_ORPHANED | d\.owner\ <>\ 0 | pg_sequence_last_value | DELETE\ FROM\ (deliveries|dead_letters|users)
-      | pg_is_in_recovery | pg_control | pg_catalog | set_config | ^SET\ lock_timeout | known\.version""",
+      | pg_is_in_recovery | pg_control | pg_catalog | set_config | ^SET\ lock_timeout | known\.version
+      | FROM\ erasures | FROM\ upkeep""",
     re.VERBOSE,
 )
 
 
 @dataclass(slots=True)
 class _Dialogue:
-    """One connection: what is left of the last piece, and which text each prepared statement and portal has."""
+    """One connection: what is left of the last piece, and which text each prepared statement and portal has.
+
+    Attributes:
+        begin: the statement that began a transaction of which nothing else was seen yet.
+        is_in_background: whether the transaction that is open is one of those that come whether anything happens or
+            not; its first statement tells.
+    """
 
     rest: bytes = b""
+    begin: str = ""
+    is_in_background: bool = False
     has_begun: bool = False
     statements: dict[bytes, str] = field(default_factory=dict)
     portals: dict[bytes, str] = field(default_factory=dict)
@@ -68,10 +77,24 @@ class Statements:
         dialogue = self._dialogues.setdefault(link, _Dialogue())
         dialogue.rest += data
         while message := _take(dialogue):
-            text = _executed(dialogue, *message)
-            if text and not _BACKGROUND.search(text):
-                self.texts.append(text)
+            if text := _executed(dialogue, *message):
+                self.texts += _of_calls(dialogue, text)
         return False
+
+
+def _of_calls(dialogue: _Dialogue, text: str) -> list[str]:
+    """The statements that are known, with this one, to come of what clients do."""
+    if text.startswith("BEGIN"):
+        dialogue.begin = text
+        return []
+    begin, dialogue.begin = dialogue.begin, ""
+    if dialogue.is_in_background:
+        dialogue.is_in_background = not text.startswith(("COMMIT", "ROLLBACK"))
+        return []
+    if _BACKGROUND.search(text):
+        dialogue.is_in_background = bool(begin)
+        return []
+    return [begin, text] if begin else [text]
 
 
 def _take(dialogue: _Dialogue) -> tuple[bytes, bytes] | None:
