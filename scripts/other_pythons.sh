@@ -22,7 +22,8 @@ for minor in 11 12 13 14; do
   make --no-print-directory VENV="$venv" PYTHON="$python" "$venv/.dev"
   echo "Python 3.$minor:"
   "$venv/bin/python" -m pytest -q -n 2 --dist loadfile -p no:cacheprovider \
-    tests/service tests/auth tests/metrics tests/ops/test_serve.py tests/ops/test_reload.py tests/ops/test_killed.py \
+    tests/cli tests/convert tests/domain tests/host tests/settings tests/worker tests/auth tests/metrics \
+    tests/ops/test_serve.py tests/ops/test_reload.py tests/ops/test_killed.py \
     tests/rpc/test_chat.py tests/rpc/test_send.py tests/rpc/test_health.py tests/rpc/test_worker_ends.py \
     tests/storage/test_database.py tests/storage/test_embedded.py tests/storage/test_bus.py tests/storage/test_presence.py
 done

@@ -1,1 +1,1 @@
-"""The server process."""
+"""The server process, and the command `parley`. docs/architecture.md shows the rooms and what may import what."""

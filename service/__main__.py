@@ -6,27 +6,27 @@ import sys
 def _main() -> None:
     match sys.argv[1:]:
         case ["worker", index, beats, page, *more]:
-            from service import worker
+            from service.worker.main import main as run_worker
 
             # A supervisor of 0.1.0 gives no place for settings that change.
-            sys.exit(worker.main(int(index), int(beats), int(page), int(more[0]) if more else None))
+            sys.exit(run_worker(int(index), int(beats), int(page), int(more[0]) if more else None))
         case ["prepare", *arguments]:
-            from service.structlog_alone import load_structlog
+            from service.host.structlog_alone import load_structlog
 
             load_structlog()
-            from service.cli_commands import run
+            from service.cli.commands import run
 
             run(["serve", *arguments])
         case ["reload", *arguments]:
-            from service.structlog_alone import load_structlog
+            from service.host.structlog_alone import load_structlog
 
             load_structlog()
-            from service.cli_commands import run
-            from service.reloader import answer
+            from service.cli.commands import run
+            from service.host.reloader import answer
 
             run(["serve", *arguments], serve_by=answer)
         case _:
-            from service.cli import main
+            from service.cli.main import main
 
             main()
 

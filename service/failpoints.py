@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import structlog
 
+from service.convert.items import Item
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import Attendants
 from service.delivery.fanout import Fanout
@@ -23,13 +24,12 @@ from service.delivery.hub import Hub
 from service.delivery.session import Session
 from service.delivery.submission import Submission
 from service.delivery.window import Window
-from service.delivery.wire import Item
-from service.delivery.writer import Writer
+from service.messages.writer import Writer
 from storage.errors import StorageError
-from storage.postgres.database import Database, translated
-from storage.postgres.deliveries import Claim, Deliveries, Place, Settlement
-from storage.postgres.feed import Feed
-from storage.postgres.lanes import LaneConnection
+from storage.postgres.connections.database import Database, translated
+from storage.postgres.devices.deliveries import Claim, Deliveries, Place, Settlement
+from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.feed import Feed
 from storage.records import Draft, Entry, EntryKind, Outcome, Stored
 from storage.redis.bus import Bus
 

@@ -83,7 +83,7 @@ class Deployment:
     Attributes:
         deployment_id: the same in each copy of the database, for ever.
         epoch: the number of the server's history.
-        cluster: tells copies of the database apart (`storage/postgres/identity.py`).
+        cluster: tells copies of the database apart (`storage/postgres/schema/identity.py`).
         hash_key: keys the hashes by which repeats are compared.
     """
 

@@ -1,7 +1,7 @@
 """URLs of databases: taken apart, checked, shown without secrets, and made. Pure.
 
-Which schemes and parameters a database takes is in `storage/postgres/target.py` and `storage/redis/urls.py`. No text of
-an error here, or of one that is made of what is here, has a part of the URL that can be a piece of a password.
+Which schemes and parameters a database takes is in `postgres/connections/target.py` and `redis/urls.py`. No text of an
+error here, or of one that is made of what is here, has a part of the URL that can be a piece of a password.
 """
 
 import os

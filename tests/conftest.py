@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from storage.postgres.database import Database
+from storage.postgres.connections.database import Database
 from tests.support.databases import Backends, fresh_schema, open_database, running_backends
 from tests.support.servers import RunningServer, running_server
 

@@ -20,7 +20,7 @@ from bench.limit.disk import measure_disk
 from bench.limit.echo import measure_echo
 from bench.limit.publish import measure_publish
 from storage.embedded import EmbeddedPostgres, EmbeddedValkey
-from storage.postgres.migrate import migrate
+from storage.postgres.schema.migrate import migrate
 
 PipeEnd: TypeAlias = "Connection[Any, Any]"
 _Measure = Callable[[Path, float], dict[str, float]]

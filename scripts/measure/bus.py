@@ -23,8 +23,9 @@ import psutil
 import uvloop
 from redis import Redis as SyncRedis
 
-from service.delivery import wire
-from service.delivery.wire import FrameType, Item
+from service.convert.items import Item
+from service.delivery import bus_messages
+from service.delivery.bus_messages import FrameType
 from storage.embedded import EmbeddedValkey
 from storage.records import EntryKind
 from storage.redis.bus import Bus
@@ -72,10 +73,10 @@ class _Ears:
         position = self.positions.get(name)
         if position is None:
             self._heard["unwanted"] += 1
-        elif wire.last_seq(payload) <= position:
+        elif bus_messages.last_seq(payload) <= position:
             self._heard["own"] += 1
         else:
-            frame = wire.unpack(payload)
+            frame = bus_messages.unpack(payload)
             self.positions[frame.conversation_id] = frame.items[-1].seq
             self._heard["wanted"] += 1
 
@@ -87,7 +88,7 @@ async def _publish(bus: Bus, ears: _Ears, scheme: str, sending: list[str], per_s
         while count < passed * per_second:
             name = sending[count % len(sending)]
             seq = ears.positions[name] = ears.positions[name] + 1
-            payload = wire.pack(FrameType.ENTRIES, name, [Item(seq, _BODY, EntryKind.MESSAGE, 0)])
+            payload = bus_messages.pack(FrameType.ENTRIES, name, [Item(seq, _BODY, EntryKind.MESSAGE, 0)])
             bus.publish_nowait(_to_channel[scheme](name), payload)
             count += 1
         await asyncio.sleep(_TICK_SECONDS)

@@ -15,9 +15,9 @@ import grpc
 import psutil
 from parley.v1 import chat_pb2
 
-from service.administration.opening import open_settings
-from service.administration.tokens import mint_tokens
-from storage.postgres.database import Database
+from service.cli.admin.opening import open_settings
+from service.cli.admin.tokens import mint_tokens
+from storage.postgres.connections.database import Database
 from tests.support.servers import RunningServer, running_server
 from tests.support.waiting import wait_until
 

@@ -4,8 +4,8 @@ Each method checks what is cheap, then the limits, then does what is dear (Argon
 logins after the commit. How tokens and hashes look is in the neighbours; nothing here knows gRPC.
 
 The time of an access token (`iat`) is taken after the password was checked and before its login is stored or exchanged.
-So what ends logins earlier is earlier than the token, and what ends them later is later (`storage/postgres/accounts.py`
-does its part).
+So what ends logins earlier is earlier than the token, and what ends them later is later (the statements in
+`storage/postgres/accounts/accounts.py` do their part).
 """
 
 import contextlib
@@ -20,11 +20,10 @@ from service.auth.attempts import Attempts
 from service.auth.passwords import Passwords
 from service.auth.refresh_tokens import RefreshTokens
 from service.auth.refusals import RefusalLog
-from service.auth.times import micros_of, to_time
 from service.auth.tokens import MAX_LIFE_SECONDS, TokenIssuer
-from service.calls import Call
-from service.checks import to_device_id, to_request_id, to_username
-from service.errors import (
+from service.domain.call import Call
+from service.domain.checks import to_device_id, to_request_id, to_username
+from service.domain.errors import (
     BadCredentials,
     Overloaded,
     RateLimited,
@@ -35,8 +34,9 @@ from service.errors import (
     UsernameTaken,
     UserNotFound,
 )
+from service.domain.times import micros_of, to_time
 from storage.errors import Absent, Conflict
-from storage.postgres.accounts import Accounts
+from storage.postgres.accounts.accounts import Accounts
 from storage.records import Login, Revocation, User
 
 # How long the end of all tokens of a user has to be known: minted ones can live long.

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from service.errors import RateLimited
+from service.domain.errors import RateLimited
 
 # Buckets kept, of each kind. One that was not used for a minute is full, so forgetting the longest unused first loses
 # nothing until so many names or networks are tried in one minute.

@@ -5,7 +5,7 @@ Source: RFC 6750 section 2.1; the scheme's case does not matter (RFC 9110 sectio
 
 from collections.abc import Iterable
 
-from service.errors import TokenInvalid, TokenMissing
+from service.domain.errors import TokenInvalid, TokenMissing
 
 _KEY = "authorization"
 _SCHEME = "bearer"

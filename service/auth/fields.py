@@ -1,4 +1,4 @@
-"""What the fields of an account must look like, but for names and ids, which are in `service/checks.py`.
+"""What the fields of an account must look like, but for names and ids, which are in `service/domain/checks.py`.
 
 Pure; every refusal is InvalidRequest.
 """
@@ -6,8 +6,8 @@ Pure; every refusal is InvalidRequest.
 import re
 from urllib.parse import urlsplit
 
-from service.checks import to_line, to_text
-from service.errors import InvalidRequest
+from service.domain.checks import to_line, to_text
+from service.domain.errors import InvalidRequest
 
 MAX_DISPLAY_NAME_BYTES = 128
 MAX_AVATAR_URI_BYTES = 2048

@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 
-from service.distribution import install_command
+from service.domain.distribution import install_command
 
 # Key type and curve that go with each algorithm.
 _SHAPES = {

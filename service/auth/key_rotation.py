@@ -19,7 +19,7 @@ from typing import Any
 from service.auth.key_ring import KeysError, to_keys
 from service.auth.keys import new_secret, read_keys_file
 from service.auth.keys_file import locked, write
-from service.auth.times import to_time
+from service.domain.times import to_time
 
 _ADDED = "parley_added"  # Unix seconds
 _RETIRED = "parley_retired"  # when it stopped signing, Unix seconds

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import argon2
 
-from service.errors import Overloaded
+from service.domain.errors import Overloaded
 
 MEMORY_KIB = 19 * 1024
 PASSES = 2

@@ -13,7 +13,7 @@ import re
 import secrets
 from datetime import datetime, timedelta
 
-from service.errors import TokenInvalid
+from service.domain.errors import TokenInvalid
 from storage.records import Login
 
 # How long an answer that got lost can be asked for again.

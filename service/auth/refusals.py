@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
-from service.errors import ParleyError, RateLimited
+from service.domain.errors import ParleyError, RateLimited
 
 _log = structlog.get_logger(__name__)
 

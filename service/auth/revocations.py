@@ -8,10 +8,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from service.auth.times import micros_of, to_micros, to_time
-from service.calls import Principal
-from service.errors import TokenInvalid
-from storage.postgres.accounts import Accounts
+from service.domain.call import Principal
+from service.domain.errors import TokenInvalid
+from service.domain.times import micros_of, to_micros, to_time
+from storage.postgres.accounts.accounts import Accounts
 from storage.records import Revocation
 
 # Ids are given before the commit, and no transaction of ours lives this long: what had an id this long ago is visible.

@@ -16,9 +16,9 @@ from typing import Any
 import jwt
 
 from service.auth.key_ring import KeyRing
-from service.calls import Principal
-from service.checks import to_device_id, to_username
-from service.errors import InvalidRequest, TokenExpired, TokenInvalid
+from service.domain.call import Principal
+from service.domain.checks import to_device_id, to_username
+from service.domain.errors import InvalidRequest, TokenExpired, TokenInvalid
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 # RFC 9068 section 2.1
 _TYPES = {TOKEN_TYPE, "application/at+jwt"}

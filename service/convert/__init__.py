@@ -1,1 +1,5 @@
-"""Records to protobuf and back, one file a resource. Protobuf goes no deeper than here and `service/rpc`."""
+"""Records to protobuf and back, one file a resource; errors to statuses; messages as ready bytes.
+
+Nothing here waits, reads or writes. Imported by `delivery` and the rooms above it; imports `auth` and `domain`.
+docs/architecture.md has a send from one end to the other.
+"""

@@ -1,13 +1,13 @@
-"""Conversations and members to protobuf; what their requests may hold beyond the rules of `service/checks.py`."""
+"""Conversations and members to protobuf; what requests may hold beyond `domain/checks.py`."""
 
 from collections.abc import Sequence
 
 from parley.v1 import conversation_pb2, message_pb2
 
-from service import checks
 from service.convert.messages import to_message
-from service.convert.times import to_timestamp
-from service.errors import InvalidRequest
+from service.convert.timestamps import to_timestamp
+from service.domain import checks
+from service.domain.errors import InvalidRequest
 from storage.records import Conversation, Member, Role
 
 MAX_TITLE_BYTES = 256

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from parley.v1 import dead_letter_pb2, error_pb2
 
-from service import checks
 from service.convert.messages import to_message
-from service.convert.times import to_timestamp
-from service.errors import InvalidRequest
-from storage.postgres.dead_letters import DeadLetter
+from service.convert.timestamps import to_timestamp
+from service.domain import checks
+from service.domain.errors import InvalidRequest
+from storage.postgres.devices.dead_letters import DeadLetter
 
 MAX_IDS = 1_000
 _PAGE_SIZE, _MAX_PAGE_SIZE = 20, 100

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 from parley.v1 import message_pb2
 
-from service import checks
-from service.convert import pieces
-from service.errors import ConversationNotFound, InvalidRequest, MessageTooLarge
-from service.hashes import RequestHasher
+from service.convert import fast_wire
+from service.domain import checks
+from service.domain.errors import ConversationNotFound, InvalidRequest, MessageTooLarge
+from service.domain.hashes import RequestHasher
 from storage.records import Draft
 
 MAX_TEXT_BYTES = 16_384
@@ -50,8 +50,8 @@ def _find_place(sender: str, wanted_id: str) -> _Place:
         raise ConversationNotFound(conversation_id)
     return _Place(
         conversation_id,
-        pieces.field_bytes(len(wanted_id)),  # checked above: it is ASCII
-        pieces.message_place(conversation_id, sender),
+        fast_wire.field_bytes(len(wanted_id)),  # checked above: it is ASCII
+        fast_wire.message_place(conversation_id, sender),
     )
 
 
@@ -82,7 +82,7 @@ class Drafter:
             text
             and 0 < len(id_bytes) <= checks.MAX_REQUEST_ID_BYTES
             # Nothing else is in the request, not even a field that this version does not know.
-            and size_bytes == place.wire_bytes + pieces.field_bytes(len(text_bytes)) + len(id_bytes) + 2
+            and size_bytes == place.wire_bytes + fast_wire.field_bytes(len(text_bytes)) + len(id_bytes) + 2
             and size_bytes <= MAX_TEXT_BYTES
             and "\0" not in text
             and "\0" not in request_id
@@ -90,7 +90,7 @@ class Drafter:
             request_hash = self._hasher.digest_text(text_bytes)
             stored_bytes = size_bytes + _OVERHEAD_BYTES
             draft = Draft(place.conversation_id, self._sender, request_id, request_hash, stored_bytes, text)
-            return draft, pieces.plain_message(place.head, text_bytes, id_bytes)
+            return draft, fast_wire.plain_message(place.head, text_bytes, id_bytes)
         return self._prepare(request, place.conversation_id)
 
     def _prepare(self, request: message_pb2.SendRequest, conversation_id: str) -> Prepared:

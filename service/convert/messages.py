@@ -6,14 +6,14 @@ The shape of an entry's `extras` (decoded JSON; keys that would be empty are lef
      "mentions": ["bob"], "attributes": {"key": "value"}}                     in a message
     {"membership": {"action": 1, "members": ["bob"], "role": 2}}              in a membership entry
 
-Messages get theirs in `service/convert/drafts.py`, membership entries in `storage/postgres/members.py`.
+Messages get theirs in `service/convert/drafts.py`, membership entries in `storage/postgres/conversations/members.py`.
 """
 
 from typing import Any
 
 from parley.v1 import message_pb2
 
-from service.convert.times import to_timestamp
+from service.convert.timestamps import to_timestamp
 from storage.records import Entry, EntryKind
 
 

@@ -1,1 +1,5 @@
-"""From a submitted message to every device of every member: writer, fan-out, hub, sessions."""
+"""From a stored entry to every session: hub, channels, sessions, replay, fan-out and the messages of the bus.
+
+Nothing here stores messages or knows of calls. Imported by `messages`, `consumers`, `presence`, `receipts`, `rpc` and
+`worker`; imports `convert` and the rooms below it. docs/architecture.md is the page.
+"""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 import structlog
 
 from storage.errors import Unavailable
-from storage.postgres.positions import Ack, Positions
+from storage.postgres.devices.cursors import Ack, Positions
 
 _log = structlog.get_logger(__name__)
 

@@ -11,17 +11,17 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from service import errors
-from service.delivery import encode
+from service.convert import responses
 from service.delivery.channel import Channel
 from service.delivery.device_modes import DeviceModes
 from service.delivery.hub import Hub
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
+from service.domain import errors
 from storage.errors import Unavailable
-from storage.postgres.messages import TOP_SEQ
-from storage.postgres.positions import Positions
-from storage.postgres.restores import Restores
+from storage.postgres.devices.cursors import Positions
+from storage.postgres.log.epochs import Restores
+from storage.postgres.log.messages import TOP_SEQ
 from storage.records import Attendance
 from storage.redis.bus import Bus
 
@@ -152,7 +152,7 @@ class Attendants:
         claims.update({name: epoch for name in explicit if name in starts})
         resets = await self._find_resets(attendances, starts, claims)
         for first in range(0, len(resets), _MARKS_A_PIECE):
-            session.put_alone(encode.resets(resets[first : first + _MARKS_A_PIECE], self._epoch))
+            session.put_alone(responses.resets(resets[first : first + _MARKS_A_PIECE], self._epoch))
         starts.update(resets)
         marks = [
             (item.conversation_id, seq, False)
@@ -166,7 +166,7 @@ class Attendants:
             name, seq, _ = marks.pop() if marks else ("", 0, True)
             marks.append((name, seq, True))
         for first in range(0, len(marks), _MARKS_A_PIECE):
-            session.put(encode.caught_up(marks[first : first + _MARKS_A_PIECE]))
+            session.put(responses.caught_up(marks[first : first + _MARKS_A_PIECE]))
         self._replayer.nudge(session)
         return refusals
 

@@ -8,8 +8,8 @@ before it is filled, by the bus or, after PARK_SECONDS, from PostgreSQL.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from service.convert.items import Item
 from service.delivery.session import Session
-from service.delivery.wire import Item
 
 # Several workers publish out of commit order all the time; most holes fill themselves within this.
 PARK_SECONDS = 0.03

@@ -6,10 +6,10 @@ from contextlib import AbstractAsyncContextManager
 
 import structlog
 
-from service import errors
 from service.delivery.session import Session
+from service.domain import errors
 from storage.errors import Unavailable
-from storage.postgres.devices import Devices
+from storage.postgres.devices.devices import Devices
 
 _log = structlog.get_logger(__name__)
 

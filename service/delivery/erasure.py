@@ -1,7 +1,7 @@
 """Ends what deleted accounts left behind, and has workers forget contents that were changed in the log.
 
 `Eraser` works in small batches with pauses; a worker's job and the command `parley user delete` both use it, also at
-the same time. What a batch is, is in `storage/postgres/erasure.py`. `ChangedContents` is this worker's memory: the
+the same time. `postgres/accounts/erasure.py` says what a batch is. `ChangedContents` is this worker's memory: the
 tails of channels and the history of replays hold ready bytes, which go when the log says something else.
 """
 
@@ -14,8 +14,8 @@ import structlog
 from service.delivery.history import History
 from service.delivery.hub import Hub
 from storage.errors import LockTimeout
-from storage.postgres.content_changes import ContentChanges
-from storage.postgres.erasure import Batch, Erasures, Progress
+from storage.postgres.accounts.erasure import Batch, Erasures, Progress
+from storage.postgres.log.content_changes import ContentChanges
 
 _log = structlog.get_logger(__name__)
 

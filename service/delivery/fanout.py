@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from service.convert import pieces
-from service.delivery import encode, wire
+from service.convert import fast_wire, responses
+from service.convert.items import Item
+from service.delivery import bus_messages
 from service.delivery.attendance import Attendants, conversation_channel, user_channel
+from service.delivery.bus_messages import FrameType
 from service.delivery.hub import Hub
 from service.delivery.submission import Submission
-from service.delivery.wire import FrameType, Item
 from storage.records import Entry, EntryKind, Revocation, Stored
 from storage.redis.bus import Bus
 
@@ -35,7 +36,10 @@ class Fanout:
         for submission, (_, seq, create_time) in stored:
             assert create_time is not None
             item = Item(
-                seq, pieces.stored_message(submission.message, seq, create_time), EntryKind.MESSAGE, submission.origin
+                seq,
+                fast_wire.stored_message(submission.message, seq, create_time),
+                EntryKind.MESSAGE,
+                submission.origin,
             )
             conversation_id = submission.draft.conversation_id
             if (items := by_conversation.get(conversation_id)) is None:
@@ -47,7 +51,7 @@ class Fanout:
     def publish_entries(self, entries: Sequence[Entry]) -> None:
         """Publishes entries that did not come through the writer: membership changes."""
         for entry in entries:
-            self._publish(entry.conversation_id, [encode.entry_item(entry)])
+            self._publish(entry.conversation_id, [responses.entry_item(entry)])
 
     def publish_memberships(self, usernames: Iterable[str]) -> None:
         """Says that these users were put into conversations, or out of them."""
@@ -67,14 +71,14 @@ class Fanout:
         """Says that somebody writes; not stored, and over the bus alone: without it there is none."""
         item = Item(int(is_active), username.encode(), 0, origin)
         self._bus.publish_nowait(
-            conversation_channel(conversation_id), wire.pack(FrameType.TYPING, conversation_id, [item])
+            conversation_channel(conversation_id), bus_messages.pack(FrameType.TYPING, conversation_id, [item])
         )
 
     def _publish(self, conversation_id: str, items: list[Item]) -> None:
         self._hub.deliver(conversation_id, items)
         channel = conversation_channel(conversation_id)
         for part in _parts(items):
-            self._bus.publish_nowait(channel, wire.pack(FrameType.ENTRIES, conversation_id, part))
+            self._bus.publish_nowait(channel, bus_messages.pack(FrameType.ENTRIES, conversation_id, part))
 
 
 def deliver_typing(hub: Hub, conversation_id: str, item: Item) -> None:
@@ -83,7 +87,7 @@ def deliver_typing(hub: Hub, conversation_id: str, item: Item) -> None:
     if channel is None:
         return
     username = item.body.decode()
-    body = encode.typing(conversation_id, username, is_active=bool(item.seq))
+    body = responses.typing(conversation_id, username, is_active=bool(item.seq))
     for session in channel.live:
         if session.username != username:
             session.put_ephemeral((conversation_id, username), body)

@@ -9,9 +9,9 @@ from bisect import bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Sequence
 
-from service.delivery import encode
-from service.delivery.wire import Item
-from storage.postgres.messages import TOP_SEQ, Messages
+from service.convert import responses
+from service.convert.items import Item
+from storage.postgres.log.messages import TOP_SEQ, Messages
 from storage.records import Position, Span
 
 _MAX_BYTES = 16 * 1024 * 1024
@@ -59,7 +59,7 @@ class History:
         if missing:
             self.read_count += 1
             for entry in await self._messages.read_spans(missing, limit_each=limit_each):
-                found[entry.conversation_id].append(encode.entry_item(entry))
+                found[entry.conversation_id].append(responses.entry_item(entry))
             for span in missing:
                 self._keep(span.conversation_id, found[span.conversation_id])
         return found

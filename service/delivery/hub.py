@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from service.delivery import encode
+from service.convert import responses
+from service.convert.items import Item
 from service.delivery.channel import PARK_SECONDS, Channel
 from service.delivery.session import Session
-from service.delivery.wire import Item
 from service.metrics.histogram import SECONDS, Histogram
 from storage.errors import Unavailable
-from storage.postgres.messages import TOP_SEQ, Messages
+from storage.postgres.log.messages import TOP_SEQ, Messages
 from storage.records import EntryKind, Span
 
 _log = structlog.get_logger(__name__)
@@ -233,10 +233,10 @@ class Hub:
         now = asyncio.get_running_loop().time()
         if now >= self._next_look_time:
             self._next_look_time = now + _LOOK_SECONDS
-            self.delivery_seconds.observe(max(0.0, time.time() - encode.create_seconds_of(item)))
+            self.delivery_seconds.observe(max(0.0, time.time() - responses.create_seconds_of(item)))
 
     def _apply_membership(self, channel: Channel, item: Item) -> None:
-        added, removed, are_all_removed = encode.membership_of(item)
+        added, removed, are_all_removed = responses.membership_of(item)
         for username in added:
             if username in self.users:
                 self._on_added(username)
@@ -289,7 +289,7 @@ class Hub:
             except Unavailable as error:
                 _log.warning("gap not read", conversation_id=channel.conversation_id, error=str(error))
                 break
-            run = channel.take(map(encode.entry_item, entries))
+            run = channel.take(map(responses.entry_item, entries))
             if not run:
                 break
             self.gap_entry_count += len(run)

@@ -13,15 +13,15 @@ from collections.abc import Callable
 
 import structlog
 
-from service.delivery import encode
+from service.convert import responses
+from service.convert.items import Item
 from service.delivery.channel import PARK_SECONDS, Channel
 from service.delivery.history import History
 from service.delivery.hub import Hub
 from service.delivery.session import Lag, Session
-from service.delivery.wire import Item
-from service.errors import Internal
+from service.domain.errors import Internal
 from storage.errors import Unavailable
-from storage.postgres.messages import Messages
+from storage.postgres.log.messages import Messages
 from storage.records import Backlog, EntryKind, Position
 
 _log = structlog.get_logger(__name__)
@@ -157,7 +157,7 @@ class Replayer:
         if page is None:
             self._finish(session, conversation_id, lag.position)
             return True
-        items = [encode.entry_item(entry) for entry in page.entries]
+        items = [responses.entry_item(entry) for entry in page.entries]
         if page.is_member:
             self._advance_hub(conversation_id, items)
         is_whole = not items or items[-1].seq >= page.end_seq
@@ -217,7 +217,7 @@ class Replayer:
     def _mark(self, session: Session, conversation_id: str, seq: int) -> None:
         marks = session.note_caught_up([conversation_id])
         if marks:
-            session.put(encode.caught_up((name, seq, is_complete) for name, is_complete in marks))
+            session.put(responses.caught_up((name, seq, is_complete) for name, is_complete in marks))
             if marks[-1][1]:
                 self._on_complete(session)
 
@@ -226,7 +226,7 @@ def _removes(items: list[Item], username: str) -> bool:
     """Whether one of the entries takes the user out: what is above it is not for the user any more."""
     for item in items:
         if item.kind == EntryKind.MEMBERSHIP:
-            _, removed, are_all_removed = encode.membership_of(item)
+            _, removed, are_all_removed = responses.membership_of(item)
             if are_all_removed or username in removed:
                 return True
     return False

@@ -9,10 +9,10 @@ full. Presence and typing have no log: they are merged by key, the latest wins.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from service.delivery import encode
+from service.convert import responses
+from service.convert.items import Item, message_bytes
 from service.delivery.window import Window
-from service.delivery.wire import Item, message_bytes
-from service.errors import ParleyError
+from service.domain.errors import ParleyError
 from storage.records import DeviceMode
 
 # What may wait to be written to one stream.
@@ -144,7 +144,7 @@ class Session:
     def put_error(self, correlation_id: int, refusal: ParleyError) -> None:
         """Adds word of what is refused, and has it counted."""
         self.on_error(refusal.reason)
-        self.put(encode.error(correlation_id, refusal))
+        self.put(responses.error(correlation_id, refusal))
 
     def put_alone(self, body: bytes) -> None:
         """Adds what must be a frame of its own, before anything that comes later."""

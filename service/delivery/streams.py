@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from service import errors
-from service.calls import Principal
-from service.delivery import encode
+from service.convert import responses
 from service.delivery.session import Session
+from service.domain import errors
+from service.domain.call import Principal
 from storage.records import Revocation
 
 _TICK_SECONDS = 1.0  # of which tokens are made, too
@@ -133,7 +133,7 @@ class Streams:
         for stream in self._streams:
             if not stream.session.is_going_away:
                 # How fast a client comes back is no secret: any generator will do.
-                stream.session.put(encode.go_away(random.uniform(0, spread_seconds)))  # noqa: S311
+                stream.session.put(responses.go_away(random.uniform(0, spread_seconds)))  # noqa: S311
                 stream.session.is_going_away = True
                 stream.session.wake()
 

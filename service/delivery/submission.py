@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.errors import ParleyError
+from service.domain.errors import ParleyError
 from storage.records import Draft, Stored
 
 

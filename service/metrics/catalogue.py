@@ -1,7 +1,8 @@
 """Every metric: its name, what it says, its labels with all values that they can have. Loads no gRPC.
 
 All series are known from the start, so none can come with a user, a conversation or a device.
-`service/composition/metrics.py` says where a worker's numbers come from, `exposition.py` has the supervisor's.
+`worker/composition/metrics.py` says where a worker's numbers come from, `host/metrics_exposition.py` has the
+supervisor's.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from itertools import product
 
 from parley.v1 import chat_service_pb2
 
-from service import errors
+from service.domain import errors
 from service.metrics.histogram import MESSAGES, SECONDS
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from service.metrics.catalogue import WORKER_METRICS, Kind
 from service.metrics.histogram import SECONDS, Histogram
-from service.metrics.page import LAYOUT, identify, lay_out
+from service.metrics.segment import LAYOUT, identify, lay_out
 
 _LOOK_SECONDS = 0.1
 _LOOKS = 10  # between two copies

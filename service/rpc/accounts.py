@@ -3,8 +3,8 @@
 from parley.v1 import account_pb2
 
 from service.auth.accounts import AccountService
-from service.calls import Call
 from service.convert.accounts import to_tokens, to_user
+from service.domain.call import Call
 
 
 class AccountHandlers:

@@ -2,11 +2,11 @@
 
 from parley.v1 import conversation_pb2, message_pb2
 
-from service import checks
-from service.calls import Call
+from service.conversations.service import ConversationService
 from service.convert import conversations as convert
 from service.convert.messages import to_message
-from service.delivery.conversations import ConversationService
+from service.domain import checks
+from service.domain.call import Call
 from storage.records import Entry, Role
 
 

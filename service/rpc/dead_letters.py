@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from parley.v1 import dead_letter_pb2
 
-from service import checks, page_tokens
-from service.calls import DEAD_LETTERS_SCOPE, Call
 from service.convert import dead_letters as convert
-from service.errors import ScopeMissing
-from storage.postgres.dead_letters import DeadLetters
+from service.domain import checks, page_tokens
+from service.domain.call import DEAD_LETTERS_SCOPE, Call
+from service.domain.errors import ScopeMissing
+from storage.postgres.devices.dead_letters import DeadLetters
 
 
 class DeadLetterHandlers:

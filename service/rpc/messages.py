@@ -5,20 +5,19 @@ from collections.abc import Sequence
 
 from parley.v1 import message_pb2
 
-from service import checks
-from service.calls import Call
-from service.convert import pieces
+from service.convert import fast_wire, responses
 from service.convert.drafts import Drafter, check_batch
 from service.convert.messages import to_message
-from service.convert.times import from_timestamp
-from service.delivery import encode
+from service.convert.timestamps import from_timestamp
 from service.delivery.submission import Submission
-from service.delivery.writer import Writer
-from service.errors import ConversationNotFound, CursorBeyondEnd, InvalidRequest, ParleyError
-from service.hashes import RequestHasher
-from service.interceptors.telemetry import ErrorCounts
+from service.domain import checks
+from service.domain.call import Call
+from service.domain.errors import ConversationNotFound, CursorBeyondEnd, InvalidRequest, ParleyError
+from service.domain.hashes import RequestHasher
+from service.messages.writer import Writer
+from service.rpc.telemetry import ErrorCounts
 from storage.errors import Absent
-from storage.postgres.messages import Messages
+from storage.postgres.log.messages import Messages
 from storage.records import Outcome, Page, Stored
 
 DEFAULT_PULL_LIMIT = 20
@@ -68,7 +67,7 @@ class MessageHandlers:
             entry = await self._messages.get_entry(draft.conversation_id, outcome.seq)
             return message_pb2.SendResponse(message=to_message(entry), deduplicated=True)
         assert outcome.create_time is not None
-        return pieces.send_response(message, outcome.seq, outcome.create_time)
+        return fast_wire.send_response(message, outcome.seq, outcome.create_time)
 
     async def batch_send(self, request: message_pb2.BatchSendRequest, call: Call) -> message_pb2.BatchSendResponse:
         """Stores several messages, each with an outcome of its own."""
@@ -145,6 +144,6 @@ def _to_results(
 ) -> list[message_pb2.SendResult]:
     conversation_ids = {submission.index: submission.draft.conversation_id for submission in submissions}
     return [
-        encode.result(0, index, conversation_ids.get(index, ""), outcome)
+        responses.result(0, index, conversation_ids.get(index, ""), outcome)
         for index, (_, outcome) in enumerate(zip(requests, outcomes, strict=True))
     ]

@@ -16,7 +16,7 @@ from parley.v1 import (
 )
 
 from service.rpc.accounts import AccountHandlers
-from service.rpc.chat import ChatHandlers
+from service.rpc.chat.stream import ChatHandlers
 from service.rpc.conversations import ConversationHandlers
 from service.rpc.dead_letters import DeadLetterHandlers
 from service.rpc.messages import MessageHandlers

@@ -2,9 +2,9 @@
 
 from parley.v1 import presence_pb2
 
-from service import checks
-from service.calls import Call
-from service.delivery.presence import PresenceTracker, to_presence
+from service.domain import checks
+from service.domain.call import Call
+from service.presence.tracker import PresenceTracker, to_presence
 
 MAX_PRESENCE_USERNAMES = 500
 

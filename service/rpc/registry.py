@@ -15,12 +15,12 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from parley.v1 import chat_service_pb2
 
-from service.calls import Call
-from service.errors import InvalidRequest
-from service.interceptors.authentication import Authenticator
-from service.interceptors.errors import abort_with
-from service.interceptors.limits import InFlight
-from service.interceptors.telemetry import CallCounts, begin_call, call_metadata, peer_address
+from service.domain.call import Call
+from service.domain.errors import InvalidRequest
+from service.rpc.authentication import Authenticator
+from service.rpc.in_flight import InFlight
+from service.rpc.refusals import abort_with
+from service.rpc.telemetry import CallCounts, begin_call, call_metadata, peer_address
 
 SERVICE: str = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 

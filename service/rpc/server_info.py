@@ -7,15 +7,15 @@ from datetime import datetime
 from google.protobuf.duration_pb2 import Duration
 from parley.v1 import server_info_pb2
 
-from service import distribution
-from service.calls import Call
-from service.config import Settings
 from service.convert.drafts import MAX_BATCH_REQUESTS, MAX_MESSAGE_BYTES, MAX_TEXT_BYTES
-from service.convert.times import to_timestamp
+from service.convert.timestamps import to_timestamp
 from service.delivery.session import MAX_FRAME_BYTES
+from service.domain import distribution
+from service.domain.call import Call
 from service.rpc.messages import MAX_PULL_LIMIT
 from service.rpc.presence import MAX_PRESENCE_USERNAMES
-from service.variables import COMMIT_VARIABLE
+from service.settings.tree import Settings
+from service.settings.variables import COMMIT_VARIABLE
 
 MAX_REQUEST_BYTES = 256 * 1024
 MAX_MEMBERS_PER_REQUEST = 500

@@ -11,10 +11,9 @@ from service.auth.attempts import Attempts
 from service.auth.passwords import Passwords
 from service.auth.refresh_tokens import RefreshTokens, new_login_id
 from service.auth.revocations import Revocations
-from service.auth.times import to_time
 from service.auth.tokens import TokenVerifier
-from service.calls import Call
-from service.errors import (
+from service.domain.call import Call
+from service.domain.errors import (
     BadCredentials,
     InvalidRequest,
     RateLimited,
@@ -25,9 +24,10 @@ from service.errors import (
     UsernameTaken,
     UserNotFound,
 )
+from service.domain.times import to_time
 from service.rpc.accounts import AccountHandlers
-from storage.postgres.accounts import Accounts
-from storage.postgres.database import Database
+from storage.postgres.accounts.accounts import Accounts
+from storage.postgres.connections.database import Database
 from storage.records import Revocation
 from tests.auth.rings import NOW, Clock, issuer, ring, verifier
 from tests.support.patient import patient_database

@@ -1,7 +1,7 @@
 import pytest
 
 from service.auth.attempts import Attempts
-from service.errors import RateLimited
+from service.domain.errors import RateLimited
 from tests.auth.rings import Clock
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from service.auth.bearer import token_from_metadata
-from service.errors import TokenInvalid, TokenMissing
+from service.domain.errors import TokenInvalid, TokenMissing
 
 
 @pytest.mark.parametrize("value", ["Bearer t.o.k", "bearer t.o.k", "BEARER  t.o.k ", b"Bearer t.o.k"])

@@ -1,7 +1,7 @@
 import pytest
 
 from service.auth import fields
-from service.errors import InvalidRequest
+from service.domain.errors import InvalidRequest
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import argon2
 import pytest
 
 from service.auth.passwords import Passwords
-from service.errors import Overloaded
+from service.domain.errors import Overloaded
 from tests.support.waiting import wait_for
 
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.auth.refresh_tokens import RefreshTokens, hash_of, is_repeat, new_login_id
-from service.auth.times import micros_of, to_micros, to_time
-from service.errors import TokenInvalid
+from service.domain.errors import TokenInvalid
+from service.domain.times import micros_of, to_micros, to_time
 from storage.records import Login
 from tests.auth.rings import NOW
 

@@ -4,11 +4,11 @@ from datetime import timedelta
 import pytest
 
 from service.auth.revocations import RevocationReader, Revocations
-from service.auth.times import to_time
-from service.calls import Principal
-from service.errors import TokenInvalid
-from storage.postgres.accounts import Accounts
-from storage.postgres.database import Database
+from service.domain.call import Principal
+from service.domain.errors import TokenInvalid
+from service.domain.times import to_time
+from storage.postgres.accounts.accounts import Accounts
+from storage.postgres.connections.database import Database
 from storage.records import Revocation
 from tests.auth.rings import NOW, Clock
 

@@ -12,7 +12,7 @@ from service.auth.key_rotation import rotate_keys
 from service.auth.keys import ensure_keys_file, load_keys
 from service.auth.refresh_tokens import RefreshTokens, new_login_id
 from service.auth.tokens import MAX_LIFE_SECONDS, MAX_TOKEN_BYTES
-from service.errors import ParleyError, TokenExpired, TokenInvalid
+from service.domain.errors import ParleyError, TokenExpired, TokenInvalid
 from tests.auth.rings import NOW, Clock, issuer, private_jwk, public_jwk, ring, secret_jwk, verifier
 
 KEYS = ring()

@@ -244,7 +244,7 @@ def test_server_that_breaks_its_promises_fails_the_run(
 
 
 def test_without_the_extra_the_command_says_what_to_install():
-    script = "import sys; sys.modules['hdrh'] = None; from service.cli import main; main()"
+    script = "import sys; sys.modules['hdrh'] = None; from service.cli.main import main; main()"
     command = [sys.executable, "-c", script, "bench", "chat"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 1

@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clients.replay.names import HOST, LISTENER, make_names
-from service.checks import to_username
+from service.domain.checks import to_username
 
 NICKNAMES = st.text(
     alphabet=st.one_of(st.sampled_from("aAbB01_.-|[]{}^`\\ "), st.characters(exclude_categories=["Cs"])), max_size=40

@@ -7,8 +7,8 @@ import pytest
 
 from service.delivery.acks import AckWriter
 from storage.errors import Unavailable
-from storage.postgres.database import Database
-from storage.postgres.positions import Ack, Positions
+from storage.postgres.connections.database import Database
+from storage.postgres.devices.cursors import Ack, Positions
 from tests.support.lanes import add_group
 from tests.support.logs import add_users
 from tests.support.waiting import wait_for

@@ -7,9 +7,9 @@ import pytest
 
 from service.delivery import hub as hub_module
 from service.delivery.session import MAX_FRAME_BYTES, Session
-from storage.postgres.database import Database
-from storage.postgres.members import Members
-from storage.postgres.positions import Ack, Positions
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.members import Members
+from storage.postgres.devices.cursors import Ack, Positions
 from storage.records import AckMode, DeviceMode, MembershipAction, MembershipChange, Role
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, send

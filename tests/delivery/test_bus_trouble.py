@@ -13,17 +13,18 @@ import pytest
 from parley.v1 import chat_pb2, presence_pb2
 from redis.asyncio import Redis
 
-from service.delivery import encode, wire
+from service.convert import responses
+from service.delivery import bus_messages
 from service.delivery.attendance import conversation_channel
+from service.delivery.bus_messages import FrameType
 from service.delivery.session import Session
-from service.delivery.wire import FrameType
-from service.upkeep import Job, run_job
+from service.worker.jobs import Job, run_job
 from storage.embedded import EmbeddedValkey
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.feed import Feed
-from storage.postgres.lanes import LaneConnection
-from storage.postgres.messages import Messages
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.feed import Feed
+from storage.postgres.log.messages import Messages
 from storage.records import Span
 from storage.redis.bus import Bus
 from tests.support.databases import frozen, running_valkey
@@ -77,10 +78,10 @@ async def store(lane: LaneConnection, conversation_id: str, count: int) -> list[
 async def publish(database: Database, bus: Bus, conversation_id: str, wanted: Sequence[int]) -> None:
     """Publishes these seqs, each in a bus message of its own, in this order."""
     entries = await Messages(database).read_spans([Span(conversation_id, 0, 501)], limit_each=500)
-    items = {entry.seq: encode.entry_item(entry) for entry in entries}
+    items = {entry.seq: responses.entry_item(entry) for entry in entries}
     for seq in wanted:
         bus.publish_nowait(
-            conversation_channel(conversation_id), wire.pack(FrameType.ENTRIES, conversation_id, [items[seq]])
+            conversation_channel(conversation_id), bus_messages.pack(FrameType.ENTRIES, conversation_id, [items[seq]])
         )
 
 

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.convert.items import Item
 from service.delivery.channel import MAX_PARKED, MAX_TAIL_BYTES, MAX_TAIL_ITEMS, Channel
 from service.delivery.session import Session
-from service.delivery.wire import Item
 
 
 def item(seq: int, size: int = 1) -> Item:

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from service.delivery import encode
-from storage.postgres.database import Database
-from storage.postgres.messages import Messages
-from storage.postgres.positions import Ack, Positions
+from service.convert import responses
+from storage.postgres.connections.database import Database
+from storage.postgres.devices.cursors import Ack, Positions
+from storage.postgres.log.messages import Messages
 from storage.records import Attendance, Backlog, Entry, MembershipAction, Position, Span
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, change_members, send
@@ -73,7 +73,7 @@ def come_back(db: Database, worker: Worker):
 
     async def act() -> None:
         entry = await change_members(db, "g", MembershipAction.ADDED, "bob")
-        worker.hub.deliver("g", [encode.entry_item(entry)])
+        worker.hub.deliver("g", [responses.entry_item(entry)])
         worker.attendants.refresh("bob")
         await wait_for(lambda: not worker.attendants._refreshing, what="the refresh")
 

@@ -4,9 +4,9 @@ import pytest
 from parley.v1 import chat_pb2
 
 from service.delivery.acks import AckWriter
-from storage.postgres.database import Database
-from storage.postgres.positions import Ack, Positions
-from storage.postgres.restores import Restores
+from storage.postgres.connections.database import Database
+from storage.postgres.devices.cursors import Ack, Positions
+from storage.postgres.log.epochs import Restores
 from storage.records import MembershipAction
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, change_members, send

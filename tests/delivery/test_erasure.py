@@ -4,9 +4,9 @@ from collections import deque
 from datetime import timedelta
 
 from service.delivery.erasure import ChangedContents, Eraser
-from storage.postgres.content_changes import KEEP, ContentChanges
-from storage.postgres.database import Database
-from storage.postgres.erasure import Erasures
+from storage.postgres.accounts.erasure import Erasures
+from storage.postgres.connections.database import Database
+from storage.postgres.log.content_changes import KEEP, ContentChanges
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, delete_user, send
 from tests.support.waiting import wait_for

@@ -5,10 +5,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from parley.v1 import chat_pb2
 
+from service.convert.items import Item
 from service.delivery.history import History
-from service.delivery.wire import Item
-from storage.postgres.database import Database
-from storage.postgres.messages import Messages
+from storage.postgres.connections.database import Database
+from storage.postgres.log.messages import Messages
 from storage.records import Position
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, send

@@ -7,15 +7,16 @@ from datetime import datetime
 import pytest
 from parley.v1 import chat_pb2, message_pb2
 
-from service.convert.pieces import encodings
-from service.delivery import channel, encode, hub
+from service.convert import responses
+from service.convert.fast_wire import encodings
+from service.convert.items import Item
+from service.delivery import channel, hub
 from service.delivery.session import MAX_BUFFERED_BYTES
 from service.delivery.submission import Submission
-from service.delivery.wire import Item
-from storage.postgres.database import Database
-from storage.postgres.lanes import LaneConnection
-from storage.postgres.members import Members
-from storage.postgres.messages import Messages
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.members import Members
+from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.messages import Messages
 from storage.records import EntryKind, MembershipAction, MembershipChange, Role, Span, Stored
 from tests.support.lanes import add_group, draft
 from tests.support.logs import add_users, send
@@ -45,7 +46,7 @@ class NoTicket:
 async def items(db: Database, first_seq: int, last_seq: int) -> list[Item]:
     """Entries as another worker's messages on the bus would bring them."""
     entries = await Messages(db).read_spans([Span("g", first_seq - 1, last_seq + 1)], limit_each=1000)
-    return [encode.entry_item(entry) for entry in entries]
+    return [responses.entry_item(entry) for entry in entries]
 
 
 async def fill(db: Database, count: int, *, text: str = "hello") -> None:
@@ -186,7 +187,7 @@ async def test_crowds_rest_together_and_the_others_go_on(worker, db):
     entries = {}
     for name in ("g", "h", "alone"):
         (entry,) = await Messages(db).read_spans([Span(name, 0, 2)], limit_each=1)
-        entries[name] = encode.entry_item(entry)
+        entries[name] = responses.entry_item(entry)
     ann, bob = await worker.attach("ann", g=1, h=1, alone=1), await worker.attach("bob", g=1, h=1)
     for name in ("alone", "g", "h", "alone"):
         channel = worker.hub.channels[name]

@@ -11,11 +11,11 @@ import pytest
 from parley.v1 import message_pb2
 from redis.asyncio import Redis
 
-from service.convert import pieces
+from service.convert import fast_wire
 from service.delivery import hub
 from service.delivery.submission import Submission
-from storage.postgres.database import Database
-from storage.postgres.lanes import LaneConnection
+from storage.postgres.connections.database import Database
+from storage.postgres.log.append import LaneConnection
 from tests.support.lanes import add_group, draft
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
@@ -78,12 +78,12 @@ async def attach_all(*workers: Worker) -> list[Reader]:
 async def test_message_is_encoded_once_for_all_sessions_of_all_workers(two, monkeypatch):
     monkeypatch.setattr(hub, "PARK_SECONDS", 60.0)  # nobody reads, and so encodes, what the bus is about to bring
     readers = await attach_all(two[0].worker, two[1].worker)
-    before = pieces.encodings.count
+    before = fast_wire.encodings.count
     for turn in range(10):
         await two[turn % 2].store(SENDERS[:3])
     for reader in readers:
         await reader.until("g", *range(1, 31))
-    assert pieces.encodings.count - before == 30
+    assert fast_wire.encodings.count - before == 30
 
 
 async def test_sessions_of_a_worker_share_the_bytes(two):

@@ -9,10 +9,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from storage.errors import Unavailable
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.members import Members
-from storage.postgres.positions import Ack, Positions
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.conversations.members import Members
+from storage.postgres.devices.cursors import Ack, Positions
 from storage.records import MembershipAction, MembershipChange, Role
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, send

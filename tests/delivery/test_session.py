@@ -5,10 +5,10 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.convert.items import Item
 from service.delivery.session import MAX_BUFFERED_BYTES, MAX_EPHEMERAL, MAX_FRAME_BYTES, MAX_UNANSWERED, Session
 from service.delivery.window import Window
-from service.delivery.wire import Item
-from service.errors import ShuttingDown, TokenExpired
+from service.domain.errors import ShuttingDown, TokenExpired
 
 ME = 7
 

@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.convert.items import Item, message_bytes
 from service.delivery.window import Window
-from service.delivery.wire import Item, message_bytes
 
 SIZE = 100
 # What a client does between deliveries: (what, which conversation, how far).

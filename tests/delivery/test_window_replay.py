@@ -7,8 +7,8 @@ import pytest
 from service.delivery import replay
 from service.delivery.session import Session
 from service.delivery.window import Window
-from storage.postgres.database import Database
-from storage.postgres.messages import Messages
+from storage.postgres.connections.database import Database
+from storage.postgres.log.messages import Messages
 from storage.records import Backlog, Position
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, send

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from parley.v1 import chat_service_pb2
 
-from service.health import READINESS
-from service.loading import LEAVES, load
-from service.stopping import find_delay_seconds, find_stop_seconds
+from service.settings.load import LEAVES, load
+from service.settings.stop_times import find_delay_seconds, find_stop_seconds
+from service.worker.health import READINESS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

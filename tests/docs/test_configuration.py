@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from service.loading import LEAVES, Leaf, load
+from service.settings.load import LEAVES, Leaf, load
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.first_screen import GRPCURL
+from service.host.banner import GRPCURL
 from tests.docs.pages import README, ROOT, list_blocks
 from tests.support.servers import running_server
 

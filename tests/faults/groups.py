@@ -6,7 +6,7 @@ from collections import Counter
 
 from parley.v1 import dead_letter_pb2
 
-from service.config import Settings
+from service.settings.tree import Settings
 from tests.faults.consumers import DEADLINE_SECONDS, Consumer
 from tests.faults.final_log import read_unsettled
 from tests.faults.history import Letter, Terms

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service import distribution
+from service.domain import distribution
 
 ROOT = Path(__file__).parents[2]
 PROJECTS = {

@@ -8,8 +8,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.registry import Collector
 
-from service.metrics.answer import accepts_openmetrics
-from service.metrics.endpoint import MAX_CONNECTIONS, MetricsEndpoint
+from service.host.metrics_answer import accepts_openmetrics
+from service.host.metrics_endpoint import MAX_CONNECTIONS, MetricsEndpoint
 
 GET = b"GET /metrics HTTP/1.1\r\n\r\n"
 # A conversation of one request takes no more of them.

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from service.host.metrics_exposition import Exposition
+from service.host.worker_process import WorkerProcess
 from service.metrics.catalogue import WORKER_METRICS
-from service.metrics.exposition import Exposition
-from service.metrics.page import LAYOUT, PAGE_BYTES, identify, open_page
 from service.metrics.publisher import Publisher
-from service.worker_process import WorkerProcess
+from service.metrics.segment import LAYOUT, PAGE_BYTES, identify, open_page
 
 FRAMES, STREAMS, LETTERS = "parley_frames_total", "parley_streams", "parley_dead_letters_total"
 

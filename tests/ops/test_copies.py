@@ -12,8 +12,8 @@ import grpc
 import pytest
 from parley.v1 import chat_service_pb2_grpc
 
-from service.administration.epochs import begin_epoch
-from service.administration.opening import open_settings
+from service.cli.admin.epochs import begin_epoch
+from service.cli.admin.opening import open_settings
 from tests.support.databases import running_valkey
 from tests.support.people import Person, registered
 from tests.support.servers import RunningServer, running_server

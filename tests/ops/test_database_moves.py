@@ -18,7 +18,7 @@ import pytest
 from parley.v1 import account_pb2, chat_service_pb2_grpc, message_pb2
 
 from storage.embedded import EmbeddedPostgres
-from storage.postgres.migrate import migrate, migration_files
+from storage.postgres.schema.migrate import migrate, migration_files
 from tests.support.servers import RunningServer, running_server
 
 pytestmark = pytest.mark.timeout(180)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.health_probe import ProbeError, probe
-from service.host_port import split_listen
+from service.cli.health_probe import ProbeError, probe
+from service.settings.host_port import split_listen
 from tests.support.certificates import make_certificate
 from tests.support.processes import run
 from tests.support.servers import RunningServer

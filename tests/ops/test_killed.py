@@ -73,7 +73,7 @@ def test_after_a_kill_of_the_whole_tree_the_next_start_has_everything(
     """As who runs the tests, and as an ordinary user where that is root."""
     python = ordinary.Python(sys.executable, {})
     if user is not None:
-        python = ordinary.python_of_ordinary_user("service.server")
+        python = ordinary.python_of_ordinary_user("service.worker.server")
         shutil.chown(directory, user)
     for attempt in range(2):
         server = start(user=user, command=(python.path, "-m", "service", "serve"), settings=python.settings)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from service.first_screen import GRPCURL
+from service.host.banner import GRPCURL
 from tests.support.processes import child, family, is_gone, libraries, run
 from tests.support.sending import send
 from tests.support.servers import RunningServer
@@ -29,7 +29,7 @@ def test_ps_tells_the_processes_apart(running: RunningServer) -> None:
 
 
 def test_processes_that_stay_have_not_loaded_what_only_a_start_needs(running: RunningServer) -> None:
-    """What was loaded late is seen here by its libraries; `tests/service/test_cli.py` has what is loaded at once."""
+    """What was loaded late is seen here by its libraries; `tests/cli/test_main.py` has what is loaded at once."""
     supervisor = libraries(psutil.Process(running.process.pid))
     assert supervisor <= {"setproctitle", "psutil"}  # the second one to find what an earlier run left
     worker = libraries(child(running, "parley worker 0"))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from parley.v1 import chat_pb2
 
-from storage.postgres.migrate import migration_files
+from storage.postgres.schema.migrate import migration_files
 from tests.ops.test_database_moves import TEXTS, Client, check, fill
 from tests.support.databases import Backends
 from tests.support.earlier_release import EarlierRelease

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from service import checks
 from service.auth import fields
 from service.convert.conversations import from_title
-from service.errors import InvalidRequest
+from service.domain import checks
+from service.domain.errors import InvalidRequest
 
 PROTO = Path(__file__).parents[2] / "proto" / "parley" / "v1"
 _STATEMENT = re.compile(r"(?:(\d+) to |[Uu]p to )([\d,]+) (bytes|printable ASCII characters)")

@@ -7,7 +7,7 @@ import pytest
 from parley.v1 import chat_pb2, server_info_pb2
 
 from storage.embedded import EmbeddedPostgres
-from storage.postgres.restores import Restores
+from storage.postgres.log.epochs import Restores
 from tests.support.databases import open_database
 from tests.support.manual import manual
 from tests.support.people import Person, refusal, registered

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from parley.v1 import chat_pb2
 
-from service.calls import Principal
 from service.delivery.session import Session
 from service.delivery.streams import OpenStream
 from service.delivery.window import MAX_WINDOW_MESSAGES
-from service.errors import ConversationNotFound
-from service.rpc.chat_frames import ChatParts, FrameHandlers
-from storage.postgres.database import Database
+from service.domain.call import Principal
+from service.domain.errors import ConversationNotFound
+from service.rpc.chat.frames import ChatParts, FrameHandlers
+from storage.postgres.connections.database import Database
 from tests.support.logs import add_users
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker, running_worker

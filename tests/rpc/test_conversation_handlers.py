@@ -4,14 +4,14 @@ import pytest
 from parley.v1 import conversation_pb2 as pb
 from parley.v1 import message_pb2
 
-from service.calls import Call, Principal
-from service.delivery.conversations import ConversationService
-from service.errors import InvalidRequest, UserNotFound
-from service.hashes import RequestHasher
+from service.conversations.service import ConversationService
+from service.domain.call import Call, Principal
+from service.domain.errors import InvalidRequest, UserNotFound
+from service.domain.hashes import RequestHasher
 from service.rpc.conversations import ConversationHandlers
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.members import Members
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.conversations.members import Members
 from tests.support.logs import add_users, send
 
 

@@ -7,8 +7,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from service.health import Health
 from service.rpc.registry import SERVICE
+from service.worker.health import Health
 from storage.errors import Unavailable
 from tests.support.servers import RunningServer
 

@@ -6,7 +6,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from parley.v1 import chat_pb2, chat_service_pb2
 
 from service.rpc.accounts import AccountHandlers
-from service.rpc.chat import ChatHandlers
+from service.rpc.chat.stream import ChatHandlers
 from service.rpc.conversations import ConversationHandlers
 from service.rpc.dead_letters import DeadLetterHandlers
 from service.rpc.messages import MessageHandlers

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from parley.v1 import chat_service_pb2_grpc, server_info_pb2
 
-from service.config import AuthSettings, LimitSettings
+from service.settings.tree import AuthSettings, LimitSettings
 from tests.support.servers import RunningServer
 from tests.support.waiting import wait_until
 

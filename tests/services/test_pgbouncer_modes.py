@@ -4,9 +4,9 @@ import pytest
 import structlog
 
 from storage.errors import Lasting
-from storage.postgres.database import Database
-from storage.postgres.migrate import migrate
-from storage.postgres.primary import Primary
+from storage.postgres.connections.database import Database
+from storage.postgres.connections.primary import Primary
+from storage.postgres.schema.migrate import migrate
 from tests.services.pgbouncer import PgBouncer
 from tests.services.postgres15 import Postgres15
 from tests.services.site import Site

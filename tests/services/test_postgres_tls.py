@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import Lasting, Unavailable
-from storage.postgres.primary import Primary
+from storage.postgres.connections.primary import Primary
 from tests.services.postgres15 import Postgres15
 from tests.services.site import Site
 from tests.support.certificates import make_certificate

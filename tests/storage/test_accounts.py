@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from storage.errors import Absent, Conflict
-from storage.postgres.accounts import Accounts
-from storage.postgres.database import Database
+from storage.postgres.accounts.accounts import Accounts
+from storage.postgres.connections.database import Database
 from storage.records import Login
 from tests.support.patient import patient_database
 from tests.support.waiting import wait_for

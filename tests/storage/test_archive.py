@@ -1,7 +1,7 @@
 """What an export leaves out: a transaction id of one PostgreSQL means something else in another."""
 
 from storage.postgres.archive.form import OF_RUNNING_SERVERS
-from storage.postgres.database import Database
+from storage.postgres.connections.database import Database
 
 
 async def test_no_transaction_id_is_exported(database: Database) -> None:

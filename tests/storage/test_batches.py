@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.postgres.batches import Batch
-from storage.postgres.database import Database
-from storage.postgres.lanes import LaneConnection
+from storage.postgres.connections.database import Database
+from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.batches import Batch
 from storage.records import Draft, Outcome, Stored
 from tests.support.lanes import add_group, draft
 from tests.support.logs import add_users

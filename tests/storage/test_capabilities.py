@@ -10,12 +10,12 @@ import structlog
 from asyncpg.types import ServerVersion
 
 from storage.errors import Lasting, MigrationError, Unavailable
-from storage.postgres.capabilities import check_version
-from storage.postgres.database import Database
-from storage.postgres.lanes import LaneConnection
-from storage.postgres.migrate import check_schema, migrate
-from storage.postgres.migration_lock import take_lock
-from storage.postgres.primary import Primary
+from storage.postgres.connections.capabilities import check_version
+from storage.postgres.connections.database import Database
+from storage.postgres.connections.primary import Primary
+from storage.postgres.log.append import LaneConnection
+from storage.postgres.schema.migrate import check_schema, migrate
+from storage.postgres.schema.migration_lock import take_lock
 from tests.support.cluster import Node, running_cluster, running_node
 from tests.support.databases import open_database
 from tests.support.lanes import add_group, draft

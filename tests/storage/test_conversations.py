@@ -4,9 +4,9 @@ from datetime import timedelta
 import pytest
 
 from storage.errors import Absent, LockTimeout, UserAbsent
-from storage.postgres.conversations import _GET, Conversations
-from storage.postgres.database import Database
-from storage.postgres.members import Members
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import _GET, Conversations
+from storage.postgres.conversations.members import Members
 from storage.records import ConversationKind, EntryKind, Outcome, Role, Standing
 from tests.support.logs import add_users, delete_user, send
 

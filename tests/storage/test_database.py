@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 
 from storage.errors import BadData, OutcomeUnknown, Unavailable
-from storage.postgres.database import Connection, Database
-from storage.postgres.lanes import LaneConnection
-from storage.postgres.migrate import migrate
+from storage.postgres.connections.database import Connection, Database
+from storage.postgres.log.append import LaneConnection
+from storage.postgres.schema.migrate import migrate
 from storage.records import Outcome
 from tests.support.cluster import Node, running_node
 from tests.support.databases import watched_database

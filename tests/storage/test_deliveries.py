@@ -5,13 +5,13 @@ import secrets
 
 import pytest
 
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.dead_letters import DeadLetters
-from storage.postgres.deliveries import _LIST_ORPHANED, MAX_UNSETTLED, Deliveries, Nack, Place
-from storage.postgres.devices import Devices
-from storage.postgres.lanes import LaneConnection
-from storage.postgres.positions import Positions
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.devices.cursors import Positions
+from storage.postgres.devices.dead_letters import DeadLetters
+from storage.postgres.devices.deliveries import _LIST_ORPHANED, MAX_UNSETTLED, Deliveries, Nack, Place
+from storage.postgres.devices.devices import Devices
+from storage.postgres.log.append import LaneConnection
 from storage.records import AckMode, DeviceMode
 from tests.support.lanes import add_group, draft
 from tests.support.upkeep import keep_up

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from storage.embedded import EmbeddedError, EmbeddedPostgres, EmbeddedValkey, users
 from storage.embedded.children import make_private_directory, package_directory
-from storage.postgres.primary import Primary
+from storage.postgres.connections.primary import Primary
 from tests.support import ordinary
 from tests.support.waiting import wait_until
 

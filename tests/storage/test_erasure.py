@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from storage.errors import LockTimeout
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.erasure import Batch, Erasures, Progress
+from storage.postgres.accounts.erasure import Batch, Erasures, Progress
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import Conversations
 from storage.records import Outcome
 from tests.support.lanes import add_group, locked
 from tests.support.logs import add_users, delete_user, send

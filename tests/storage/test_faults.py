@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from storage.errors import Lasting, Unavailable
-from storage.postgres.primary import Primary
+from storage.postgres.connections.primary import Primary
 from tests.support.tcp_node import TcpNode, running_tcp_node
 from tests.support.waiting import wait_for
 

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from storage.postgres.database import Database
-from storage.postgres.feed import KEEP_SECONDS, Feed
+from storage.postgres.connections.database import Database
+from storage.postgres.log.feed import KEEP_SECONDS, Feed
 from tests.support.lanes import add_group, locked
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for

@@ -8,10 +8,10 @@ from datetime import timedelta
 import pytest
 
 from storage.errors import BadData, LockTimeout, OutcomeUnknown, Unavailable
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.lanes import LaneConnection
-from storage.postgres.members import Members
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.conversations.members import Members
+from storage.postgres.log.append import LaneConnection
 from storage.records import MembershipAction, MembershipChange, Outcome, Role, Stored
 from tests.support.databases import fresh_schema, open_database
 from tests.support.lanes import add_group, draft, locked, log_of, seqs, wait_until_blocked

@@ -6,9 +6,9 @@ import asyncpg
 import pytest
 
 from storage.errors import Absent, LockTimeout, UserAbsent
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Connection, Database
-from storage.postgres.members import Members
+from storage.postgres.connections.database import Connection, Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.conversations.members import Members
 from storage.records import (
     ConversationKind,
     EntryKind,

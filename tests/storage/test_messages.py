@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from storage.errors import Absent
-from storage.postgres.database import Database
-from storage.postgres.members import Members
-from storage.postgres.messages import PAGE_BYTES, PAGE_FORWARD, PAGE_REVERSE, TOP_SEQ, Messages
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.members import Members
+from storage.postgres.log.messages import PAGE_BYTES, PAGE_FORWARD, PAGE_REVERSE, TOP_SEQ, Messages
 from storage.records import EntryKind, MembershipAction, MembershipChange, Position, Role, Span
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, send

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from storage.errors import MigrationError, Unavailable
-from storage.postgres.migrate import check_schema, migrate, migration_files
+from storage.postgres.schema.migrate import check_schema, migrate, migration_files
 from tests.support.waiting import wait_for
 
 LAST_OF_RELEASE = "0008_store_messages_at_one_place.sql"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from storage.postgres.database import Database
-from storage.postgres.lanes import LaneConnection
+from storage.postgres.connections.database import Database
+from storage.postgres.log.append import LaneConnection
 from storage.records import Draft, Outcome, Role
 from tests.support.lanes import add_group, draft, locked, log_of, wait_until_blocked
 from tests.support.logs import add_users

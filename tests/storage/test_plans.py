@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from scripts.measure.setting import add_conversations
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Connection, Database
-from storage.postgres.deliveries import Deliveries
-from storage.postgres.devices import Devices
-from storage.postgres.members import Members
-from storage.postgres.messages import TOP_SEQ, Messages
-from storage.postgres.positions import Ack, Positions
-from storage.postgres.receipts import Receipts
+from storage.postgres.connections.database import Connection, Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.conversations.members import Members
+from storage.postgres.conversations.receipts import Receipts
+from storage.postgres.devices.cursors import Ack, Positions
+from storage.postgres.devices.deliveries import Deliveries
+from storage.postgres.devices.devices import Devices
+from storage.postgres.log.messages import TOP_SEQ, Messages
 from storage.records import DeviceMode, Position, Span
 from tests.support.databases import fresh_schema
 from tests.support.lanes import add_group

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from storage.errors import Unavailable
-from storage.postgres import pool as module
-from storage.postgres.database import Database
+from storage.postgres.connections import pool as module
+from storage.postgres.connections.database import Database
 from tests.support.databases import fresh_schema
 from tests.support.waiting import wait_for
 

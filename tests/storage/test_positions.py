@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.members import Members
-from storage.postgres.positions import _ATTEND, Ack, Positions
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.conversations.members import Members
+from storage.postgres.devices.cursors import _ATTEND, Ack, Positions
 from storage.records import Attendance, MembershipAction
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, change_members, send

@@ -3,7 +3,7 @@
 import pytest
 
 from storage.embedded import EmbeddedPostgres
-from storage.postgres.primary import Primary
+from storage.postgres.connections.primary import Primary
 from tests.support.databases import Backends
 from tests.support.proxy import Proxy, open_proxy
 

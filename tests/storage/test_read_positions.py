@@ -6,9 +6,9 @@ from itertools import product
 import pytest
 
 from storage.errors import Absent
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.members import Members
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.conversations.members import Members
 from storage.records import MembershipAction, MembershipChange, ReadPosition, Role
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for

@@ -7,11 +7,11 @@ import pytest
 from asyncpg import exceptions as pg
 
 from storage.errors import Lasting
-from storage.postgres.connection import translated
-from storage.postgres.libpq import libpq_environment
-from storage.postgres.parameters import to_settings
-from storage.postgres.target import Keepalive, check_postgres_url, read_dropped, to_target
-from storage.postgres.tls import make_contexts, to_tls
+from storage.postgres.connections.connection import translated
+from storage.postgres.connections.libpq import libpq_environment
+from storage.postgres.connections.parameters import to_settings
+from storage.postgres.connections.target import Keepalive, check_postgres_url, read_dropped, to_target
+from storage.postgres.connections.tls import make_contexts, to_tls
 from storage.urls import UrlError
 from tests.support.certificates import make_certificate
 

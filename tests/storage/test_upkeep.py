@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from storage.postgres.database import Database
-from storage.postgres.upkeep import BATCH_ROWS, CHORES, Upkeep
+from storage.postgres.connections.database import Database
+from storage.postgres.schema.upkeep import BATCH_ROWS, CHORES, Upkeep
 from tests.support.lanes import add_group
 from tests.support.logs import add_users
 from tests.support.upkeep import keep_up

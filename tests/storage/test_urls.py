@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.embedded import EmbeddedPostgres, EmbeddedValkey
-from storage.postgres.target import check_postgres_url, to_target
+from storage.postgres.connections.target import check_postgres_url, to_target
 from storage.redis.urls import check_redis_url, parse_redis_url
 from storage.urls import Host, UrlError, mask_url, split_url
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from storage.errors import Unavailable
-from storage.postgres.watch import Watch
+from storage.postgres.connections.outage import Watch
 from tests.support.waiting import wait_for
 
 

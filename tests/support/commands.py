@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.testing import CliRunner, Result
 
-from service.cli_commands import app
+from service.cli.commands import app
 from tests.support.servers import RunningServer
 
 

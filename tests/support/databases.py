@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 
 from storage.embedded import EmbeddedPostgres, EmbeddedValkey
-from storage.postgres.database import Database
-from storage.postgres.migrate import migrate
+from storage.postgres.connections.database import Database
+from storage.postgres.schema.migrate import migrate
 from tests.support.spawning import Spawned
 
 

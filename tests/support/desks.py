@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from service.delivery.submission import Submission
-from service.delivery.writer import Writer
-from service.errors import ParleyError
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.lanes import LaneConnection
+from service.domain.errors import ParleyError
+from service.messages.writer import Writer
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.log.append import LaneConnection
 from storage.records import Draft, Outcome, Stored
 from tests.support.waiting import wait_for
 

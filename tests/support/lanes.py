@@ -4,8 +4,8 @@ import contextlib
 import itertools
 from collections.abc import AsyncIterator
 
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Connection, Database
+from storage.postgres.connections.database import Connection, Database
+from storage.postgres.conversations.conversations import Conversations
 from storage.records import Draft, Stored
 from tests.support.waiting import wait_for
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from storage.postgres.batches import STORE, Batch
-from storage.postgres.database import Database
-from storage.postgres.members import Members
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.members import Members
+from storage.postgres.log.batches import STORE, Batch
 from storage.records import Draft, Entry, MembershipAction, MembershipChange, Outcome, Role
 
 

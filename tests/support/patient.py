@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from storage.postgres.database import Database
+from storage.postgres.connections.database import Database
 from tests.support.databases import fresh_schema, open_database
 
 
@@ -16,6 +16,6 @@ from tests.support.databases import fresh_schema, open_database
 async def patient_database(postgres_url: str) -> AsyncIterator[Database]:
     """Opens a pool on a migrated schema of its own; statements still have their limit."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("storage.postgres.database.LOCK_TIMEOUT_MS", 60_000)
+        patch.setattr("storage.postgres.connections.database.LOCK_TIMEOUT_MS", 60_000)
         async with fresh_schema(postgres_url) as schema, open_database(postgres_url, schema) as opened:
             yield opened

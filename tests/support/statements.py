@@ -16,7 +16,7 @@ from tests.support.proxy import Link, Proxy, open_proxy
 from tests.support.scrapes import ON
 from tests.support.servers import RunningServer, running_server
 
-# What workers do every so often whether anything happens or not: service/composition/background.py.
+# What workers do every so often whether anything happens or not: service/worker/composition/background.py.
 _BACKGROUND = re.compile(
     r"""^SELECT\ 1$ | commit_feed\ f\ ON | pg_snapshot_xmin | DELETE\ FROM\ commit_feed | revocations | login_id
       | SELECT\ epoch | SELECT\ deployment_id | FROM\ pg_database | content_changes

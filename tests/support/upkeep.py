@@ -1,7 +1,7 @@
 """Upkeep at once, for tests."""
 
-from storage.postgres.database import Database
-from storage.postgres.upkeep import Upkeep
+from storage.postgres.connections.database import Database
+from storage.postgres.schema.upkeep import Upkeep
 
 
 async def keep_up(database: Database) -> int:

@@ -9,25 +9,25 @@ from dataclasses import dataclass
 from parley.v1 import chat_pb2
 
 from service.auth.revocations import Revocations
+from service.consumers.service import ManualDelivery
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import Attendants
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
-from service.delivery.manual import ManualDelivery
-from service.delivery.presence import PresenceTracker
-from service.delivery.receipts import WATCH_CHANNEL, ReceiptTracker
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
-from service.intake import Intake
-from storage.postgres.conversations import Conversations
-from storage.postgres.database import Database
-from storage.postgres.deliveries import Deliveries
-from storage.postgres.devices import Devices
-from storage.postgres.messages import Messages
-from storage.postgres.positions import Positions
-from storage.postgres.receipts import Receipts
-from storage.postgres.restores import Restores
+from service.presence.tracker import PresenceTracker
+from service.receipts.tracker import WATCH_CHANNEL, ReceiptTracker
+from service.worker.bus_dispatch import Intake
+from storage.postgres.connections.database import Database
+from storage.postgres.conversations.conversations import Conversations
+from storage.postgres.conversations.receipts import Receipts
+from storage.postgres.devices.cursors import Positions
+from storage.postgres.devices.deliveries import Deliveries
+from storage.postgres.devices.devices import Devices
+from storage.postgres.log.epochs import Restores
+from storage.postgres.log.messages import Messages
 from storage.redis.bus import Bus
 from storage.redis.servers import Servers
 from tests.support.presence import Gated

@@ -8,10 +8,10 @@ from pathlib import Path
 from storage.embedded.children import EmbeddedError, package_directory
 from storage.postgres.archive.form import OF_RUNNING_SERVERS, ArchiveError
 from storage.postgres.archive.load import analyze
-from storage.postgres.libpq import libpq_environment
-from storage.postgres.migrate import read_deployment
-from storage.postgres.primary import Primary
-from storage.postgres.target import to_target
+from storage.postgres.connections.libpq import libpq_environment
+from storage.postgres.connections.primary import Primary
+from storage.postgres.connections.target import to_target
+from storage.postgres.schema.migrate import read_deployment
 
 _MAGIC = b"PGDMP"
 # Of these those that the dump has: one of an earlier version lacks some.

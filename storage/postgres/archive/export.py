@@ -9,7 +9,7 @@ from pathlib import Path
 import asyncpg
 
 from storage.postgres.archive.form import FORMAT, LEFT_OUT, ArchiveError, Manifest, Table, write_manifest
-from storage.postgres.migrate import read_deployment
+from storage.postgres.schema.migrate import read_deployment
 
 # Rows compress well, and the highest levels cost ten times as much for little more.
 _COMPRESSION_LEVEL = 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import asyncpg
 
 from storage.postgres.archive.form import ArchiveError, Manifest, Table, open_archive, read_chunks, read_manifest
-from storage.postgres.migrate import migration_checksums
+from storage.postgres.schema.migrate import migration_checksums
 
 _IDENTITIES = """
 SELECT c.relname AS name, a.attname AS column FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid

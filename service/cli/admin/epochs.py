@@ -1,0 +1,17 @@
+"""Says that the database came back in an earlier state (`parley restored`)."""
+
+from service.cli.admin.opening import open_database
+from service.settings.tree import Settings
+from storage.postgres.log.epochs import Restores
+
+
+async def begin_epoch(settings: Settings) -> int:
+    """Says that the database came back in an earlier state; returns the number of the epoch that begins.
+
+    Running servers notice within seconds.
+
+    Raises:
+        StartError: the database fails.
+    """
+    async with open_database(settings) as database:
+        return await Restores(database).begin_epoch()

@@ -1,1 +1,0 @@
-"""The parts of a worker, built area by area for `service/server.py`. Nothing else builds concrete things."""

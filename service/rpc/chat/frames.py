@@ -1,0 +1,355 @@
+"""What each arm of a ChatRequest does. The two loops of a stream are in `stream.py`; the state is the Session's."""
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from parley.v1 import chat_pb2
+
+from service.consumers.service import ManualDelivery
+from service.conversations.service import ConversationService
+from service.convert import responses
+from service.convert.drafts import Drafter, check_batch
+from service.convert.timestamps import to_timestamp
+from service.delivery.acks import AckWriter
+from service.delivery.attendance import Attendants
+from service.delivery.device_modes import DeviceModes
+from service.delivery.fanout import Fanout
+from service.delivery.hub import Hub
+from service.delivery.session import Session
+from service.delivery.streams import OpenStream
+from service.delivery.submission import Submission
+from service.delivery.window import MAX_WINDOW_MESSAGES, Window
+from service.domain import checks, errors
+from service.domain.hashes import RequestHasher
+from service.messages.writer import Writer
+from service.presence.tracker import PresenceTracker
+from service.receipts.tracker import ReceiptTracker
+from service.rpc.authentication import Authenticator
+from service.rpc.chat.manual_frames import to_ack_deadline, to_acks, to_manual_window, to_mode, to_nacks
+from service.rpc.presence import to_presence_usernames
+from storage.records import AckMode, Outcome, Stored
+
+MAX_HELLO_POSITIONS = 10_000
+MAX_POSITIONS = 1_000
+MIN_HEARTBEAT_SECONDS = 1.0
+MAX_HEARTBEAT_SECONDS = 600.0
+# Refused positions of a hello that are told before others come to their turn: some milliseconds of work.
+_REFUSALS_A_TURN = 250
+# Typing frames of a stream that go out; more are dropped without a word.
+_TYPING_PER_SECOND = 5.0
+_TYPING_BURST = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatParts:
+    """What streams work with; one for a worker."""
+
+    authenticator: Authenticator
+    hub: Hub
+    attendants: Attendants
+    writer: Writer
+    fanout: Fanout
+    acks: AckWriter
+    modes: DeviceModes
+    manual: ManualDelivery
+    presence: PresenceTracker
+    receipts: ReceiptTracker
+    conversations: ConversationService
+    hasher: RequestHasher
+    epoch: int
+    ack_deadline_seconds: float
+
+
+class FrameTicket:
+    """Gathers the outcomes of one send frame; those that come in one step of the event loop go out as one piece.
+
+    Args:
+        conversation_ids: of the frame's messages; each is there before its outcome is.
+    """
+
+    def __init__(self, session: Session, correlation_id: int, conversation_ids: list[str]) -> None:
+        self._session = session
+        self._correlation_id = correlation_id
+        self._conversation_ids = conversation_ids
+        self._ready: list[tuple[int, Stored | errors.ParleyError]] = []
+
+    def settle(self, index: int, outcome: Stored | errors.ParleyError) -> None:
+        """Takes what became of the index-th message."""
+        if not self._ready:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._ready.append((index, outcome))
+        if isinstance(outcome, errors.ParleyError):
+            self._session.on_error(outcome.reason)
+
+    def _flush(self) -> None:
+        ready, self._ready = self._ready, []
+        stored_at: dict[str, int] = {}  # the highest seq in each conversation
+        for index, outcome in ready:
+            if isinstance(outcome, Stored) and outcome.outcome is Outcome.STORED:
+                conversation_id = self._conversation_ids[index]
+                if outcome.seq > stored_at.get(conversation_id, 0):
+                    stored_at[conversation_id] = outcome.seq
+        for conversation_id, seq in stored_at.items():
+            self._session.note_stored(conversation_id, seq)
+        self._session.unanswered_count -= len(ready)
+        body = responses.results(self._correlation_id, self._conversation_ids, ready)
+        if body:
+            self._session.put(body)
+        else:
+            self._session.wake()
+
+
+class FrameHandlers:
+    """The arms, for one stream."""
+
+    def __init__(self, parts: ChatParts, stream: OpenStream) -> None:
+        self._parts = parts
+        self._stream = stream
+        self._session = stream.session
+        self._drafter = Drafter(stream.session.username, parts.hasher)
+        self._typing_tokens = _TYPING_BURST
+        self._typed_time = 0.0
+        self.heartbeat_seconds: float | None = None
+        self.is_open = False
+
+    async def handle(self, frame: chat_pb2.ChatRequest) -> None:
+        """Does what a frame asks for.
+
+        Raises:
+            ParleyError: the frame is refused; the stream goes on.
+        """
+        arm = frame.WhichOneof("payload")
+        if arm is None:
+            raise errors.UnknownPayload
+        if arm == "hello":
+            await self.open(frame.hello, frame.correlation_id)
+            return
+        if not self.is_open:
+            raise errors.OutOfOrder(f"`hello` must come first, before `{arm}`.", metadata={"payload": arm})
+        match arm:
+            case "send":
+                self._send(frame.send, frame.correlation_id)
+            case "ack":
+                self._ack(frame.ack, frame.correlation_id)
+            case "nack":
+                self._nack(frame.nack, frame.correlation_id)
+            case "flow":
+                self._flow(frame.flow)
+            case "read":
+                await self._read(frame.read, frame.correlation_id)
+            case "typing":
+                self._type(frame.typing)
+            case "watch_presence":
+                usernames = to_presence_usernames(list(frame.watch_presence.usernames))
+                await self._parts.presence.watch(self._session, usernames, frame.correlation_id)
+            case "authenticate":
+                self._authenticate(frame.authenticate)
+
+    async def open(self, hello: chat_pb2.Hello, correlation_id: int) -> None:
+        """Opens the session."""
+        if self.is_open:
+            raise errors.OutOfOrder("`hello` came already; it comes once.", metadata={"payload": "hello"})
+        session, principal = self._session, self._stream.principal
+        heartbeat_seconds = _to_heartbeat(hello)
+        if len(hello.positions) > MAX_HELLO_POSITIONS:
+            raise errors.InvalidRequest("positions", f"must be at most {MAX_HELLO_POSITIONS}")
+        if hello.epoch < 0:
+            raise errors.InvalidRequest("epoch", "must not be negative")
+        explicit = dict(_to_position(position) for position in hello.positions)
+        session.device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
+        session.no_echo = hello.no_echo
+        session.mode = to_mode(hello)
+        starts_at_latest = _to_starts_at_latest(hello)
+        window = _to_window(hello)
+        session.window = window if session.mode.ack_mode is AckMode.CUMULATIVE else None
+        self.is_open = True
+        session.is_held = True
+        try:
+            refusals = await self._attach(hello, explicit, starts_at_latest=starts_at_latest)
+            await self._parts.presence.arrive(session)  # before the welcome: who has it is online for the others
+        except BaseException:
+            self.is_open = False
+            self._parts.hub.detach(session)
+            raise
+        finally:
+            session.is_held = False
+        session.put_first(self._welcome(correlation_id))
+        self.heartbeat_seconds = heartbeat_seconds  # signs of life follow the welcome; until then nothing is written
+        for nth, refusal in enumerate(refusals, 1):
+            session.put_error(correlation_id, refusal)
+            if nth % _REFUSALS_A_TURN == 0:
+                await asyncio.sleep(0)
+        if hello.watch_receipts:
+            self._parts.receipts.watch(session)
+
+    async def _attach(
+        self, hello: chat_pb2.Hello, explicit: dict[str, int], *, starts_at_latest: bool
+    ) -> list[errors.ParleyError]:
+        """Has the session begin where its hello says; gives what was wrong with its positions."""
+        if self._session.mode.ack_mode is AckMode.CUMULATIVE:
+            await self._parts.acks.settle(self._session.username, self._session.device_id)
+            return await self._parts.attendants.attach(
+                self._session, explicit, starts_at_latest=starts_at_latest, epoch=hello.epoch
+            )
+        await self._parts.manual.open(
+            self._session,
+            window_messages=to_manual_window(hello),
+            ack_deadline_seconds=to_ack_deadline(hello, self._parts.ack_deadline_seconds),
+            starts_at_latest=starts_at_latest,
+        )
+        return []
+
+    def go_on(self) -> None:
+        """Says that something was written."""
+        self._parts.manual.nudge(self._session)
+
+    def _welcome(self, correlation_id: int) -> bytes:
+        session, principal = self._session, self._stream.principal
+        return chat_pb2.ChatResponse(
+            welcomes=[
+                chat_pb2.Welcome(
+                    correlation_id=correlation_id,
+                    username=session.username,
+                    device_id=session.device_id,
+                    session_id=f"{session.session_id:016x}",
+                    epoch=self._parts.epoch,
+                    server_time=to_timestamp(datetime.now(UTC)),
+                    conversation_count=len(session.conversation_ids),
+                    access_expire_time=to_timestamp(datetime.fromtimestamp(principal.expire_time, UTC)),
+                )
+            ]
+        ).SerializeToString()
+
+    def _send(self, frame: chat_pb2.SendFrame, correlation_id: int) -> None:
+        check_batch(frame.requests)
+        conversation_ids = [""] * len(frame.requests)  # as they are kept; one that is refused needs none
+        ticket = FrameTicket(self._session, correlation_id, conversation_ids)
+        prepare, origin = self._drafter.prepare, self._session.session_id
+        submissions: list[Submission] = []
+        refused: list[tuple[int, errors.ParleyError]] = []
+        for index, request in enumerate(frame.requests):
+            try:
+                draft, message = prepare(request)
+            except errors.ParleyError as refusal:
+                refused.append((index, refusal))
+                continue
+            conversation_ids[index] = draft.conversation_id
+            submissions.append(Submission(draft, message, ticket, index, origin))
+        if submissions:
+            try:
+                self._parts.writer.submit(submissions)
+            except errors.ParleyError as refusal:
+                refused += [(submission.index, refusal) for submission in submissions]
+        self._session.unanswered_count += len(frame.requests)
+        for index, why in refused:
+            ticket.settle(index, why)
+
+    def _ack(self, frame: chat_pb2.AckFrame, correlation_id: int) -> None:
+        session = self._session
+        if session.mode.ack_mode is AckMode.MANUAL:
+            self._parts.manual.ack(session, to_acks(frame.positions), correlation_id)
+            return
+        for conversation_id, seq in _to_positions(frame.positions):
+            delivered_seq = self._parts.hub.delivered_seq(conversation_id, session)
+            if delivered_seq is None:
+                session.put_error(correlation_id, errors.ConversationNotFound(conversation_id))
+            elif seq > delivered_seq:
+                session.put_error(correlation_id, errors.AckBeyondDelivered(conversation_id, delivered_seq))
+            else:
+                self._parts.acks.note(session.username, session.device_id, conversation_id, seq)
+                if session.window is not None:
+                    session.window.ack(conversation_id, seq)
+        session.wake()
+
+    def _flow(self, frame: chat_pb2.FlowFrame) -> None:
+        window = self._session.window
+        if frame.total_messages < 0:
+            raise errors.InvalidRequest("total_messages", "must not be negative")
+        if window is not None and not window.flow(frame.total_messages):
+            raise errors.InvalidRequest(
+                "total_messages", f"is above what this stream brought, which is {window.delivered_count}"
+            )
+        self._session.wake()
+
+    def _nack(self, frame: chat_pb2.NackFrame, correlation_id: int) -> None:
+        session = self._session
+        if session.mode.ack_mode is not AckMode.MANUAL:
+            raise errors.AckModeMismatch(session.device_id)
+        self._parts.manual.nack(session, to_nacks(frame, session.session_id), correlation_id)
+
+    async def _read(self, frame: chat_pb2.ReadFrame, correlation_id: int) -> None:
+        for conversation_id, seq in _to_positions(frame.positions):
+            try:
+                await self._parts.conversations.mark_read(self._session.username, conversation_id, seq)
+            except errors.ParleyError as refusal:
+                self._session.put_error(correlation_id, refusal)
+
+    def _type(self, frame: chat_pb2.TypingFrame) -> None:
+        conversation_id = checks.to_conversation_id(frame.conversation_id)
+        if not self._session.is_in(conversation_id):
+            raise errors.ConversationNotFound(conversation_id)
+        now = asyncio.get_running_loop().time()
+        if not self._may_type(now):
+            return  # readers let a state lapse by themselves
+        self._parts.fanout.publish_typing(
+            conversation_id, self._session.username, is_active=frame.active, origin=self._session.session_id
+        )
+
+    def _may_type(self, now: float) -> bool:
+        """Takes from this stream's bucket of typing frames, if there is something in it."""
+        since_seconds = now - self._typed_time
+        self._typing_tokens = min(_TYPING_BURST, self._typing_tokens + since_seconds * _TYPING_PER_SECOND)
+        self._typed_time = now
+        if self._typing_tokens < 1:
+            return False
+        self._typing_tokens -= 1
+        return True
+
+    def _authenticate(self, frame: chat_pb2.Authenticate) -> None:
+        principal = self._parts.authenticator.verify(frame.access_token)
+        if principal.username != self._session.username:
+            raise errors.TokenInvalid("The token is of another user than this stream's.")
+        self._stream.principal = principal
+
+
+def _to_heartbeat(hello: chat_pb2.Hello) -> float | None:
+    if not hello.HasField("heartbeat"):
+        return None
+    seconds = hello.heartbeat.seconds + hello.heartbeat.nanos / 1e9
+    if not MIN_HEARTBEAT_SECONDS <= seconds <= MAX_HEARTBEAT_SECONDS:
+        raise errors.InvalidRequest("heartbeat", "must be 1 s to 600 s")
+    return seconds
+
+
+def _to_starts_at_latest(hello: chat_pb2.Hello) -> bool:
+    # A newer client's choice that is not known here must not silently become the default.
+    if hello.start not in chat_pb2.Start.values():
+        raise errors.InvalidRequest("start", "must be START_FROM_ACKS or START_LATEST")
+    return hello.start == chat_pb2.START_LATEST
+
+
+def _to_window(hello: chat_pb2.Hello) -> Window | None:
+    for name, value in (("window_messages", hello.window_messages), ("window_bytes", hello.window_bytes)):
+        if value < 0:
+            raise errors.InvalidRequest(name, "must not be negative")
+    if not (hello.window_messages or hello.window_bytes):
+        return None
+    return Window(min(hello.window_messages or MAX_WINDOW_MESSAGES, MAX_WINDOW_MESSAGES), hello.window_bytes)
+
+
+def _to_position(position: chat_pb2.Position) -> tuple[str, int]:
+    if position.seq < 0:
+        raise errors.InvalidRequest("positions.seq", "must not be negative")
+    return checks.to_conversation_id(position.conversation_id, "positions.conversation_id"), position.seq
+
+
+def _to_positions(positions: Collection[chat_pb2.Position]) -> list[tuple[str, int]]:
+    if not 1 <= len(positions) <= MAX_POSITIONS:
+        raise errors.InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements, not {len(positions)}")
+    highest: dict[str, int] = {}
+    for position in positions:
+        conversation_id, seq = _to_position(position)
+        highest[conversation_id] = max(seq, highest.get(conversation_id, 0))
+    return list(highest.items())

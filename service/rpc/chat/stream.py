@@ -1,0 +1,365 @@
+"""Chat, Subscribe and Ack. A stream is two loops: one reads frames, one writes what its session has.
+
+The write loop is the handler itself. It has one write in flight and joins everything that waits into the next. The read
+loop is its task; it stops reading while too much is unanswered. `frames.py` says what each frame does.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+from parley.v1 import chat_pb2
+
+from service.convert import responses
+from service.delivery.replay import Replayer
+from service.delivery.session import Session
+from service.delivery.streams import OpenStream, Streams
+from service.domain import checks, errors
+from service.domain.call import Call
+from service.metrics.histogram import MESSAGES, Histogram
+from service.rpc.chat.frames import MAX_POSITIONS, ChatParts, FrameHandlers
+from service.rpc.chat.manual_frames import to_acks
+from service.rpc.chat.wake_event import Bell
+from service.rpc.refusals import to_refusal
+from service.rpc.registry import Context
+from service.rpc.telemetry import ErrorCounts
+from storage.errors import Unavailable
+from storage.postgres.devices.cursors import Ack, Positions
+from storage.postgres.log.epochs import Restores
+from storage.records import AckMode
+
+_log = structlog.get_logger(__name__)
+
+# A stream that says nothing for this long after it was opened is ended.
+HELLO_SECONDS = 30.0
+# What ends reading and what cancels the handler come from one event of the transport, in any order.
+_BREAK_OFF_SECONDS = 0.05
+# Between attempts to store what was acknowledged, while the database is away.
+_RETRY_SECONDS = 0.25
+
+
+class FrameCounts:
+    """The frames that were written to all streams.
+
+    Attributes:
+        messages: how many a frame has, of those that have some.
+    """
+
+    def __init__(self) -> None:
+        self.frame_count = 0
+        self.frame_bytes = 0
+        self.messages = Histogram(MESSAGES)
+
+    def note(self, size_bytes: int, message_count: int) -> None:
+        """Notes a frame."""
+        self.frame_count += 1
+        self.frame_bytes += size_bytes
+        if message_count:
+            self.messages.observe(message_count)
+
+
+class ChatHandlers:
+    """The calls that open sessions, and Ack for those that can't send it on the stream.
+
+    Args:
+        errors: counts what is refused on streams.
+    """
+
+    def __init__(
+        self,
+        parts: ChatParts,
+        replayer: Replayer,
+        streams: Streams,
+        positions: Positions,
+        restores: Restores,
+        *,
+        max_devices: int,
+        counts: FrameCounts,
+        errors: ErrorCounts,
+    ) -> None:
+        self._counts = counts
+        self._errors = errors
+        self._parts = parts
+        self._replayer = replayer
+        self._streams = streams
+        self._positions = positions
+        self._restores = restores
+        self._max_devices = max_devices
+
+    async def chat(self, _request: None, context: Context, call: Call) -> None:
+        """Serves a session with frames from the client."""
+        await self._serve(_ChatStream(self._parts, self._replayer, context, call, self._counts), "Chat")
+
+    async def subscribe(self, request: chat_pb2.SubscribeRequest, context: Context, call: Call) -> None:
+        """Serves a session that only receives."""
+        for name in ("window_messages", "window_bytes"):
+            if getattr(request.hello, name):
+                raise errors.InvalidRequest(f"hello.{name}", "needs the frames of Chat, by which a window opens again")
+        stream = _ChatStream(self._parts, self._replayer, context, call, self._counts, hello=request.hello)
+        await self._serve(stream, "Subscribe")
+
+    async def ack(self, request: chat_pb2.AckRequest, call: Call) -> chat_pb2.AckResponse:
+        """Stores what a device has; six statements at most."""
+        caller = call.caller
+        wanted = _to_wanted(request)
+        device_id = checks.to_device_id(request.device_id) or caller.device_id or "default"
+        epoch, common_seqs = await self._look_at_epoch(request.epoch, wanted)
+        is_manual = await self._parts.modes.is_manual(caller.username, device_id)
+        if common_seqs is not None or not is_manual:
+            await self._check_ends(wanted, caller.username, device_id, common_seqs)
+        if is_manual:
+            for refusal in await self._parts.manual.ack_now(caller.username, device_id, to_acks(request.positions)):
+                raise refusal
+            return chat_pb2.AckResponse()
+        if not await self._positions.enroll_device(caller.username, device_id, max_devices=self._max_devices):
+            raise errors.TooManyDevices(self._max_devices)
+        acks = [Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()]
+        known_epoch = min(request.epoch or epoch, epoch)  # one that never was may be any number
+        for name, username in await self._positions.store_acks(acks, epoch=epoch, known_epoch=known_epoch):
+            self._parts.receipts.note(name, username)
+        return chat_pb2.AckResponse()
+
+    async def _look_at_epoch(self, claimed: int, wanted: Iterable[str]) -> tuple[int, dict[str, int] | None]:
+        """Gives the present epoch and, for positions of another one, up to where that one's logs are still this one's.
+
+        Args:
+            claimed: what the client said; 0: nothing.
+            wanted: conversations.
+        """
+        present = self._parts.epoch
+        if claimed in (0, present):
+            return present, None
+        # It may be this worker that does not know of the restore yet.
+        present = await self._restores.get_epoch()
+        if claimed == present:
+            return present, None
+        return present, await self._restores.common_seqs(dict.fromkeys(wanted, claimed))
+
+    async def _check_ends(
+        self, wanted: Mapping[str, int], username: str, device_id: str, common_seqs: Mapping[str, int] | None
+    ) -> None:
+        """Refuses seqs above what the log has, or has in common with another epoch's, and others' conversations."""
+        names = list(wanted)
+        found = await self._positions.list_attendances(username, device_id, only=names, also_former=names)
+        last_seqs = {item.conversation_id: item.last_seq for item in found}
+        for conversation_id, seq in wanted.items():
+            if conversation_id not in last_seqs:
+                raise errors.ConversationNotFound(conversation_id)
+            end_seq = last_seqs[conversation_id]
+            if common_seqs is not None:
+                end_seq = min(end_seq, common_seqs[conversation_id])
+            if seq > end_seq:
+                raise errors.AckBeyondDelivered(conversation_id, end_seq)
+
+    async def _serve(self, stream: "_ChatStream", method: str) -> None:
+        is_clean = False
+        stream.open_stream.session.on_error = lambda reason: self._errors.note(method, reason)
+        with self._streams.register(stream.open_stream):
+            try:
+                await stream.run()
+                await stream.be_sure_of_half_close()
+                is_clean = True
+            except errors.ParleyError:
+                is_clean = True
+                raise
+            finally:
+                # The handler may be cancelled; what others must learn of the end is finished all the same.
+                ending = self._close(stream.open_stream.session, is_clean=is_clean)
+                await asyncio.shield(asyncio.create_task(ending))
+
+    async def _close(self, session: Session, *, is_clean: bool) -> None:
+        """Takes a session out of everything.
+
+        Args:
+            is_clean: it ended by the client's half-close or by the server, and did not break off.
+        """
+        self._parts.hub.detach(session)
+        self._parts.receipts.leave(session)
+        self._parts.manual.close_stream(session, is_clean=is_clean)
+        self._parts.modes.forget(session)
+        await self._replayer.drop(session)
+        await self._parts.presence.depart(session)
+
+
+class _ChatStream:
+    """One stream: its loops and what they share."""
+
+    def __init__(
+        self,
+        parts: ChatParts,
+        replayer: Replayer,
+        context: Context,
+        call: Call,
+        counts: FrameCounts,
+        *,
+        hello: chat_pb2.Hello | None = None,
+    ) -> None:
+        self._parts = parts
+        self._counts = counts
+        self._replayer = replayer
+        self._context = context
+        self._hello = hello
+        self._wake = Bell()
+        self._turned = Bell()  # the write loop came round: the read loop may look whether it may go on
+        self._is_half_closed = False
+        self._write_time = 0.0  # of the last frame, on the event loop's clock
+        self._silence_timer: asyncio.TimerHandle | None = None
+        session = Session(secrets.randbits(63) | 1, call.caller.username, "", wake=self._wake.ring)
+        self.open_stream = OpenStream(session, call.caller)
+        self._session = session
+        self._frames = FrameHandlers(parts, self.open_stream)
+
+    async def run(self) -> None:
+        """Serves the stream to its end.
+
+        Raises:
+            ParleyError: why it ends, if not by the client's half-close.
+        """
+        self.open_stream.task = asyncio.current_task()
+        reader = asyncio.create_task(self._read_all() if self._hello is None else self._subscribe(self._hello))
+        reader.add_done_callback(lambda _: self._wake.ring())
+        try:
+            await self._write_all(reader)
+        finally:
+            if self._silence_timer is not None:
+                self._silence_timer.cancel()
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def be_sure_of_half_close(self) -> None:
+        """Waits, where it matters: a stream that breaks off looks half-closed for a moment, until it is cancelled."""
+        if self._session.mode.ack_mode is AckMode.MANUAL:
+            await asyncio.sleep(_BREAK_OFF_SECONDS)
+
+    async def _subscribe(self, hello: chat_pb2.Hello) -> None:
+        await self._frames.open(hello, 0)
+
+    async def _read_all(self) -> None:
+        """Reads frames until the client's half-close; a refused frame is answered, and the stream goes on."""
+        deadline = asyncio.get_running_loop().time() + HELLO_SECONDS
+        while True:
+            if self._frames.is_open:
+                data = await self._read()
+            else:
+                async with asyncio.timeout_at(deadline):
+                    data = await self._read()
+            if self._session.ending is not None:
+                return  # nothing of a login that has ended takes effect, even while its stream can't be closed
+            if data is grpc.aio.EOF:
+                await self._finish()
+                return
+            await self._take(data)
+
+    async def _read(self) -> Any:
+        """Reads a frame's bytes, or EOF, when there is room for what it may bring."""
+        if not self._session.may_read:
+            await self._wait_until(lambda: self._session.may_read)
+        return await self._context.read()
+
+    async def _finish(self) -> None:
+        """After the half-close: waits until all is answered, and until what the stream stored has come to it.
+
+        There is no limit of time: what is missing was committed, so it comes as soon as the database can be read.
+        """
+        session = self._session
+        await self._wait_until(lambda: not session.unanswered_count)
+        await self._store_acks()
+        await self._parts.attendants.attach_own(session)
+        await self._wait_until(lambda: not self._parts.hub.owes_own(session))
+        self._is_half_closed = True
+
+    async def _store_acks(self) -> None:
+        """Waits until what the client acknowledged is stored: it is not to come again to the device's next stream."""
+        while True:
+            try:
+                await self._parts.acks.settle(self._session.username, self._session.device_id)
+            except Unavailable as error:
+                _log.warning("acks of a half-closed stream wait", username=self._session.username, error=str(error))
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                return
+
+    async def _wait_until(self, condition: Callable[[], bool]) -> None:
+        """Waits for something that wakes the write loop when it comes about."""
+        while not condition():
+            self._turned.clear()
+            await self._turned.wait()
+
+    async def _take(self, data: bytes) -> None:
+        correlation_id = 0
+        try:
+            frame = chat_pb2.ChatRequest.FromString(data)
+            correlation_id = frame.correlation_id
+            await self._frames.handle(frame)
+        except DecodeError:
+            refusal: errors.ParleyError = errors.InvalidRequest("frame", "can't be decoded as parley.v1.ChatRequest")
+            self._session.put_error(0, refusal)
+        except Exception as error:  # noqa: BLE001 # told to the client by to_refusal, and logged if unforeseen
+            self._session.put_error(correlation_id, to_refusal(error))
+
+    async def _write_all(self, reader: "asyncio.Task[None]") -> None:
+        session = self._session
+        loop = asyncio.get_running_loop()
+        while True:
+            self._wake.clear()
+            if session.ending is not None:
+                raise session.ending
+            self._replayer.nudge(session)  # what was written, or dealt with by the client, makes room
+            frame = session.take_frame()
+            if frame:
+                self._counts.note(len(frame), session.taken_count)
+                await self._context.write(frame)
+                self._write_time = loop.time()
+                self._turned.ring()
+                self._frames.go_on()
+                continue
+            self._turned.ring()
+            if reader.done():
+                self._check_reader(reader)
+            if session.is_going_away and not session.unanswered_count:
+                raise errors.ShuttingDown
+            if self._is_half_closed and session.is_settled:
+                return
+            self._watch_silence()
+            await self._wake.wait()
+
+    def _watch_silence(self) -> None:
+        """Sees to heartbeats from now on, if there are to be any: with one timer a stream, not one a wait."""
+        if self._silence_timer is None and (seconds := self._frames.heartbeat_seconds) is not None:
+            self._silence_timer = asyncio.get_running_loop().call_at(self._write_time + seconds, self._end_silence)
+
+    def _end_silence(self) -> None:
+        """Has a heartbeat written if nothing was for long enough."""
+        self._silence_timer = None
+        seconds = self._frames.heartbeat_seconds
+        if seconds is not None and asyncio.get_running_loop().time() >= self._write_time + seconds:
+            self._session.put(responses.heartbeat())  # its write begins the next silence
+        else:
+            self._watch_silence()
+
+    def _check_reader(self, reader: "asyncio.Task[None]") -> None:
+        """Ends the stream for what ended its reader, other than the client's half-close or a subscription's hello."""
+        error = reader.exception()
+        if isinstance(error, TimeoutError):
+            raise errors.OutOfOrder(f"No `hello` came within {HELLO_SECONDS:.0f} s.")
+        if error is not None:
+            raise error
+
+
+def _to_wanted(request: chat_pb2.AckRequest) -> dict[str, int]:
+    """Gives the highest seq of each conversation."""
+    if not 1 <= len(request.positions) <= MAX_POSITIONS:
+        raise errors.InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements")
+    if request.epoch < 0:
+        raise errors.InvalidRequest("epoch", "must not be negative")
+    wanted: dict[str, int] = {}
+    for position in request.positions:
+        if position.seq < 0:
+            raise errors.InvalidRequest("positions.seq", "must not be negative")
+        conversation_id = checks.to_conversation_id(position.conversation_id)
+        wanted[conversation_id] = max(position.seq, wanted.get(conversation_id, 0))
+    return wanted

@@ -1,0 +1,78 @@
+"""Builds what knows who somebody is, and which streams are open."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.auth.accounts import AccountService
+from service.auth.attempts import Attempts
+from service.auth.key_ring import KeyRing
+from service.auth.keys import load_keys
+from service.auth.passwords import Passwords
+from service.auth.refresh_tokens import RefreshTokens
+from service.auth.revocations import RevocationReader, Revocations
+from service.auth.tokens import TokenIssuer, TokenVerifier
+from service.delivery.streams import Streams
+from service.rpc.authentication import Authenticator
+from service.settings.tree import Settings
+from service.worker.composition.delivery import Delivery
+from service.worker.composition.stores import Stores
+from storage.records import Revocation
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """What knows who somebody is."""
+
+    authenticator: Authenticator
+    keys: KeyRing
+    reader: RevocationReader
+    streams: Streams
+    accounts: AccountService
+    passwords: Passwords
+
+
+async def build_auth(settings: Settings, stores: Stores, delivery: Delivery) -> Auth:
+    """Builds it, and connects what comes in over the bus, which needs it last."""
+    assert settings.auth.keys_file is not None
+    auth = settings.auth
+    revocations = Revocations()
+    reader = RevocationReader(stores.accounts, revocations)
+    await reader.poll()
+    keys = load_keys(Path(settings.auth.keys_file))
+    streams = Streams(
+        max_streams=settings.limits.max_streams,
+        max_streams_per_user=settings.limits.max_streams_per_user,
+        is_revoked=revocations.is_revoked,
+    )
+    revocations.listen(streams.end_revoked)
+    delivery.intake.connect(
+        delivery.hub,
+        delivery.replayer,
+        delivery.attendants,
+        delivery.presence,
+        revocations,
+        delivery.receipts,
+        wake_device=delivery.manual.wake,
+    )
+
+    def announce(revocation: Revocation) -> None:
+        revocations.apply(revocation)
+        delivery.fanout.publish_revocation(revocation)
+
+    passwords = Passwords(threads=auth.password_threads, queue_size=auth.password_queue)
+    accounts = AccountService(
+        stores.accounts,
+        passwords=passwords,
+        attempts=Attempts(
+            per_account_per_minute=auth.attempts_per_minute,
+            per_address_per_minute=auth.attempts_per_minute_per_address,
+        ),
+        issuer=TokenIssuer(keys, issuer=auth.issuer, audience=auth.audience, life_seconds=auth.access_token_seconds),
+        refresh_tokens=RefreshTokens(stores.deployment.hash_key),
+        leave_all=delivery.conversations.leave_all,
+        announce_revocation=announce,
+        is_registration_open=auth.registration == "open",
+        refresh_token_seconds=auth.refresh_token_seconds,
+    )
+    verifier = TokenVerifier(keys, issuer=auth.issuer, audience=auth.audience)
+    return Auth(Authenticator(verifier, revocations), keys, reader, streams, accounts, passwords)

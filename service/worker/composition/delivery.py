@@ -1,0 +1,121 @@
+"""Builds the delivery engine of a worker."""
+
+from dataclasses import dataclass
+
+from service.consumers.service import ManualDelivery
+from service.conversations.service import ConversationService
+from service.delivery.acks import AckWriter
+from service.delivery.attendance import Attendants
+from service.delivery.device_modes import DeviceModes
+from service.delivery.fanout import Fanout
+from service.delivery.hub import Hub
+from service.delivery.replay import Replayer
+from service.domain.hashes import RequestHasher
+from service.messages.writer import Writer
+from service.presence.tracker import PresenceTracker
+from service.receipts.tracker import ReceiptTracker
+from service.settings.tree import Settings
+from service.worker.bus_dispatch import Intake
+from service.worker.composition.stores import Stores
+from service.worker.peers import Peers
+from storage.postgres.conversations.receipts import Receipts
+from storage.postgres.log.append import LaneConnection
+from storage.redis.bus import Bus
+from storage.redis.presence import PresenceStore
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The delivery engine."""
+
+    intake: Intake
+    peers: Peers
+    bus: Bus
+    hub: Hub
+    replayer: Replayer
+    modes: DeviceModes
+    attendants: Attendants
+    manual: ManualDelivery
+    fanout: Fanout
+    writer: Writer
+    acks: AckWriter
+    presence: PresenceTracker
+    receipts: ReceiptTracker
+    conversations: ConversationService
+    hasher: RequestHasher
+
+
+def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Delivery:
+    """Builds it; nothing runs yet."""
+    deployment = stores.deployment
+    intake = Intake()
+    peers = Peers(deployment, worker_id=worker_id, list_workers=stores.devices.list_workers)
+    bus = Bus(
+        stores.redis,
+        namespace=deployment.namespace,
+        common=f"{deployment.deployment_id}:workers",
+        worker_id=worker_id,
+        is_peer=peers.is_peer,
+        on_common=peers.hear,
+        on_message=intake.take,
+        on_connect=intake.reconnected,
+    )
+    hub = Hub(stores.messages, on_lag=intake.nudge, on_added=intake.refresh)
+    replayer = Replayer(stores.messages, hub, on_complete=intake.complete)
+    modes = DeviceModes(stores.devices)
+    attendants = Attendants(
+        hub,
+        replayer,
+        stores.positions,
+        stores.restores,
+        modes,
+        bus,
+        epoch=stores.deployment.epoch,
+        max_devices=settings.limits.max_devices,
+    )
+    fanout = Fanout(hub, attendants, bus)
+    manual = ManualDelivery(stores.deliveries, attendants, announce=fanout.publish_given_back, on_acked=intake.moved)
+    writer = Writer(
+        lambda lock_timeout_ms: LaneConnection(stores.database, lock_timeout_ms=lock_timeout_ms),
+        lane_count=settings.database.lanes,
+        announce=fanout.publish_stored,
+        ensure_direct=stores.conversations.ensure_direct,
+        announce_members=fanout.publish_memberships,
+        max_queued=settings.limits.max_queued_messages,
+        pause=stores.database.watch.pause,
+    )
+    hasher = RequestHasher(stores.deployment.hash_key)
+    conversations = ConversationService(
+        stores.conversations,
+        stores.members,
+        hasher,
+        max_members=settings.limits.max_members,
+        publish_entries=fanout.publish_entries,
+        publish_memberships=fanout.publish_memberships,
+        on_read=intake.moved,
+    )
+    presence = PresenceTracker(
+        PresenceStore(stores.redis, namespace=deployment.namespace),
+        bus,
+        stores.conversations.shares_conversation,
+        stores.positions.changed_versions,
+    )
+    receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
+    acks = AckWriter(stores.positions, intake.moved, epoch=stores.deployment.epoch)
+    return Delivery(
+        intake=intake,
+        peers=peers,
+        bus=bus,
+        hub=hub,
+        replayer=replayer,
+        modes=modes,
+        attendants=attendants,
+        manual=manual,
+        fanout=fanout,
+        writer=writer,
+        acks=acks,
+        presence=presence,
+        receipts=receipts,
+        conversations=conversations,
+        hasher=hasher,
+    )

@@ -1,0 +1,223 @@
+"""A worker: `run_worker` is its start, `leave` and `_close` its end as a list; `composition/` builds the parts."""
+
+import asyncio
+import gc
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import grpc
+import structlog
+
+from service import failpoints
+from service.convert.fast_wire import encodings
+from service.delivery.fanout import REVOCATIONS_CHANNEL
+from service.metrics.catalogue import UNARY_METHODS
+from service.metrics.publisher import Publisher
+from service.metrics.segment import open_page
+from service.receipts.tracker import WATCH_CHANNEL
+from service.rpc.accounts import AccountHandlers
+from service.rpc.chat.frames import ChatParts
+from service.rpc.chat.stream import ChatHandlers, FrameCounts
+from service.rpc.conversations import ConversationHandlers
+from service.rpc.dead_letters import DeadLetterHandlers
+from service.rpc.in_flight import InFlight
+from service.rpc.messages import MessageHandlers
+from service.rpc.methods import Handlers, to_methods
+from service.rpc.presence import PresenceHandlers
+from service.rpc.registry import SERVICE, to_generic_handler
+from service.rpc.server_info import ServerInfoHandlers
+from service.rpc.telemetry import CallCounts
+from service.settings.tree import Settings
+from service.worker.composition.auth import Auth, build_auth
+from service.worker.composition.background import follow_certificate, start_background, start_metrics
+from service.worker.composition.delivery import Delivery, build_delivery
+from service.worker.composition.metrics import list_sources
+from service.worker.composition.reloading import LiveSettings
+from service.worker.composition.stores import Stores, open_stores, share_timelines
+from service.worker.grpc_server import add_port, open_certificate, server_options, shows_reflection
+from service.worker.health import Health
+from service.worker.leaving import leave
+from service.worker.reflection import reflection_handlers
+from service.worker.stopping import Stop
+from storage.errors import Unavailable
+
+_log = structlog.get_logger(__name__)
+
+
+async def run_worker(
+    live: LiveSettings,
+    *,
+    index: int,
+    listen: str,
+    page: int,
+    beat: Callable[[], None],
+    ready: Callable[[], None],
+    stop: Stop,
+) -> None:
+    """Serves until it is asked to stop, then drains.
+
+    Args:
+        live: with the URLs of both databases and the path of the keys filled in.
+        index: which worker this is, from 0.
+        listen: host:port; shared with the other workers by SO_REUSEPORT.
+        page: where the supervisor reads the metrics, a file descriptor; not used where they are off.
+        beat: tells the supervisor that the event loop runs; its caller does so from then on.
+        ready: tells the supervisor that this worker serves.
+        stop: asks it to end.
+    """
+    beat()
+    settings = live.current
+    worker_id = f"{index}-{secrets.token_hex(4)}"
+    stores = await open_stores(settings, worker_id=worker_id)
+    with suppress(Unavailable):  # without Redis it is known as soon as the bus is there
+        await share_timelines(stores)
+    delivery = build_delivery(settings, stores, worker_id=worker_id)
+    failpoints.arm(_breakable(stores, delivery))
+    auth = await build_auth(settings, stores, delivery)
+    health = Health(
+        lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive and delivery.presence.is_alive
+    )
+    calls, frames, in_flight = CallCounts(UNARY_METHODS), FrameCounts(), InFlight()
+    server = _build_server(settings, listen, stores, delivery, auth, health, calls, frames, in_flight)
+    certificate = open_certificate(settings)
+    live.auth, live.certificate = auth, certificate
+    add_port(server, listen, certificate)
+
+    await stores.devices.beat()
+    await stores.feed.read()  # from here on, whatever the bus loses is found
+    delivery.writer.start()
+    # Noted now, in force as soon as the bus is there.
+    await delivery.bus.subscribe([REVOCATIONS_CHANNEL, WATCH_CHANNEL])
+    background = start_background(stores, delivery, auth, health, stop)
+    if certificate is not None:
+        background.append(follow_certificate(certificate, has_warnings=index == 0))
+    publisher = None
+    if settings.metrics.listen:
+        publisher = Publisher(open_page(page), list_sources(stores, delivery, auth, health, calls, frames, certificate))
+        background += await start_metrics(stores, publisher)
+    await health.check()
+    stop.is_serving = True
+    await server.start()
+    gc.freeze()  # what is there now stays; the collector need not look at it again
+    _log.info("serving", address=listen, deployment=stores.deployment.deployment_id)
+    if publisher is not None:
+        publisher.publish()  # before anybody sees it as ready with the gauges of the one before
+    ready()
+    await _wait_for_end(stop, background)
+    await leave(server, auth.streams, in_flight, health, stop, drain_seconds=live.current.shutdown.drain_seconds)
+    await _close(stores, delivery, auth, background)
+    if publisher is not None:
+        publisher.publish()
+
+
+def _breakable(stores: Stores, delivery: Delivery) -> failpoints.Parts:
+    return failpoints.Parts(
+        database=stores.database,
+        feed=stores.feed,
+        bus=delivery.bus,
+        hub=delivery.hub,
+        attendants=delivery.attendants,
+        fanout=delivery.fanout,
+        writer=delivery.writer,
+        acks=delivery.acks,
+        deliveries=stores.deliveries,
+    )
+
+
+def _build_server(
+    settings: Settings,
+    listen: str,
+    stores: Stores,
+    delivery: Delivery,
+    auth: Auth,
+    health: Health,
+    calls: CallCounts,
+    frames: FrameCounts,
+    in_flight: InFlight,
+) -> grpc.aio.Server:
+    epoch = stores.deployment.epoch
+    parts = ChatParts(
+        authenticator=auth.authenticator,
+        hub=delivery.hub,
+        attendants=delivery.attendants,
+        writer=delivery.writer,
+        fanout=delivery.fanout,
+        acks=delivery.acks,
+        modes=delivery.modes,
+        manual=delivery.manual,
+        presence=delivery.presence,
+        receipts=delivery.receipts,
+        conversations=delivery.conversations,
+        hasher=delivery.hasher,
+        epoch=epoch,
+        ack_deadline_seconds=settings.retry.ack_deadline_seconds,
+    )
+    handlers = Handlers(
+        server_info=ServerInfoHandlers(
+            settings,
+            start_time=datetime.now(UTC),
+            epoch=lambda: epoch,
+            component_states=health.component_states,
+        ),
+        accounts=AccountHandlers(auth.accounts),
+        conversations=ConversationHandlers(delivery.conversations),
+        messages=MessageHandlers(delivery.writer, stores.messages, delivery.hasher, calls.errors),
+        chat=ChatHandlers(
+            parts,
+            delivery.replayer,
+            auth.streams,
+            stores.positions,
+            stores.restores,
+            max_devices=settings.limits.max_devices,
+            counts=frames,
+            errors=calls.errors,
+        ),
+        dead_letters=DeadLetterHandlers(stores.dead_letters, announce=delivery.manual.announce),
+        presence=PresenceHandlers(delivery.presence),
+    )
+    server = grpc.aio.server(options=server_options(settings))
+    server.add_generic_rpc_handlers((to_generic_handler(to_methods(handlers), auth.authenticator, in_flight, calls),))
+    health.add_to(server)
+    if shows_reflection(settings, listen):
+        server.add_generic_rpc_handlers(tuple(reflection_handlers([SERVICE, "grpc.health.v1.Health"])))
+    return server
+
+
+async def _wait_for_end(stop: Stop, background: "list[asyncio.Task[None]]") -> None:
+    """Returns when the worker is to end, or when one of the loops that never end has: then it must be started anew."""
+    stopped = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([stopped, *background], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    for task in done - {stopped}:
+        _log.error("background task ended", task=task.get_name(), exc_info=task.exception())
+
+
+async def _close(stores: Stores, delivery: Delivery, auth: Auth, background: "list[asyncio.Task[None]]") -> None:
+    """Stores what was begun and closes everything; there are no calls any more."""
+    await delivery.writer.close(1)
+    await delivery.manual.close()
+    try:
+        await delivery.acks.flush()
+        await delivery.modes.flush()
+    except Unavailable as error:
+        _log.warning("acks lost; their messages will come again", error=str(error))
+    await delivery.presence.writer.flush()
+    await delivery.bus.flush(1)
+    for task in background:
+        task.cancel()
+    await asyncio.gather(*background, return_exceptions=True)
+    await delivery.presence.writer.close()
+    await delivery.replayer.close()
+    await delivery.hub.close()
+    await delivery.bus.close()
+    await stores.redis.close()
+    auth.passwords.close()
+    await stores.database.close()
+    _log.info(
+        "stopped",
+        stored=delivery.writer.counts.accepted_count,
+        encoded=encodings.count,
+        gap_reads=delivery.hub.gap_read_count,
+    )
