@@ -18,7 +18,7 @@ import structlog
 
 from service.convert.items import Item
 from service.delivery.acks import AckWriter
-from service.delivery.attendance import Attendants
+from service.delivery.attendance import SubscriptionManager
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.session import Session
@@ -58,7 +58,7 @@ class Parts:
     feed: Feed
     bus: Bus
     hub: Hub
-    attendants: Attendants
+    subscriptions: SubscriptionManager
     fanout: Fanout
     writer: Writer
     acks: AckWriter
@@ -190,7 +190,7 @@ def window_ignored(_: Parts) -> None:
 
 def no_version_check(parts: Parts) -> None:
     """Memberships that changed unheard are looked for when the bus was away, and not every few seconds."""
-    on_connect, refresh_changed = parts.bus._on_connect, parts.attendants.refresh_changed
+    on_connect, refresh_changed = parts.bus._on_connect, parts.subscriptions.refresh_changed
     was_away = asyncio.Event()
 
     def note_and_connect() -> None:
@@ -203,7 +203,7 @@ def no_version_check(parts: Parts) -> None:
             await refresh_changed()
 
     _put(parts.bus, "_on_connect", note_and_connect)
-    _put(parts.attendants, "refresh_changed", refresh_after_connect)
+    _put(parts.subscriptions, "refresh_changed", refresh_after_connect)
 
 
 def no_resubscribe_check(parts: Parts) -> None:
@@ -296,7 +296,7 @@ FAILPOINTS: dict[str, Callable[[Parts], None]] = {
 def _replace_store(
     writer: Writer, store: Callable[[LaneConnection, Store, Sequence[Draft]], Awaitable[list[Stored]]]
 ) -> None:
-    """Puts `store(connection, original, drafts)` in the place of every lane's, those of sidings to come included."""
+    """Puts `store(connection, original, drafts)` in the place of every lane's, those of later blocked lanes too."""
 
     def change(connection: LaneConnection) -> LaneConnection:
         original = connection.store

@@ -282,7 +282,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Attendance:
+class SubscriptionStart:
     """What a stream of a user needs to know of one of the user's conversations.
 
     Attributes:
@@ -302,7 +302,7 @@ class Attendance:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MembershipView:
     """What a decision about a conversation's membership is made from; read while the conversation is locked.
 
     Attributes:

@@ -1,8 +1,8 @@
 """The bus with a channel a conversation, against a fixed number of shards (ADR 10), on a real Valkey and the real Bus.
 
 Each worker is a process. Every conversation has two members, each on a worker drawn by lot; one of them sends. A worker
-wants the conversations that it has a member of; what comes and is not wanted is looked at as the intake would: by its
-header, and dropped.
+wants the conversations that it has a member of; what comes and is not wanted is looked at as the dispatcher would: by
+its header, and dropped.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class _Figures:
 
 
 class _Ears:
-    """Does with what comes over the bus what the intake does, up to the sessions."""
+    """Does with what comes over the bus what the dispatcher does, up to the sessions."""
 
     def __init__(self, wanted: list[str], figures: _Figures) -> None:
         self.positions = dict.fromkeys(wanted, 0)

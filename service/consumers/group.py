@@ -85,9 +85,9 @@ class Group:
     Attributes:
         consumers: by session id, in the order in which they came.
         is_ordered: a conversation's next message waits for the one before.
-        grown: conversations that may have something new, in the order in which they are looked at.
-        stuck: of an ordered device, conversations that have more, behind something that must be settled first.
-        is_unsure: something may be due that the last claim did not see, or had no place for.
+        ready: conversations that may have something new, in the order in which they are looked at.
+        blocked: of an ordered device, conversations that have more, behind something that must be settled first.
+        needs_rescan: something may be due that the last claim did not see, or had no place for.
         has_lost_claim: a claim's answer did not come, and may have given something to streams here.
         acks: what was acked or nacked and is not in the database yet; sessions bound it.
     """
@@ -96,11 +96,11 @@ class Group:
     device_id: str
     is_ordered: bool
     consumers: dict[int, Consumer] = field(default_factory=dict)
-    grown: dict[str, None] = field(default_factory=dict)
-    stuck: set[str] = field(default_factory=set)
+    ready: dict[str, None] = field(default_factory=dict)
+    blocked: set[str] = field(default_factory=set)
     acks: list[PendingAck] = field(default_factory=list)
     releases: list[Release] = field(default_factory=list)
-    is_unsure: bool = False
+    needs_rescan: bool = False
     has_lost_claim: bool = False
 
     @property
@@ -113,15 +113,15 @@ class Group:
         """Whether nothing is left to do."""
         return not (self.consumers or self.acks or self.releases)
 
-    def note_grown(self, conversation_ids: Iterable[str]) -> None:
+    def note_ready(self, conversation_ids: Iterable[str]) -> None:
         """Notes where there may be something new."""
-        self.grown.update(dict.fromkeys(conversation_ids))
+        self.ready.update(dict.fromkeys(conversation_ids))
 
-    def look_again(self) -> None:
+    def invalidate(self) -> None:
         """Notes that something was settled, or may have been, and is not known here."""
-        self.is_unsure = True
-        self.note_grown(sorted(self.stuck))
-        self.stuck.clear()
+        self.needs_rescan = True
+        self.note_ready(sorted(self.blocked))
+        self.blocked.clear()
 
     def holdings(self, now: float) -> dict[int, list[tuple[str, int]]]:
         """What each stream here holds, by session id."""
@@ -141,9 +141,9 @@ class Group:
 
     def next_grown(self) -> list[str]:
         """Takes the next conversations to look at; those that have more are put back by `note_claim`."""
-        chosen = list(self.grown)[:MAX_CLAIM_CONVERSATIONS]
+        chosen = list(self.ready)[:MAX_CLAIM_CONVERSATIONS]
         for conversation_id in chosen:
-            del self.grown[conversation_id]
+            del self.ready[conversation_id]
         return chosen
 
     def note_claim(self, claim: Claim, place_count: int) -> bool:
@@ -155,11 +155,11 @@ class Group:
         given = {delivery.entry.conversation_id for delivery in claim.deliveries}
         for conversation_id, has_moved in claim.rest.items():
             if self.is_ordered and (conversation_id in given or not has_moved):
-                self.stuck.add(conversation_id)
+                self.blocked.add(conversation_id)
             else:
-                self.grown[conversation_id] = None
+                self.ready[conversation_id] = None
         size_bytes = sum(delivery.entry.size_bytes for delivery in claim.deliveries)
-        self.is_unsure = place_count == 0 or len(claim.deliveries) == place_count or size_bytes > _LARGE_CLAIM_BYTES
+        self.needs_rescan = place_count == 0 or len(claim.deliveries) == place_count or size_bytes > _LARGE_CLAIM_BYTES
         return bool(claim.deliveries) or any(claim.rest.values())
 
     def note_failed(self, session: Session, position: tuple[str, int]) -> None:
@@ -175,6 +175,6 @@ class Group:
             for position in settled.intersection(consumer.held):
                 del consumer.held[position]
         for conversation_id, _ in positions:
-            if conversation_id in self.stuck:
-                self.stuck.discard(conversation_id)
-                self.grown[conversation_id] = None
+            if conversation_id in self.blocked:
+                self.blocked.discard(conversation_id)
+                self.ready[conversation_id] = None

@@ -2,7 +2,7 @@
 
 One task a device and worker does, in turn, what its streams ask for: writes acks and nacks, gives back what ended
 streams held, claims what there is room for. What arrives meanwhile is the next turn's. The hub wakes it when a
-conversation has grown, a timer when a wait or a deadline ends; what another worker did is seen by `tick` within a
+conversation has ready, a timer when a wait or a deadline ends; what another worker did is seen by `tick` within a
 second, or at once when the bus says so. The rules are in `storage/postgres/schema/migrations/0003_deliveries.sql`.
 """
 
@@ -16,7 +16,7 @@ import structlog
 
 from service.consumers.group import Consumer, Group, PendingAck, Release
 from service.convert import responses
-from service.delivery.attendance import Attendants
+from service.delivery.attendance import SubscriptionManager
 from service.delivery.session import Session
 from service.domain import errors
 from storage.errors import Unavailable
@@ -61,14 +61,14 @@ class ManualDelivery:
     def __init__(
         self,
         deliveries: Deliveries,
-        attendants: Attendants,
+        subscriptions: SubscriptionManager,
         *,
         announce: Callable[[str, str], None],
         on_acked: Callable[[str, str], None],
     ) -> None:
         self._deliveries = deliveries
         self._on_acked = on_acked
-        self._attendants = attendants
+        self._attendants = subscriptions
         self._announce = announce
         self._services: dict[tuple[str, str], _Service] = {}
         self._by_session: dict[Session, _Service] = {}
@@ -96,13 +96,13 @@ class ManualDelivery:
             if starts_at_latest:
                 await self._deliveries.begin_at_end(*key)
             # After the session was put into step: what is stored from then on is heard of.
-            grown = await self._deliveries.list_grown(*key)
+            ready = await self._deliveries.list_ready(*key)
         except BaseException:
             session.on_entries = None
             raise
         service = self._services.get(key) or self._start(Group(*key, is_ordered=session.mode.is_ordered))
         service.group.consumers[session.session_id] = Consumer(session, ack_deadline_seconds, window_messages)
-        service.group.note_grown(grown)
+        service.group.note_ready(ready)
         self._by_session[session] = service
         self._look_again(service)
 
@@ -118,7 +118,7 @@ class ManualDelivery:
             service.group.releases.append(Release(session.session_id, counts=not is_clean))
             service.wake.set()
 
-    def nudge(self, session: Session) -> None:
+    def schedule(self, session: Session) -> None:
         """Says that a stream has written: it may have room."""
         if (service := self._by_session.get(session)) is not None and service.is_short:
             service.wake.set()
@@ -168,7 +168,7 @@ class ManualDelivery:
         if not self._services:
             return
         for service in self._services.values():
-            if service.group.stuck or service.group.grown:
+            if service.group.blocked or service.group.ready:
                 self._look_again(service)
         for key in await self._deliveries.list_due(list(self._services)):
             self.wake(*key)
@@ -184,7 +184,7 @@ class ManualDelivery:
 
     def _note_grown(self, key: tuple[str, str], conversation_id: str) -> None:
         if (service := self._services.get(key)) is not None:
-            service.group.note_grown([conversation_id])
+            service.group.note_ready([conversation_id])
             service.wake.set()
 
     def _take(self, session: Session, acks: list[PendingAck]) -> None:
@@ -194,7 +194,7 @@ class ManualDelivery:
         service.wake.set()
 
     def _look_again(self, service: _Service) -> None:
-        service.group.look_again()
+        service.group.invalidate()
         service.wake.set()
 
     def _start(self, group: Group) -> _Service:
@@ -243,7 +243,7 @@ class ManualDelivery:
         places = group.places(loop.time())
         service.is_short = not places
         is_due = service.due_time <= loop.time()
-        if not group.consumers or not (is_due or (places and (group.grown or group.is_unsure))):
+        if not group.consumers or not (is_due or (places and (group.ready or group.needs_rescan))):
             service.gather_time = None
             return bool(group.acks or group.releases)
         if not is_due and group.is_crowded(len(places)):
@@ -255,7 +255,7 @@ class ManualDelivery:
         try:
             claim = await self._deliveries.claim(*group.key, places, chosen)
         except BaseException:
-            group.note_grown(chosen)
+            group.note_ready(chosen)
             group.has_lost_claim = True
             raise
         service.due_time = math.inf if claim.due_seconds is None else loop.time() + claim.due_seconds
@@ -267,7 +267,7 @@ class ManualDelivery:
         while group.releases:
             release = group.releases[0]
             if await self._deliveries.release(*group.key, release.session_id, counts=release.counts):
-                group.look_again()
+                group.invalidate()
                 self._announce(*group.key)
             group.releases.pop(0)
 
@@ -276,7 +276,7 @@ class ManualDelivery:
         if group.has_lost_claim:
             await self._deliveries.take_back(*group.key, group.holdings(asyncio.get_running_loop().time()))
             group.has_lost_claim = False
-            group.look_again()
+            group.invalidate()
 
     def _hand_on(self, group: Group, claim: Claim, now: float) -> None:
         for delivery in claim.deliveries:
@@ -307,7 +307,7 @@ class ManualDelivery:
             if is_nack:
                 for position, pending in batch.items():
                     group.note_failed(pending.session, position)
-                group.look_again()
+                group.invalidate()
             else:
                 group.note_settled(list(batch))
                 self._tell_acked(group.username, batch)

@@ -22,7 +22,7 @@ from storage.errors import Unavailable
 from storage.postgres.devices.cursors import Positions
 from storage.postgres.log.epochs import Restores
 from storage.postgres.log.messages import TOP_SEQ
-from storage.records import Attendance
+from storage.records import SubscriptionStart
 from storage.redis.bus import Bus
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ def user_channel(username: str) -> str:
     return f"u:{username}"
 
 
-class Attendants:
+class SubscriptionManager:
     """Attaches sessions to conversations.
 
     Args:
@@ -137,26 +137,26 @@ class Attendants:
     ) -> list[errors.ParleyError]:
         username = session.username
         await self._open_channels(await self._meet(username))
-        attendances = await self._positions.list_attendances(
+        enrollments = await self._positions.list_subscription_starts(
             username,
             session.device_id,
             also_former=list(explicit),
             # What it has of them may be void, and nobody would say so when the user is added again.
             has_all_former=not starts_at_latest and epoch not in (0, self._epoch),
         )
-        await self._open_channels(item.conversation_id for item in attendances if item.is_member)
-        starts = {item.conversation_id: item.last_seq if starts_at_latest else item.start_seq for item in attendances}
+        await self._open_channels(item.conversation_id for item in enrollments if item.is_member)
+        starts = {item.conversation_id: item.last_seq if starts_at_latest else item.start_seq for item in enrollments}
         refusals: list[errors.ParleyError] = [errors.ConversationNotFound(name) for name in explicit.keys() - starts]
         starts.update({name: seq for name, seq in explicit.items() if name in starts})
-        claims = {} if starts_at_latest else {item.conversation_id: epoch or item.cursor_epoch for item in attendances}
+        claims = {} if starts_at_latest else {item.conversation_id: epoch or item.cursor_epoch for item in enrollments}
         claims.update({name: epoch for name in explicit if name in starts})
-        resets = await self._find_resets(attendances, starts, claims)
+        resets = await self._find_resets(enrollments, starts, claims)
         for first in range(0, len(resets), _MARKS_A_PIECE):
             session.put_alone(responses.resets(resets[first : first + _MARKS_A_PIECE], self._epoch))
         starts.update(resets)
         marks = [
             (item.conversation_id, seq, False)
-            for item in attendances
+            for item in enrollments
             if (seq := self._place(session, item, starts[item.conversation_id])) is not None
         ]
         for name in dict(resets).keys() & session.lags.keys():
@@ -167,7 +167,7 @@ class Attendants:
             marks.append((name, seq, True))
         for first in range(0, len(marks), _MARKS_A_PIECE):
             session.put(responses.caught_up(marks[first : first + _MARKS_A_PIECE]))
-        self._replayer.nudge(session)
+        self._replayer.schedule(session)
         return refusals
 
     async def _meet(self, username: str) -> list[str]:
@@ -179,7 +179,7 @@ class Attendants:
         return conversation_ids
 
     async def _find_resets(
-        self, attendances: Sequence[Attendance], starts: Mapping[str, int], claims: Mapping[str, int]
+        self, enrollments: Sequence[SubscriptionStart], starts: Mapping[str, int], claims: Mapping[str, int]
     ) -> list[tuple[str, int]]:
         """Gives (conversation, where to start again) for positions that are of another epoch or above the end.
 
@@ -190,7 +190,7 @@ class Attendants:
         foreign = {name: epoch for name, epoch in claims.items() if epoch not in (0, self._epoch)}
         common = await self._restores.common_seqs(foreign) if foreign else {}
         resets = []
-        for item in attendances:
+        for item in enrollments:
             name, start = item.conversation_id, starts[item.conversation_id]
             if name in common or start > item.last_seq:
                 resets.append((name, min(start, item.last_seq, common.get(name, start))))
@@ -306,14 +306,14 @@ class Attendants:
             return
         username = session.username
         await self._open_channels(conversation_ids)
-        for item in await self._positions.list_attendances(username, session.device_id, only=conversation_ids):
+        for item in await self._positions.list_subscription_starts(username, session.device_id, only=conversation_ids):
             if session in self._hub.users.get(username, ()):
                 # One who comes back goes on where this stream left off, acked or not.
                 position = session.finished.get(item.conversation_id, item.start_seq)
                 self._place(session, item, min(position, item.last_seq))
-        self._replayer.nudge(session)
+        self._replayer.schedule(session)
 
-    def _place(self, session: Session, item: Attendance, position: int) -> int | None:
+    def _place(self, session: Session, item: SubscriptionStart, position: int) -> int | None:
         """Puts a session into step or behind; gives the position when it is in step.
 
         Nothing is in step above what `item` was read with: a removal that came later must still be met.

@@ -10,7 +10,7 @@ from datetime import datetime
 from service.convert import fast_wire, responses
 from service.convert.items import Item
 from service.delivery import bus_messages
-from service.delivery.attendance import Attendants, conversation_channel, user_channel
+from service.delivery.attendance import SubscriptionManager, conversation_channel, user_channel
 from service.delivery.bus_messages import FrameType
 from service.delivery.hub import Hub
 from service.delivery.submission import Submission
@@ -25,9 +25,9 @@ _MESSAGE_BYTES = 512 * 1024
 class Fanout:
     """Publishes what was committed."""
 
-    def __init__(self, hub: Hub, attendants: Attendants, bus: Bus) -> None:
+    def __init__(self, hub: Hub, subscriptions: SubscriptionManager, bus: Bus) -> None:
         self._hub = hub
-        self._attendants = attendants
+        self._attendants = subscriptions
         self._bus = bus
 
     def publish_stored(self, stored: Sequence[tuple[Submission, Stored]]) -> None:

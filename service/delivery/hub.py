@@ -134,7 +134,7 @@ class Hub:
             return self.channels[conversation_id].position
         return session.finished.get(conversation_id)
 
-    def owes_own(self, session: Session) -> bool:
+    def has_pending_own(self, session: Session) -> bool:
         """Whether a message that a session stored itself was not handed on yet, in what it is attached to.
 
         A session that lags is told apart by its lags.

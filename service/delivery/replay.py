@@ -56,7 +56,7 @@ class Replayer:
         """How many sessions wait for their turn, or for a moment between their steps."""
         return len(self._tasks) - self.running_count
 
-    def nudge(self, session: Session) -> None:
+    def schedule(self, session: Session) -> None:
         """Goes on with a session's replay, if it needs one and has room."""
         if session.lags and session.has_room and session not in self._tasks:
             task = asyncio.create_task(self._run(session), name=f"replay {session.session_id:x}")
@@ -84,7 +84,7 @@ class Replayer:
             _log.error("replay failed", incident=incident_id, exc_info=error)
             session.end(Internal(incident_id))
             return
-        self.nudge(session)  # room may have come after the last look
+        self.schedule(session)  # room may have come after the last look
 
     async def _run(self, session: Session) -> None:
         while session.lags and session.has_room:
@@ -189,7 +189,7 @@ class Replayer:
         if not lag.is_member:
             if is_all_taken and end_seq is not None:
                 self._finish(session, conversation_id, lag.position)
-        # One who came back is put into the conversation by the attendants first.
+        # One who came back is put into the conversation by the subscriptions first.
         elif is_all_taken and channel is not None and conversation_id in session.conversation_ids:
             self._join_if_level(session, channel, lag)
         has_moved = lag.position != before

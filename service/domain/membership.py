@@ -1,4 +1,4 @@
-"""What a request changes in a conversation's membership, or why not. Pure: from a Standing to MembershipChanges.
+"""What a request changes in a conversation's membership, or why not. Pure: from a MembershipView to MembershipChanges.
 
 Refusals come in this order: the conversation is not there for the caller, it is a direct one, the caller's role, what
 the request names. Storage asks these while it holds the conversation's lock (`conversations/members.py`).
@@ -15,10 +15,10 @@ from service.domain.errors import (
     TooManyMembers,
 )
 from service.domain.permissions import Action, is_led, may, may_act_on, may_give
-from storage.records import ConversationKind, MembershipAction, MembershipChange, Role, Standing
+from storage.records import ConversationKind, MembershipAction, MembershipChange, MembershipView, Role
 
 
-def check_group_action(standing: Standing, conversation_id: str, action: Action) -> None:
+def check_group_action(view: MembershipView, conversation_id: str, action: Action) -> None:
     """Refuses what the caller may not do in this group.
 
     Raises:
@@ -26,35 +26,35 @@ def check_group_action(standing: Standing, conversation_id: str, action: Action)
         DirectConversation: it is no group.
         RoleTooLow: the caller's role does not allow it.
     """
-    if standing.caller_role == Role.GONE:
+    if view.caller_role == Role.GONE:
         raise ConversationNotFound(conversation_id)
-    if standing.kind == ConversationKind.DIRECT:
+    if view.kind == ConversationKind.DIRECT:
         raise DirectConversation(action.value)
-    if not may(standing.caller_role, action):
-        raise RoleTooLow(action.value, standing.caller_role.name)
+    if not may(view.caller_role, action):
+        raise RoleTooLow(action.value, view.caller_role.name)
 
 
 def decide_add(
-    standing: Standing, conversation_id: str, usernames: Sequence[str], role: Role, *, max_members: int
+    view: MembershipView, conversation_id: str, usernames: Sequence[str], role: Role, *, max_members: int
 ) -> list[MembershipChange]:
     """Adds those who are not in; nothing when all are.
 
     Raises:
         TooManyMembers: there would be more than max_members; besides the refusals of `check_group_action`.
     """
-    check_group_action(standing, conversation_id, Action.ADD_MEMBERS)
-    if not may_give(standing.caller_role, role):
-        raise RoleTooLow(f"give the role {role.name}", standing.caller_role.name)
-    added = [username for username in sorted(usernames) if standing.roles[username] == Role.GONE]
+    check_group_action(view, conversation_id, Action.ADD_MEMBERS)
+    if not may_give(view.caller_role, role):
+        raise RoleTooLow(f"give the role {role.name}", view.caller_role.name)
+    added = [username for username in sorted(usernames) if view.roles[username] == Role.GONE]
     if not added:
         return []
-    if standing.member_count + len(added) > max_members:
+    if view.member_count + len(added) > max_members:
         raise TooManyMembers(max_members)
     return [MembershipChange(MembershipAction.ADDED, tuple(added), role)]
 
 
 def decide_remove(
-    standing: Standing, conversation_id: str, caller: str, usernames: Sequence[str]
+    view: MembershipView, conversation_id: str, caller: str, usernames: Sequence[str]
 ) -> list[MembershipChange]:
     """Takes users out; everybody may leave.
 
@@ -63,51 +63,51 @@ def decide_remove(
         LastOwner: others would be left without an owner; besides the refusals of `check_group_action`.
     """
     is_leaving = list(usernames) == [caller]
-    check_group_action(standing, conversation_id, Action.LEAVE if is_leaving else Action.REMOVE_MEMBERS)
+    check_group_action(view, conversation_id, Action.LEAVE if is_leaving else Action.REMOVE_MEMBERS)
     for username in usernames:
-        target = standing.roles[username]
+        target = view.roles[username]
         if target == Role.GONE:
             raise MemberNotFound(username)
-        if username != caller and not may_act_on(standing.caller_role, target):
-            raise RoleTooLow(f"remove an {target.name}", standing.caller_role.name)
-    if Role.OWNER in standing.roles.values() and not is_led(standing.successor_role):
+        if username != caller and not may_act_on(view.caller_role, target):
+            raise RoleTooLow(f"remove an {target.name}", view.caller_role.name)
+    if Role.OWNER in view.roles.values() and not is_led(view.successor_role):
         raise LastOwner
     return [MembershipChange(MembershipAction.REMOVED, tuple(sorted(usernames)), Role.GONE)]
 
 
-def decide_role(standing: Standing, conversation_id: str, username: str, role: Role) -> list[MembershipChange]:
+def decide_role(view: MembershipView, conversation_id: str, username: str, role: Role) -> list[MembershipChange]:
     """Gives a member another role; nothing when the member has it.
 
     Raises:
         MemberNotFound: the user is not in.
         LastOwner: no owner would be left; besides the refusals of `check_group_action`.
     """
-    check_group_action(standing, conversation_id, Action.UPDATE_MEMBER)
-    target = standing.roles[username]
+    check_group_action(view, conversation_id, Action.UPDATE_MEMBER)
+    target = view.roles[username]
     if target == Role.GONE:
         raise MemberNotFound(username)
-    if not may_act_on(standing.caller_role, target):
-        raise RoleTooLow(f"change an {target.name}'s role", standing.caller_role.name)
-    if not may_give(standing.caller_role, role):
-        raise RoleTooLow(f"give the role {role.name}", standing.caller_role.name)
+    if not may_act_on(view.caller_role, target):
+        raise RoleTooLow(f"change an {target.name}'s role", view.caller_role.name)
+    if not may_give(view.caller_role, role):
+        raise RoleTooLow(f"give the role {role.name}", view.caller_role.name)
     if target == role:
         return []
-    if target == Role.OWNER and not is_led(max(standing.successor_role, role)):
+    if target == Role.OWNER and not is_led(max(view.successor_role, role)):
         raise LastOwner
     return [MembershipChange(MembershipAction.ROLE_CHANGED, (username,), role)]
 
 
-def decide_delete(standing: Standing, conversation_id: str) -> list[MembershipChange]:
+def decide_delete(view: MembershipView, conversation_id: str) -> list[MembershipChange]:
     """Ends a group; the refusals are those of `check_group_action`."""
-    check_group_action(standing, conversation_id, Action.DELETE)
+    check_group_action(view, conversation_id, Action.DELETE)
     return [MembershipChange(MembershipAction.CONVERSATION_DELETED, (), Role.GONE)]
 
 
-def decide_departure(standing: Standing, caller: str) -> list[MembershipChange]:
+def decide_departure(view: MembershipView, caller: str) -> list[MembershipChange]:
     """Takes out one whose account ends: a last owner first makes the successor OWNER. Never refuses."""
-    if standing.caller_role == Role.GONE or standing.kind == ConversationKind.DIRECT:
+    if view.caller_role == Role.GONE or view.kind == ConversationKind.DIRECT:
         return []
     departure = MembershipChange(MembershipAction.REMOVED, (caller,), Role.GONE)
-    if standing.caller_role == Role.OWNER and standing.successor is not None and not is_led(standing.successor_role):
-        return [MembershipChange(MembershipAction.ROLE_CHANGED, (standing.successor,), Role.OWNER), departure]
+    if view.caller_role == Role.OWNER and view.successor is not None and not is_led(view.successor_role):
+        return [MembershipChange(MembershipAction.ROLE_CHANGED, (view.successor,), Role.OWNER), departure]
     return [departure]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from service.host.process_end import End
-from service.host.restart_policy import Keeper
+from service.host.restart_policy import RestartPolicy
 from service.settings.start_error import StartError
 from storage.embedded import EmbeddedError
 from storage.embedded.process import EmbeddedServer
@@ -33,13 +33,13 @@ def start_embedded(servers: Sequence[EmbeddedServer], stack: ExitStack, check: C
         raise StartError(str(error)) from None
 
 
-def keep(server: EmbeddedServer) -> Keeper:
+def keep(server: EmbeddedServer) -> RestartPolicy:
     """Returns what starts a server again when it has ended."""
 
     def find_end() -> End | None:
         return None if server.is_alive() else End(f"status {server.process.returncode if server.process else None}")
 
-    return Keeper(
+    return RestartPolicy(
         server.name,
         find_end=find_end,
         start=server.restart_if_dead,

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from service.domain.distribution import version
-from service.host.restart_policy import Keeper
+from service.host.restart_policy import RestartPolicy
 from service.host.worker_process import WorkerProcess
 from service.metrics.catalogue import BUILD_LABELS, SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
 from service.metrics.segment import LAYOUT, identify, lay_out, open_page
@@ -32,12 +32,12 @@ class Exposition(Collector):
 
     Args:
         workers: all workers; the gauges of those that do not serve are left out.
-        keepers: of all processes.
+        policies: of all processes.
     """
 
-    def __init__(self, workers: Sequence[WorkerProcess], keepers: Sequence[Keeper]) -> None:
+    def __init__(self, workers: Sequence[WorkerProcess], policies: Sequence[RestartPolicy]) -> None:
         self._workers = workers
-        self._keepers = keepers
+        self._keepers = policies
         self._pages = [open_page(worker.page) for worker in workers]
         self._places = lay_out(WORKER_METRICS)
         self._layout = identify(WORKER_METRICS)
@@ -108,9 +108,9 @@ class Exposition(Collector):
         yield ready
         ends = _family("parley_process_ends_total", "process")
         planned = _family("parley_process_planned_restarts_total", "process")
-        for keeper in self._keepers:
-            ends.add_metric([keeper.name], keeper.end_count)
-            planned.add_metric([keeper.name], keeper.planned_count)
+        for policy in self._keepers:
+            ends.add_metric([policy.name], policy.end_count)
+            planned.add_metric([policy.name], policy.planned_count)
         yield ends
         yield planned
         memory = _family("parley_process_resident_memory_bytes", "process")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from service.host.reloading import HandedSettings
-from service.host.restart_policy import Keeper
+from service.host.restart_policy import RestartPolicy
 from service.host.signals import Signals
 from service.host.systemd import Notifier
 from service.host.worker_process import WorkerProcess
@@ -35,7 +35,7 @@ class Oversight:
     """Keeps workers and databases running.
 
     Args:
-        keepers: of all processes.
+        policies: of all processes.
         endpoint: None where metrics are off.
         settings: what workers are given.
     """
@@ -43,14 +43,14 @@ class Oversight:
     def __init__(
         self,
         workers: Sequence[WorkerProcess],
-        keepers: Sequence[Keeper],
+        policies: Sequence[RestartPolicy],
         signals: Signals,
         selector: selectors.BaseSelector,
         endpoint: "MetricsEndpoint | None",
         settings: HandedSettings,
     ) -> None:
         self._workers = workers
-        self._keepers = keepers
+        self._keepers = policies
         self._signals = signals
         self._selector = selector
         self._endpoint = endpoint
@@ -76,8 +76,8 @@ class Oversight:
                 for worker in self._workers:
                     worker.forgive()
             last_look = now
-            for keeper in self._keepers:
-                keeper.tick(now)
+            for policy in self._keepers:
+                policy.tick(now)
             if self._is_announced:
                 self._reload_if_asked()
                 continue
@@ -85,9 +85,9 @@ class Oversight:
                 self._is_announced = True
                 announce()
                 self._notifier.send("READY=1")
-            for keeper in self._keepers:
-                if keeper.end_count >= _FUTILE_STARTS:
-                    raise StartError(f"{keeper.name} does not come up: {keeper.last_end}; the log says more")
+            for policy in self._keepers:
+                if policy.end_count >= _FUTILE_STARTS:
+                    raise StartError(f"{policy.name} does not come up: {policy.last_end}; the log says more")
 
     def _reload_if_asked(self) -> None:
         """Takes changed settings over at SIGHUP, when all workers serve: one that starts would miss it."""
@@ -129,5 +129,5 @@ class Oversight:
         self._notifier.tick(time.monotonic())
 
     def _pause(self) -> float:
-        times = [keeper.restart_time for keeper in self._keepers if keeper.restart_time is not None]
+        times = [policy.restart_time for policy in self._keepers if policy.restart_time is not None]
         return min([_TICK_SECONDS, *(max(restart_time - time.monotonic(), 0.0) for restart_time in times)])

@@ -14,7 +14,7 @@ _STEADY_SECONDS = 10.0
 _log = structlog.get_logger(__name__)
 
 
-class Keeper:
+class RestartPolicy:
     """Watches one process that was started at `now`.
 
     Args:

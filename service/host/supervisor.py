@@ -24,7 +24,7 @@ from service.host.file_limit import get_file_limit
 from service.host.oversight import Oversight
 from service.host.preparer_process import PreparationFailed, PreparerProcess
 from service.host.reloading import HandedSettings
-from service.host.restart_policy import Keeper
+from service.host.restart_policy import RestartPolicy
 from service.host.signals import Signals, StopRequested
 from service.host.worker_process import WorkerProcess
 from service.settings.host_port import is_loopback, split_listen
@@ -94,7 +94,7 @@ def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, st
     workers = [first, *(WorkerProcess(index) for index in range(1, plan.workers))]
     stack.callback(_discard, workers)
     settings = HandedSettings(preparer.arguments, prepared.settings, plan.stop_seconds)
-    keepers = _start_workers(workers, settings) + [keep(server) for server in servers]
+    policies = _start_workers(workers, settings) + [keep(server) for server in servers]
     preparer.discard()
 
     def announce() -> None:
@@ -105,10 +105,10 @@ def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, st
             sys.stdout.flush()
 
     selector = stack.enter_context(selectors.DefaultSelector())
-    endpoint = _serve_metrics(listeners, selector, workers, keepers, signals)
+    endpoint = _serve_metrics(listeners, selector, workers, policies, signals)
     if endpoint is not None:
         stack.callback(endpoint.close)
-    oversight = Oversight(workers, keepers, signals, selector, endpoint, settings)
+    oversight = Oversight(workers, policies, signals, selector, endpoint, settings)
     oversight.run(announce)
     oversight.stop_workers()
 
@@ -132,7 +132,7 @@ def _serve_metrics(
     listeners: Sequence[socket.socket],
     selector: selectors.BaseSelector,
     workers: Sequence[WorkerProcess],
-    keepers: Sequence[Keeper],
+    policies: Sequence[RestartPolicy],
     signals: Signals,
 ) -> "MetricsEndpoint | None":
     if not listeners:
@@ -140,7 +140,7 @@ def _serve_metrics(
     from service.host.metrics_endpoint import MetricsEndpoint
     from service.host.metrics_exposition import Exposition
 
-    exposition = Exposition(workers, keepers)
+    exposition = Exposition(workers, policies)
 
     def find_trouble() -> str:
         return "the server is stopping" if signals.stop_count else exposition.find_trouble()
@@ -148,8 +148,8 @@ def _serve_metrics(
     return MetricsEndpoint(listeners, selector, exposition, find_trouble)
 
 
-def _start_workers(workers: Sequence[WorkerProcess], settings: HandedSettings) -> list[Keeper]:
-    keepers = []
+def _start_workers(workers: Sequence[WorkerProcess], settings: HandedSettings) -> list[RestartPolicy]:
+    policies = []
     for worker in workers:
 
         def start(worker: WorkerProcess = worker) -> None:
@@ -160,5 +160,5 @@ def _start_workers(workers: Sequence[WorkerProcess], settings: HandedSettings) -
             worker.hand(settings.text.encode())
         else:
             start()
-        keepers.append(Keeper(worker.name, find_end=worker.find_end, start=start, now=time.monotonic()))
-    return keepers
+        policies.append(RestartPolicy(worker.name, find_end=worker.find_end, start=start, now=time.monotonic()))
+    return policies

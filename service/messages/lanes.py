@@ -1,7 +1,7 @@
 """A lane: a queue of messages with one batch in flight. Within a lane nothing overtakes.
 
 It deals with what goes wrong like this:
-    a conversation stays locked    it leaves the batch and waits alone, on a siding; the others go on
+    a conversation stays locked    it leaves the batch and waits alone, on a blocked lane; the others go on
     the database refuses the data  the batch is halved until only the culprit is refused
     a passing fault                tried again with backoff, before anything newer of the lane
     an outcome is not known        the same; what then turns out to be a duplicate was our own, and is published again
@@ -52,13 +52,13 @@ class Lane:
     """A queue with one batch in flight.
 
     Args:
-        siding_of: the locked conversation that this lane is there for alone; it ends when it has nothing left.
+        blocked_lane_of: the locked conversation that this lane is there for alone; it ends when it has nothing left.
     """
 
-    def __init__(self, writer: "Writer", connection: LaneConnection, *, siding_of: str | None = None) -> None:
+    def __init__(self, writer: "Writer", connection: LaneConnection, *, blocked_lane_of: str | None = None) -> None:
         self._writer = writer
         self._connection = connection
-        self._siding_of = siding_of
+        self._blocked_lane_of = blocked_lane_of
         self._queue: deque[Submission] = deque()
         self._filled = asyncio.Event()
         self._in_flight: list[Submission] = []
@@ -79,8 +79,8 @@ class Lane:
         try:
             while True:
                 if not self._queue:
-                    if self._siding_of is not None:
-                        self._writer.close_siding(self._siding_of)
+                    if self._blocked_lane_of is not None:
+                        self._writer.close_blocked_lane(self._blocked_lane_of)
                         return
                     self._filled.clear()
                     await self._filled.wait()
@@ -152,7 +152,7 @@ class Lane:
                 await self._halve(batch, error)
                 return
             except storage_errors.LockTimeout:
-                if self._siding_of is None and self._writer.has_siding_room:
+                if self._blocked_lane_of is None and self._writer.has_blocked_lane_room:
                     await self._store_apart(batch)
                     return
                 batch = self._give_up_old(batch)
@@ -194,12 +194,12 @@ class Lane:
             return
         middle = len(batch) // 2
         await self._store_patiently(batch[:middle])
-        # A conversation that went to a siding took its messages of the other half along, so that none overtakes.
+        # A conversation that went to a blocked lane took its messages of the other half along, so that none overtakes.
         here = {id(submission) for submission in self._in_flight}
         await self._store_patiently([submission for submission in batch[middle:] if id(submission) in here])
 
     async def _store_apart(self, batch: list[Submission]) -> None:
-        """After a lock time-out: each conversation of the batch by itself, the locked ones on a siding."""
+        """After a lock time-out: each conversation of the batch by itself, the locked ones on a blocked lane."""
         by_conversation: dict[str, list[Submission]] = {}
         for submission in batch:
             by_conversation.setdefault(submission.draft.conversation_id, []).append(submission)

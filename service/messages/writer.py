@@ -26,11 +26,11 @@ from storage.records import Stored
 
 _log = structlog.get_logger(__name__)
 
-# How long a lane waits for a conversation that another transaction holds, and a siding.
+# How long a lane waits for a conversation that another transaction holds, and a blocked lane.
 _LANE_LOCK_MS = 250
-_SIDING_LOCK_MS = 2000
-# Each siding holds a connection of its own; beyond these a locked conversation holds up its lane.
-_MAX_SIDINGS = 8
+_BLOCKED_LANE_LOCK_MS = 2000
+# Each blocked lane holds a connection of its own; beyond these a locked conversation holds up its lane.
+_MAX_BLOCKED_LANES = 8
 
 # Tells whoever delivers: the messages of one committed batch, in the order of their conversations' seqs.
 Announce = Callable[[Sequence[tuple[Submission, Stored]]], None]
@@ -90,16 +90,16 @@ class Writer:
         self.pause = pause
         self._budget = Budget(max_queued)
         self._lanes = [Lane(self, connect(_LANE_LOCK_MS)) for _ in range(lane_count)]
-        self._sidings: dict[str, Lane] = {}
+        self._blocked_lanes: dict[str, Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closing = False
         self._emptied = asyncio.Event()
         self.counts = WriterCounts()
 
     @property
-    def siding_count(self) -> int:
+    def blocked_lane_count(self) -> int:
         """How many conversations wait alone."""
-        return len(self._sidings)
+        return len(self._blocked_lanes)
 
     @property
     def queued_count(self) -> int:
@@ -124,7 +124,7 @@ class Writer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for lane in (*self._lanes, *self._sidings.values()):
+        for lane in (*self._lanes, *self._blocked_lanes.values()):
             lane.abandon()
 
     def submit(self, submissions: Sequence[Submission]) -> None:
@@ -182,26 +182,26 @@ class Writer:
         """Lets the messages of a locked conversation wait alone; later ones to it go behind them."""
         for submission in submissions:
             conversation_id = submission.draft.conversation_id
-            siding = self._sidings.get(conversation_id)
-            if siding is None:
-                siding = Lane(self, self._connect(_SIDING_LOCK_MS), siding_of=conversation_id)
-                self._sidings[conversation_id] = siding
-                self._run(siding, f"siding {conversation_id}")
-            siding.put([submission])
+            lane = self._blocked_lanes.get(conversation_id)
+            if lane is None:
+                lane = Lane(self, self._connect(_BLOCKED_LANE_LOCK_MS), blocked_lane_of=conversation_id)
+                self._blocked_lanes[conversation_id] = lane
+                self._run(lane, f"blocked lane {conversation_id}")
+            lane.put([submission])
 
     def _lane_of(self, conversation_id: str) -> Lane:
-        if self._sidings and (siding := self._sidings.get(conversation_id)) is not None:
-            return siding
+        if self._blocked_lanes and (lane := self._blocked_lanes.get(conversation_id)) is not None:
+            return lane
         return self._lanes[crc32(conversation_id.encode()) % len(self._lanes)]
 
     @property
-    def has_siding_room(self) -> bool:
+    def has_blocked_lane_room(self) -> bool:
         """Whether one more locked conversation may wait alone."""
-        return len(self._sidings) < _MAX_SIDINGS
+        return len(self._blocked_lanes) < _MAX_BLOCKED_LANES
 
-    def close_siding(self, conversation_id: str) -> None:
-        """The conversation has nothing left on its siding: the next message takes the lane again."""
-        del self._sidings[conversation_id]
+    def close_blocked_lane(self, conversation_id: str) -> None:
+        """The conversation has nothing left on its blocked lane: the next message takes the lane again."""
+        del self._blocked_lanes[conversation_id]
 
     def _run(self, lane: Lane, name: str) -> None:
         task = asyncio.create_task(lane.run(), name=name)

@@ -1,6 +1,6 @@
 """What comes in from outside a call: messages of the bus, and what the hub asks of its neighbours.
 
-The bus, the hub, the replayer and the attendants know each other in a ring; this closes it, after all of them are made.
+The bus, the hub, the replayer and the subscriptions know each other in a ring; this closes it after all are made.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import structlog
 
 from service.auth.revocations import Revocations
 from service.delivery import bus_messages
-from service.delivery.attendance import Attendants
+from service.delivery.attendance import SubscriptionManager
 from service.delivery.bus_messages import FrameType, UnknownFrame
 from service.delivery.fanout import REVOCATIONS_CHANNEL, decode_revocation, deliver_typing
 from service.delivery.hub import Hub
@@ -22,13 +22,13 @@ from service.receipts.tracker import WATCH_CHANNEL, ReceiptTracker
 _log = structlog.get_logger(__name__)
 
 
-class Intake:
+class BusDispatcher:
     """Hands on what comes in; everything is on the event loop and nothing blocks."""
 
     def __init__(self) -> None:
         self._hub: Hub
         self._replayer: Replayer
-        self._attendants: Attendants
+        self._attendants: SubscriptionManager
         self._presence: PresenceTracker
         self._revocations: Revocations
         self._receipts: ReceiptTracker
@@ -39,7 +39,7 @@ class Intake:
         self,
         hub: Hub,
         replayer: Replayer,
-        attendants: Attendants,
+        subscriptions: SubscriptionManager,
         presence: PresenceTracker,
         revocations: Revocations,
         receipts: ReceiptTracker,
@@ -53,15 +53,15 @@ class Intake:
         """
         self._hub = hub
         self._replayer = replayer
-        self._attendants = attendants
+        self._attendants = subscriptions
         self._presence = presence
         self._revocations = revocations
         self._receipts = receipts
         self._wake_device = wake_device
 
-    def nudge(self, session: Session) -> None:
+    def schedule(self, session: Session) -> None:
         """A session fell behind."""
-        self._replayer.nudge(session)
+        self._replayer.schedule(session)
 
     def refresh(self, username: str) -> None:
         """A user with a session here is in a conversation more."""

@@ -118,7 +118,7 @@ def _breakable(stores: Stores, delivery: Delivery) -> failpoints.Parts:
         feed=stores.feed,
         bus=delivery.bus,
         hub=delivery.hub,
-        attendants=delivery.attendants,
+        subscriptions=delivery.subscriptions,
         fanout=delivery.fanout,
         writer=delivery.writer,
         acks=delivery.acks,
@@ -141,7 +141,7 @@ def _build_server(
     parts = ChatParts(
         authenticator=auth.authenticator,
         hub=delivery.hub,
-        attendants=delivery.attendants,
+        subscriptions=delivery.subscriptions,
         writer=delivery.writer,
         fanout=delivery.fanout,
         acks=delivery.acks,

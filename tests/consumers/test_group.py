@@ -66,34 +66,34 @@ def test_places_are_dealt_to_all_streams() -> None:
 
 def test_conversations_take_turns_and_what_has_more_goes_to_the_end_of_the_line() -> None:
     group = Group("bob", "phone", is_ordered=False)
-    group.note_grown(f"g{number}" for number in range(40))
+    group.note_ready(f"g{number}" for number in range(40))
     chosen = group.next_grown()
     assert chosen == [f"g{number}" for number in range(32)]
     assert group.note_claim(Claim([delivery("g0", 1)], {"g0": True, "g1": False}, None), 5)
-    assert list(group.grown) == [*(f"g{number}" for number in range(32, 40)), "g0", "g1"]
-    assert not group.is_unsure
+    assert list(group.ready) == [*(f"g{number}" for number in range(32, 40)), "g0", "g1"]
+    assert not group.needs_rescan
 
 
 def test_claim_that_used_all_places_or_its_bytes_may_have_left_something() -> None:
     group = Group("bob", "phone", is_ordered=False)
     group.note_claim(Claim([delivery("g", 1)], {}, None), 1)
-    assert group.is_unsure
+    assert group.needs_rescan
     group.note_claim(Claim([delivery("g", 1)], {}, None), 2)
-    assert not group.is_unsure
+    assert not group.needs_rescan
     group.note_claim(Claim([delivery("g", 1, size_bytes=900_000)], {}, None), 2)
-    assert group.is_unsure
+    assert group.needs_rescan
     assert not group.note_claim(Claim([], {"g": False}, None), 2)
 
 
 def test_ordered_conversation_is_looked_at_again_when_its_head_is_settled() -> None:
     group = Group("bob", "phone", is_ordered=True)
-    group.note_grown(["g", "h"])
+    group.note_ready(["g", "h"])
     group.next_grown()
     group.note_claim(Claim([delivery("g", 1)], {"g": True, "h": False}, None), 5)
-    assert not group.grown
-    assert group.stuck == {"g", "h"}
+    assert not group.ready
+    assert group.blocked == {"g", "h"}
     group.note_settled([("g", 1), ("other", 4)])
-    assert list(group.grown) == ["g"]
-    group.look_again()
-    assert list(group.grown) == ["g", "h"]
-    assert group.is_unsure
+    assert list(group.ready) == ["g"]
+    group.invalidate()
+    assert list(group.ready) == ["g", "h"]
+    assert group.needs_rescan

@@ -34,7 +34,7 @@ async def test_end_of_a_stream_that_held_something_is_told_to_other_workers(work
     told: list[tuple[str, str]] = []
     manual = ManualDelivery(
         Deliveries(database, retry_seconds=[0.0]),
-        worker.attendants,
+        worker.subscriptions,
         announce=lambda *key: told.append(key),
         on_acked=lambda *_: None,
     )
@@ -74,7 +74,7 @@ async def test_acks_wait_while_the_database_is_away(worker: Worker, database: Da
 
     flaky = Flaky(database, retry_seconds=[])
     flaky.failures = 1
-    manual = ManualDelivery(flaky, worker.attendants, announce=lambda *_: None, on_acked=lambda *_: None)
+    manual = ManualDelivery(flaky, worker.subscriptions, announce=lambda *_: None, on_acked=lambda *_: None)
     reader = await opened(manual)
     await reader.until(group, 1, 2, 3)
     flaky.failures = 2
@@ -93,7 +93,7 @@ async def test_nothing_to_do_costs_one_statement_a_tick(worker: Worker, database
     await setup(database, count=0)
     manual = ManualDelivery(
         Deliveries(database, retry_seconds=[]),
-        worker.attendants,
+        worker.subscriptions,
         announce=lambda *_: None,
         on_acked=lambda *_: None,
     )
@@ -102,7 +102,7 @@ async def test_nothing_to_do_costs_one_statement_a_tick(worker: Worker, database
     await reader.until("none")
     before = database.statement_count
     await manual.tick()
-    manual.nudge(reader.session)
+    manual.schedule(reader.session)
     assert database.statement_count - before <= 2  # the first look at what is due, and the tick's
     assert reader.read() == chat_pb2.ChatResponse()
     manual.close_stream(reader.session, is_clean=True)
@@ -117,7 +117,7 @@ async def test_new_device_that_starts_at_the_latest_is_given_nothing_of_before(
     await database.execute("UPDATE members SET read_seq = 1 WHERE username = 'bob'")
     manual = ManualDelivery(
         Deliveries(database, retry_seconds=[]),
-        worker.attendants,
+        worker.subscriptions,
         announce=lambda *_: None,
         on_acked=lambda *_: None,
     )
@@ -145,7 +145,7 @@ async def test_claim_whose_answer_is_lost_is_taken_back_and_does_not_count(worke
             return claimed
 
     deaf = Deaf(database, retry_seconds=[])
-    manual = ManualDelivery(deaf, worker.attendants, announce=lambda *_: None, on_acked=lambda *_: None)
+    manual = ManualDelivery(deaf, worker.subscriptions, announce=lambda *_: None, on_acked=lambda *_: None)
     reader = await opened(manual)
     await reader.until(group, 1, 2, 3)
     deaf.claims_to_lose = 1
@@ -173,7 +173,7 @@ async def test_nack_whose_answer_is_lost_is_not_refused_for_having_had_its_effec
             return settlements
 
     manual = ManualDelivery(
-        Deaf(database, retry_seconds=[0.0]), worker.attendants, announce=lambda *_: None, on_acked=lambda *_: None
+        Deaf(database, retry_seconds=[0.0]), worker.subscriptions, announce=lambda *_: None, on_acked=lambda *_: None
     )
     reader = await opened(manual)
     await reader.until(group, 1, 2)

@@ -95,11 +95,11 @@ async def test_marks_of_very_many_conversations_come_in_frames_that_fit(worker, 
 async def test_second_stream_does_not_hide_from_the_first_what_the_bus_lost(worker, db):
     """The version is the user's: the stream that comes later has seen more than the one that was there."""
     first = await worker.attach("bob", "phone")
-    await worker.attendants.refresh_changed()
+    await worker.subscriptions.refresh_changed()
     await add_group(db, "new", "ann", "bob")
     second = await worker.attach("bob", "tablet")
     assert "new" in second.session.conversation_ids
-    await worker.attendants.refresh_changed()
+    await worker.subscriptions.refresh_changed()
     await wait_for(lambda: "new" in first.session.conversation_ids, what="the new conversation")
 
 
@@ -146,7 +146,7 @@ async def test_one_who_comes_back_gets_nothing_a_second_time(worker, db):
     assert "g" not in reader.session.conversation_ids
     added = await change(db, MembershipAction.ADDED, "bob")
     await send(db, "g", "ann")
-    await worker.attendants.refresh_changed()
+    await worker.subscriptions.refresh_changed()
     worker.hub.note_last_seq("g", added + 1)
     await reader.until("g", 1, 2, 3, 4, 5, 6)
     assert worker.hub.delivered_seq("g", reader.session) == 6
@@ -172,18 +172,18 @@ async def test_what_is_hidden_from_one_who_comes_back_is_not_shown_from_memory(w
     lag = reader.session.lags["g"]
     lag.position, lag.is_member = removed, True  # as a page leaves it that ended with the removal
     reader.read()
-    worker.replayer.nudge(reader.session)
+    worker.replayer.schedule(reader.session)
     worker.hub.note_last_seq("g", added)
     await reader.until("g", 1, 2, 3, added)
 
 
 async def test_session_that_gave_up_is_not_attached_by_a_later_refresh(worker, db):
     session = Session(5, "bob", "phone")
-    await worker.attendants.attach(session, {}, starts_at_latest=False)
+    await worker.subscriptions.attach(session, {}, starts_at_latest=False)
     worker.hub.detach(session)
     await add_group(db, "new", "ann", "bob")
-    worker.attendants.refresh("bob")
-    await worker.attendants.refresh_changed()
+    worker.subscriptions.refresh("bob")
+    await worker.subscriptions.refresh_changed()
     assert session.conversation_ids == {}
     assert "bob" not in worker.hub.users
 
@@ -202,11 +202,11 @@ async def test_what_was_there_at_hello_may_be_acknowledged_before_it_is_brought_
 async def test_hellos_that_wait_for_their_devices_mode_hold_back_nobody(worker, db, monkeypatch):
     """Else one user could keep all turns, and all others from opening a stream."""
     monkeypatch.setattr("service.delivery.device_modes._PATIENCE_SECONDS", 60.0)
-    await worker.attendants._modes._devices.beat()
+    await worker.subscriptions._modes._devices.beat()
     first = Session(1, "bob", "phone", mode=DeviceMode(AckMode.MANUAL))
-    await worker.attendants.listen(first, starts_at_latest=False)
+    await worker.subscriptions.listen(first, starts_at_latest=False)
     waiting = [
-        asyncio.create_task(worker.attendants.attach(Session(nth, "bob", "phone"), {}, starts_at_latest=False))
+        asyncio.create_task(worker.subscriptions.attach(Session(nth, "bob", "phone"), {}, starts_at_latest=False))
         for nth in range(2, 7)
     ]
     reader = await asyncio.wait_for(worker.attach("ann"), 10)
@@ -221,10 +221,10 @@ async def test_hello_that_is_cancelled_while_it_waits_is_forgotten_everywhere(db
     positions = Gated(db)
     async with running_worker(db, redis_url, has_bus=False, positions=positions) as worker:
         openers = [asyncio.create_task(worker.attach("ann", f"device-{nth}")) for nth in range(3)]
-        await wait_for(lambda: len(worker.attendants._attaching) == 3, what="all turns taken")
+        await wait_for(lambda: len(worker.subscriptions._attaching) == 3, what="all turns taken")
         waiter = asyncio.create_task(worker.attach("bob"))
         last = asyncio.create_task(worker.attach("bob", "tablet"))
-        await wait_for(lambda: len(worker.attendants._hello_slots._waiters or ()) == 2, what="two that wait")
+        await wait_for(lambda: len(worker.subscriptions._hello_slots._waiters or ()) == 2, what="two that wait")
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
         assert "bob" not in worker.hub.users
@@ -234,5 +234,5 @@ async def test_hello_that_is_cancelled_while_it_waits_is_forgotten_everywhere(db
         await asyncio.gather(*openers, return_exceptions=True)
         reader = await last
         await reader.until("g", 1, 2, 3)
-        assert worker.attendants._attaching == {}
-        assert worker.attendants._hello_slots._value == 3
+        assert worker.subscriptions._attaching == {}
+        assert worker.subscriptions._hello_slots._value == 3

@@ -180,7 +180,7 @@ async def test_member_who_was_added_unheard_hears_at_the_next_comparison(db, red
     async with running_worker(db, redis_url, has_bus=False) as worker:
         reader = await worker.attach("bob")
         await Conversations(db).ensure_direct("ann:bob")
-        await worker.attendants.refresh_changed()
+        await worker.subscriptions.refresh_changed()
         async with storing(db) as lane, swept(db, worker):
             await wait_for(lambda: "ann:bob" in reader.session.conversation_ids)
             await store(lane, "ann:bob", 1)

@@ -9,7 +9,7 @@ from service.convert import responses
 from storage.postgres.connections.database import Database
 from storage.postgres.devices.cursors import Ack, Positions
 from storage.postgres.log.messages import Messages
-from storage.records import Attendance, Backlog, Entry, MembershipAction, Position, Span
+from storage.records import Backlog, Entry, MembershipAction, Position, Span, SubscriptionStart
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, change_members, send
 from tests.support.waiting import wait_for
@@ -50,8 +50,8 @@ class Slow(Positions):
 
     after = None
 
-    async def list_attendances(self, username: str, device_id: str, **options: Any) -> list[Attendance]:
-        found = await super().list_attendances(username, device_id, **options)
+    async def list_subscription_starts(self, username: str, device_id: str, **options: Any) -> list[SubscriptionStart]:
+        found = await super().list_subscription_starts(username, device_id, **options)
         action, self.after = self.after, None
         if action is not None:
             await action()
@@ -74,8 +74,8 @@ def come_back(db: Database, worker: Worker):
     async def act() -> None:
         entry = await change_members(db, "g", MembershipAction.ADDED, "bob")
         worker.hub.deliver("g", [responses.entry_item(entry)])
-        worker.attendants.refresh("bob")
-        await wait_for(lambda: not worker.attendants._refreshing, what="the refresh")
+        worker.subscriptions.refresh("bob")
+        await wait_for(lambda: not worker.subscriptions._refreshing, what="the refresh")
 
     return act
 
@@ -118,7 +118,7 @@ async def test_hidden_part_is_not_shown_from_memory_to_one_who_comes_back(db, re
         reader = await worker.attach("bob", g=removed - 100)  # a page ends with the removal
         await wait_for(lambda: removed in reader.seqs("g"), what="the removal")
         worker.hub.note_last_seq("g", removed + 6)
-        worker.attendants.refresh("bob")
+        worker.subscriptions.refresh("bob")
         await reader.until("g", *range(removed - 99, removed + 1), removed + 6)
 
 
@@ -130,8 +130,8 @@ async def test_refresh_while_a_hello_is_under_way_does_not_place_the_session(db,
 
         async def refresh() -> None:
             await add_group(db, "new", "ann", "bob")
-            worker.attendants.refresh("bob")
-            await wait_for(lambda: not worker.attendants._refreshing, what="the refresh")
+            worker.subscriptions.refresh("bob")
+            await wait_for(lambda: not worker.subscriptions._refreshing, what="the refresh")
 
         positions.after = refresh
         reader = await worker.attach("bob", g=3)

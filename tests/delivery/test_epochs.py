@@ -104,7 +104,7 @@ async def test_one_who_was_removed_in_the_state_that_came_back_is_told_too(db, r
         assert resets(reader) == {"g": 7, "h": 0}
         assert resets(await worker.attach("bob", "phone")) == {}, "who says no epoch has nothing above the end"
         await change_members(db, "g", MembershipAction.ADDED, "bob")
-        worker.attendants.refresh("bob")
+        worker.subscriptions.refresh("bob")
         await reader.until("g", 8, 9)
 
 

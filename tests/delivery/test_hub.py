@@ -127,7 +127,7 @@ async def test_full_session_lags_and_gets_the_rest_from_memory_or_the_log(worker
 
     def read_on() -> bool:
         slow.read()
-        worker.replayer.nudge(slow.session)
+        worker.replayer.schedule(slow.session)
         return slow.seqs("g") == list(range(1, 31))
 
     await wait_for(read_on, what="all")
@@ -245,7 +245,7 @@ async def test_short_lag_is_served_from_memory(worker, db):
     worker.hub.channels["g"].live.discard(reader.session)
     worker.hub.channels["g"].lagging.add(reader.session)
     reader.session.fall_behind("g", 15)
-    worker.replayer.nudge(reader.session)
+    worker.replayer.schedule(reader.session)
     await wait_for(lambda: not reader.session.lags)
     assert reader.seqs("g") == [*range(1, 21), *range(16, 21)]
     assert db.statement_count == before

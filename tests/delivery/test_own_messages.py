@@ -51,7 +51,7 @@ async def test_conversation_that_was_made_elsewhere_is_attached(worker, db):
     await Conversations(db).ensure_direct("ann:bob")
     await store(db, reader, "ann:bob")
     reader.read()
-    await worker.attendants.attach_own(reader.session)
+    await worker.subscriptions.attach_own(reader.session)
     assert not reader.session.is_settled
     await reader.until("ann:bob", 1)
     await wait_for(lambda: reader.session.is_settled, what="to be settled")
@@ -61,13 +61,13 @@ async def test_message_that_was_not_handed_on_is_owed(worker, db):
     await Conversations(db).ensure_direct("ann:bob")
     reader = await worker.attach("bob")
     reader.read()
-    assert not worker.hub.owes_own(reader.session)
+    assert not worker.hub.has_pending_own(reader.session)
     await store(db, reader, "ann:bob")
     assert reader.session.is_settled
-    assert worker.hub.owes_own(reader.session)
+    assert worker.hub.has_pending_own(reader.session)
     worker.hub.note_last_seq("ann:bob", 1)
     await reader.until("ann:bob", 1)
-    assert not worker.hub.owes_own(reader.session)
+    assert not worker.hub.has_pending_own(reader.session)
 
 
 async def test_refresh_at_the_same_time_brings_it_once(worker, db):
@@ -75,9 +75,9 @@ async def test_refresh_at_the_same_time_brings_it_once(worker, db):
     await Conversations(db).ensure_direct("ann:bob")
     for reader in readers:
         await store(db, reader, "ann:bob")
-    worker.attendants.refresh("bob")
-    await asyncio.gather(*(worker.attendants.attach_own(reader.session) for reader in readers))
-    await wait_for(lambda: not worker.attendants._refreshing, what="the refresh")
+    worker.subscriptions.refresh("bob")
+    await asyncio.gather(*(worker.subscriptions.attach_own(reader.session) for reader in readers))
+    await wait_for(lambda: not worker.subscriptions._refreshing, what="the refresh")
     for reader in readers:
         await reader.until("ann:bob", 1, 2)
         await wait_for(lambda reader=reader: reader.session.is_settled, what="to be settled")
@@ -93,10 +93,10 @@ async def test_one_who_was_removed_gets_the_own_message_and_the_removal(worker, 
     await store(db, reader, "g")
     await remove_bob(db)
     await send(db, "g", "ann", "secret")
-    await worker.attendants.attach_own(reader.session)
+    await worker.subscriptions.attach_own(reader.session)
     await reader.until("g", 1, 2)
     await wait_for(lambda: reader.session.is_settled, what="to be settled")
-    assert not worker.hub.owes_own(reader.session)
+    assert not worker.hub.has_pending_own(reader.session)
     assert worker.hub.delivered_seq("g", reader.session) == 2
 
 
@@ -106,13 +106,13 @@ async def test_refresh_does_not_set_back_one_who_is_being_brought_to_the_removal
     await store(db, reader, "g")
     await remove_bob(db)
     reader.session.put(b"\x0a\x00" * 300_000)  # full, so that the replay has to wait
-    await worker.attendants.attach_own(reader.session)
+    await worker.subscriptions.attach_own(reader.session)
     lag = reader.session.lags["g"]
     lag.position = 1  # as a page leaves it
-    await worker.attendants._attach_more(reader.session, ["g"])
+    await worker.subscriptions._attach_more(reader.session, ["g"])
     assert reader.session.lags["g"] is lag
     reader.read()
-    worker.replayer.nudge(reader.session)
+    worker.replayer.schedule(reader.session)
     await reader.until("g", 2)
     await wait_for(lambda: reader.session.is_settled, what="to be settled")
 
@@ -122,8 +122,8 @@ async def test_what_the_device_acknowledged_elsewhere_is_not_owed(worker, db):
     await Conversations(db).ensure_direct("ann:bob")
     await store(db, reader, "ann:bob")
     await Positions(db).store_acks([Ack("bob", "phone", "ann:bob", 1)])
-    await worker.attendants.attach_own(reader.session)
-    assert not worker.hub.owes_own(reader.session)
+    await worker.subscriptions.attach_own(reader.session)
+    assert not worker.hub.has_pending_own(reader.session)
     assert reader.seqs("ann:bob") == []
     assert reader.session.is_settled
 
@@ -133,8 +133,8 @@ async def test_conversation_that_is_gone_is_not_waited_for(worker, db):
     await add_group(db, "g", "ann", "bob")
     await store(db, reader, "g")
     await db.execute("UPDATE conversations SET delete_time = clock_timestamp() WHERE conversation_id = 'g'")
-    await worker.attendants.attach_own(reader.session)
-    assert not worker.hub.owes_own(reader.session)
+    await worker.subscriptions.attach_own(reader.session)
+    assert not worker.hub.has_pending_own(reader.session)
     assert not reader.session.lags
 
 
@@ -157,7 +157,7 @@ async def test_database_that_is_away_is_waited_for(db, redis_url):
         await Conversations(db).ensure_direct("ann:bob")
         await store(db, reader, "ann:bob")
         positions.fault_count = 2
-        await worker.attendants.attach_own(reader.session)
+        await worker.subscriptions.attach_own(reader.session)
         assert positions.fault_count == 0
         await reader.until("ann:bob", 1)
 
@@ -167,8 +167,8 @@ async def test_without_echo_nothing_is_owed(worker, db):
     reader.session.no_echo = True
     await Conversations(db).ensure_direct("ann:bob")
     await store(db, reader, "ann:bob")
-    await worker.attendants.attach_own(reader.session)
-    assert not worker.hub.owes_own(reader.session)
+    await worker.subscriptions.attach_own(reader.session)
+    assert not worker.hub.has_pending_own(reader.session)
     assert reader.session.conversation_ids == {}
 
 
@@ -182,6 +182,6 @@ async def test_end_of_a_lag_wakes_the_stream_also_when_it_brings_nothing(worker,
     worker.hub.channels["g"].live.discard(session)
     session.fall_behind("g", 1)
     session.wake = lambda: was_settled.append(session.is_settled)
-    worker.replayer.nudge(session)
+    worker.replayer.schedule(session)
     await wait_for(lambda: was_settled, what="to be woken")
     assert was_settled == [True]

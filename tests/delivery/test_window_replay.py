@@ -64,11 +64,11 @@ async def read_all(worker: Worker, window: Window, total: int, *, step: int = 1)
         step: with how many at a time; divides the total.
     """
     reader = Reader(Session(7, "bob", "phone", window=window))
-    await worker.attendants.attach(reader.session, {}, starts_at_latest=False)
+    await worker.subscriptions.attach(reader.session, {}, starts_at_latest=False)
     for count in range(step, total + 1, step):
         await wait_for(lambda count=count: len(reader.read().messages) >= count, what=f"{count} entries")
         assert window.flow(count)
-        worker.replayer.nudge(reader.session)
+        worker.replayer.schedule(reader.session)
     return [message.conversation_id for message in reader.read().messages]
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from service.domain.errors import DirectConversation, LastOwner, MemberNotFound, ParleyError, RoleTooLow, TooManyMembers
 from service.domain.membership import decide_add, decide_delete, decide_departure, decide_remove, decide_role
-from storage.records import ConversationKind, MembershipAction, MembershipChange, Role, Standing
+from storage.records import ConversationKind, MembershipAction, MembershipChange, MembershipView, Role
 
 GROUP = "g1"
 NAMES = ("ann", "bob", "cid", "dan")
@@ -25,10 +25,10 @@ requests = st.one_of(
 )
 
 
-def standing_of(members: dict[str, Role], caller: str, named: list[str]) -> Standing:
+def standing_of(members: dict[str, Role], caller: str, named: list[str]) -> MembershipView:
     others = [name for name in NAMES if name in members and name not in named]
     successor = max(others, key=lambda name: members[name], default=None)
-    return Standing(
+    return MembershipView(
         kind=ConversationKind.GROUP,
         member_count=len(members),
         caller_role=members.get(caller, Role.GONE),
@@ -39,18 +39,18 @@ def standing_of(members: dict[str, Role], caller: str, named: list[str]) -> Stan
 
 
 def decide(members: dict[str, Role], caller: str, verb: str, named: list[str], role: Role) -> list[MembershipChange]:
-    standing = standing_of(members, caller, [caller] if verb == "depart" else named)
+    view = standing_of(members, caller, [caller] if verb == "depart" else named)
     match verb:
         case "add":
-            return decide_add(standing, GROUP, named, role, max_members=MAX_MEMBERS)
+            return decide_add(view, GROUP, named, role, max_members=MAX_MEMBERS)
         case "remove":
-            return decide_remove(standing, GROUP, caller, named)
+            return decide_remove(view, GROUP, caller, named)
         case "role":
-            return decide_role(standing, GROUP, named[0], role)
+            return decide_role(view, GROUP, named[0], role)
         case "delete":
-            return decide_delete(standing, GROUP)
+            return decide_delete(view, GROUP)
         case _:
-            return decide_departure(standing, caller)
+            return decide_departure(view, caller)
 
 
 def after(members: dict[str, Role], changes: list[MembershipChange]) -> dict[str, Role]:
@@ -109,20 +109,20 @@ def test_those_who_are_in_are_left_as_they_are():
 
 
 def test_full_group_takes_nobody():
-    standing = standing_of({"ann": Role.OWNER, "bob": Role.MEMBER}, "ann", ["cid"])
+    view = standing_of({"ann": Role.OWNER, "bob": Role.MEMBER}, "ann", ["cid"])
     with pytest.raises(TooManyMembers):
-        decide_add(standing, GROUP, ["cid"], Role.MEMBER, max_members=2)
+        decide_add(view, GROUP, ["cid"], Role.MEMBER, max_members=2)
 
 
 @pytest.mark.parametrize("verb", ["add", "remove", "role", "delete"])
 def test_direct_conversation_has_no_membership_to_change(verb):
-    standing = Standing(ConversationKind.DIRECT, 2, Role.MEMBER, {"bob": Role.MEMBER}, "ann", Role.MEMBER)
+    view = MembershipView(ConversationKind.DIRECT, 2, Role.MEMBER, {"bob": Role.MEMBER}, "ann", Role.MEMBER)
     with pytest.raises(DirectConversation):
         {
-            "add": lambda: decide_add(standing, "ann:bob", ["bob"], Role.MEMBER, max_members=5),
-            "remove": lambda: decide_remove(standing, "ann:bob", "ann", ["bob"]),
-            "role": lambda: decide_role(standing, "ann:bob", "bob", Role.OWNER),
-            "delete": lambda: decide_delete(standing, "ann:bob"),
+            "add": lambda: decide_add(view, "ann:bob", ["bob"], Role.MEMBER, max_members=5),
+            "remove": lambda: decide_remove(view, "ann:bob", "ann", ["bob"]),
+            "role": lambda: decide_role(view, "ann:bob", "bob", Role.OWNER),
+            "delete": lambda: decide_delete(view, "ann:bob"),
         }[verb]()
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from service.host.process_end import End
-from service.host.restart_policy import Keeper
+from service.host.restart_policy import RestartPolicy
 
 
 class Failed(Exception):
@@ -33,9 +33,9 @@ class Scripted:
         self.end = None
 
 
-def watch(process: Scripted) -> Keeper:
-    """A keeper of a process that was started at 0."""
-    return Keeper(
+def watch(process: Scripted) -> RestartPolicy:
+    """A policy of a process that was started at 0."""
+    return RestartPolicy(
         "it",
         find_end=lambda: process.end and End(process.end, is_planned=process.is_planned),
         start=process.start,
@@ -44,11 +44,11 @@ def watch(process: Scripted) -> Keeper:
     )
 
 
-def run_to(keeper: Keeper, process: Scripted, end_time: float) -> None:
+def run_to(policy: RestartPolicy, process: Scripted, end_time: float) -> None:
     """Ticks each 10 ms."""
     while process.now < end_time:
         process.now = round(process.now + 0.01, 2)
-        keeper.tick(process.now)
+        policy.tick(process.now)
 
 
 def test_a_process_that_runs_is_left_alone() -> None:
@@ -59,10 +59,10 @@ def test_a_process_that_runs_is_left_alone() -> None:
 
 def test_one_that_ended_is_started_after_a_tenth_of_a_second() -> None:
     process = Scripted(end="status 1")
-    keeper = watch(process)
-    run_to(keeper, process, 1.0)
+    policy = watch(process)
+    run_to(policy, process, 1.0)
     assert [round(start, 1) for start in process.starts] == [0.1]
-    assert (keeper.end_count, keeper.restart_time) == (1, None)
+    assert (policy.end_count, policy.restart_time) == (1, None)
 
 
 def test_pauses_double_up_to_five_seconds_while_starts_fail() -> None:
@@ -74,19 +74,19 @@ def test_pauses_double_up_to_five_seconds_while_starts_fail() -> None:
 
 def test_one_that_ran_for_long_begins_with_the_first_pause_again() -> None:
     process = Scripted(end="status 1", fails=True)
-    keeper = watch(process)
-    run_to(keeper, process, 2.0)
+    policy = watch(process)
+    run_to(policy, process, 2.0)
     process.fails = False
-    run_to(keeper, process, 16.0)
+    run_to(policy, process, 16.0)
     process.end = "status 1"
     began = process.now
-    run_to(keeper, process, 20.0)
+    run_to(policy, process, 20.0)
     assert round(process.starts[-1] - began, 1) == 0.1
 
 
 def test_one_that_asked_for_it_is_started_at_once_and_counted_apart() -> None:
     process = Scripted(end="it asked", is_planned=True)
-    keeper = watch(process)
-    run_to(keeper, process, 1.0)
+    policy = watch(process)
+    run_to(policy, process, 1.0)
     assert process.starts == [0.02]
-    assert (keeper.end_count, keeper.planned_count, keeper.last_end) == (0, 1, "")
+    assert (policy.end_count, policy.planned_count, policy.last_end) == (0, 1, "")

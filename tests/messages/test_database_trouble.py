@@ -135,7 +135,7 @@ async def test_locked_table_is_waited_for(node: Node, db: Database):
     async with sending(db) as senders:
         async with db.transaction() as connection:
             await connection.execute("LOCK TABLE messages")
-            await wait_for(lambda: len(senders.at.writer._sidings) == len(GROUPS), what="all on sidings")
+            await wait_for(lambda: len(senders.at.writer._blocked_lanes) == len(GROUPS), what="all on blocked lanes")
         await senders.until_more()
 
 

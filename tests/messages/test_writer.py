@@ -119,13 +119,13 @@ async def test_locked_conversation_waits_alone_and_the_others_go_on(db):
             assert set(later.outcomes) == {1}
         assert shown(await mixed.wait(0, 2)) == [1, 2]
         assert shown(await later.wait(0)) == [3]
-        # The siding is gone: the next message takes the lane again.
-        await wait_for(lambda: not at.writer._sidings, what="the end of the siding")
+        # The blocked lane is gone: the next message takes the lane again.
+        await wait_for(lambda: not at.writer._blocked_lanes, what="the end of the blocked lane")
         assert shown(await at.store(draft("g", "ann", "4"))) == [4]
         assert [text for _, text in await log_of(db, "g")] == ["1", "2", "3", "4"]
 
 
-async def test_order_holds_across_sidings_that_come_and_go(db):
+async def test_order_holds_across_blocked_lanes_that_come_and_go(db):
     async with desk(db, lanes=2) as at:
         tickets = []
         for nth in range(3):
@@ -152,7 +152,7 @@ async def test_bad_data_is_refused_alone(db):
 
 
 async def test_order_holds_when_a_halved_batch_meets_a_locked_conversation(db):
-    """The first half goes to the siding; the second half, and what waits behind the batch, must go behind it."""
+    """The first half goes to the blocked lane; the second half, and what waits behind the batch, must go behind it."""
     async with desk(db) as at:
         async with locked(db, "g"):
             batch = at.submit(draft("g", "ann", "1"), draft("h", "ann", "bad\0"), draft("g", "ann", "2"))
@@ -175,17 +175,17 @@ class Gated(LaneConnection):
         return await super().store(drafts)
 
 
-async def test_order_holds_when_the_lock_ends_before_the_siding_has_stored(db):
+async def test_order_holds_when_the_lock_ends_before_the_blocked_lane_has_stored(db):
     gate = asyncio.Event()
 
     def connect(lock_timeout_ms: int) -> LaneConnection:
-        is_siding = lock_timeout_ms > 1000
-        return Gated(db, gate) if is_siding else LaneConnection(db, lock_timeout_ms=lock_timeout_ms)
+        is_blocked_lane = lock_timeout_ms > 1000
+        return Gated(db, gate) if is_blocked_lane else LaneConnection(db, lock_timeout_ms=lock_timeout_ms)
 
     async with desk(db, connect=connect) as at:
         async with locked(db, "g"):
             batch = at.submit(draft("g", "ann", "1"), draft("h", "ann", "bad\0"), draft("g", "ann", "2"))
-            await wait_for(lambda: at.writer._sidings, what="the siding")
+            await wait_for(lambda: at.writer._blocked_lanes, what="the blocked lane")
         behind = at.submit(draft("h", "ann"), draft("g", "ann", "3"))
         await batch.wait(1)
         await behind.wait(0)

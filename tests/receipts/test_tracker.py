@@ -108,7 +108,7 @@ async def test_one_who_was_removed_and_does_not_read_on_is_told_nothing_more(db,
     async with running_worker(db, redis_url) as worker:
         witness = await watch(worker, CROWD[0])
         reader = Reader(Session(7, CROWD[1], "phone", window=Window(1, 0)))
-        await worker.attendants.attach(reader.session, {}, starts_at_latest=False)
+        await worker.subscriptions.attach(reader.session, {}, starts_at_latest=False)
         worker.receipts.watch(reader.session)
         await wait_for(lambda: len(reader.read().messages) == 1, what="the first entry")
         reader.session.to_catch_up.clear()  # as for a stream that fell behind after its past was brought

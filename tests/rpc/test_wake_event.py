@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from service.rpc.chat.wake_event import Bell
+from service.rpc.chat.wake_event import WakeEvent
 
 
 async def test_ring_wakes_the_one_who_waits_and_is_kept_until_it_is_cleared():
-    bell = Bell()
+    bell = WakeEvent()
     waiting = asyncio.create_task(bell.wait())
     await asyncio.sleep(0)
     assert not waiting.done()
@@ -26,7 +26,7 @@ async def test_ring_wakes_the_one_who_waits_and_is_kept_until_it_is_cleared():
 
 
 async def test_ring_after_the_one_who_waited_was_cancelled_is_for_the_next():
-    bell = Bell()
+    bell = WakeEvent()
     waiting = asyncio.create_task(bell.wait())
     await asyncio.sleep(0)
     waiting.cancel()

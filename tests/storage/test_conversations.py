@@ -7,7 +7,7 @@ from storage.errors import Absent, LockTimeout, UserAbsent
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import _GET, Conversations
 from storage.postgres.conversations.members import Members
-from storage.records import ConversationKind, EntryKind, Outcome, Role, Standing
+from storage.records import ConversationKind, EntryKind, MembershipView, Outcome, Role
 from tests.support.logs import add_users, delete_user, send
 
 
@@ -281,7 +281,7 @@ class RefusedError(Exception):
     """What a check raises."""
 
 
-def allow(standing: Standing) -> None:
+def allow(standing: MembershipView) -> None:
     assert standing.caller_role == Role.OWNER
 
 
@@ -298,7 +298,7 @@ async def test_update_changes_what_is_given(conversations):
 async def test_update_that_is_refused_changes_nothing(conversations):
     await make_group(conversations, title="Tea")
 
-    def refuse(standing: Standing) -> None:
+    def refuse(standing: MembershipView) -> None:
         raise RefusedError
 
     with pytest.raises(RefusedError):

@@ -141,9 +141,9 @@ async def test_former_member_is_given_what_was_seen_and_one_who_comes_back_what_
     await database.execute(visible, "{[1,3)}")
     await store(database, group, 2)
     assert await claim(deliveries, group, 5) == [1, 2]
-    assert await deliveries.list_grown("bob", "phone") == []
+    assert await deliveries.list_ready("bob", "phone") == []
     await database.execute(visible, "{[1,3),[4,)}")
-    assert await deliveries.list_grown("bob", "phone") == [group]
+    assert await deliveries.list_ready("bob", "phone") == [group]
     assert await claim(deliveries, group, 5) == [4]
     await deliveries.ack("bob", "phone", [(group, 1), (group, 2), (group, 4)])
     assert await cursor(database, group) == (4, 4)

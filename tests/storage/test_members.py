@@ -15,9 +15,9 @@ from storage.records import (
     MembershipAction,
     MembershipChange,
     MembershipResult,
+    MembershipView,
     Outcome,
     Role,
-    Standing,
 )
 from tests.support.logs import add_users, delete_user, send
 from tests.support.waiting import wait_for
@@ -47,7 +47,7 @@ async def make_group(database: Database, conversation_id: str, *, history_visibl
 
 def decides(
     action: MembershipAction, *usernames: str, role: Role = Role.GONE
-) -> Callable[[Standing], Sequence[MembershipChange]]:
+) -> Callable[[MembershipView], Sequence[MembershipChange]]:
     return lambda standing: [MembershipChange(action, usernames, role)]
 
 
@@ -188,10 +188,10 @@ async def test_two_changes_of_one_request_are_two_entries(members, database):
 # What a decision is made from
 
 
-async def standing_of(members: Members, caller: str, *usernames: str) -> Standing:
-    seen: list[Standing] = []
+async def standing_of(members: Members, caller: str, *usernames: str) -> MembershipView:
+    seen: list[MembershipView] = []
 
-    def look(standing: Standing) -> list[MembershipChange]:
+    def look(standing: MembershipView) -> list[MembershipChange]:
         seen.append(standing)
         return []
 
@@ -203,7 +203,7 @@ async def test_standing_says_who_is_what(members):
     await add(members, "cid", role=Role.ADMIN)
     await add(members, "dan", role=Role.ADMIN, request_id="r2")
     await remove(members, "bob", request_id="r3")
-    assert await standing_of(members, "ann", "bob", "ann", "nobody") == Standing(
+    assert await standing_of(members, "ann", "bob", "ann", "nobody") == MembershipView(
         kind=ConversationKind.GROUP,
         member_count=3,
         caller_role=Role.OWNER,
@@ -312,7 +312,7 @@ async def test_repeat_gets_the_first_entry_before_anything_is_decided(members, d
     first = await add(members, "cid")
     await remove(members, "ann", caller="bob")
 
-    def never(standing: Standing) -> list[MembershipChange]:
+    def never(standing: MembershipView) -> list[MembershipChange]:
         raise AssertionError("asked")
 
     repeat = await members.change("g1", "ann", request_id="r1", request_hash=b"h", usernames=["cid"], decide=never)
@@ -338,7 +338,7 @@ async def test_request_ids_are_shared_with_messages_and_separate_for_each_sender
 
 
 async def test_two_who_add_the_same_user_make_one_entry(members, database):
-    def add_if_new(standing: Standing) -> list[MembershipChange]:
+    def add_if_new(standing: MembershipView) -> list[MembershipChange]:
         is_new = standing.roles["cid"] == Role.GONE
         return [MembershipChange(MembershipAction.ADDED, ("cid",), Role.MEMBER)] if is_new else []
 

@@ -8,7 +8,7 @@ from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
 from storage.postgres.conversations.members import Members
 from storage.postgres.devices.cursors import _ATTEND, Ack, Positions
-from storage.records import Attendance, MembershipAction
+from storage.records import MembershipAction, SubscriptionStart
 from tests.support.lanes import add_group
 from tests.support.logs import add_users, change_members, send
 from tests.support.patient import patient_database
@@ -37,8 +37,8 @@ async def enroll(positions: Positions, device_id: str, username: str = "bob") ->
 
 
 async def start_of(positions: Positions, device_id: str, username: str = "bob") -> dict[str, int]:
-    attendances = await positions.list_attendances(username, device_id)
-    return {item.conversation_id: item.start_seq for item in attendances}
+    starts = await positions.list_subscription_starts(username, device_id)
+    return {item.conversation_id: item.start_seq for item in starts}
 
 
 async def test_acks_never_go_back(positions):
@@ -100,7 +100,9 @@ async def test_one_who_read_nothing_begins_where_he_joined(positions, db):
     await add_users(db, "cid")
     await change_members(db, "g", MembershipAction.ADDED, "cid")
     assert await enroll(positions, "phone", "cid")
-    assert await positions.list_attendances("cid", "phone") == [Attendance("g", 6, 5, 0, 1, is_member=True)]
+    assert await positions.list_subscription_starts("cid", "phone") == [
+        SubscriptionStart("g", 6, 5, 0, 1, is_member=True)
+    ]
     assert await start_of(positions, "phone") == {"g": 0}
 
 
@@ -160,24 +162,28 @@ async def test_use_keeps_a_device(positions, db):
 async def test_attendance_says_where_to_begin_and_to_end(positions, db):
     await add_group(db, "h", "bob")
     await positions.store_acks([Ack("bob", "phone", "g", 2)])
-    found = {item.conversation_id: item for item in await positions.list_attendances("bob", "phone")}
+    found = {item.conversation_id: item for item in await positions.list_subscription_starts("bob", "phone")}
     assert found == {
-        "g": Attendance("g", 5, 2, 1, 1, is_member=True),
-        "h": Attendance("h", 0, 0, 0, 1, is_member=True),
+        "g": SubscriptionStart("g", 5, 2, 1, 1, is_member=True),
+        "h": SubscriptionStart("h", 0, 0, 0, 1, is_member=True),
     }
-    assert [item.conversation_id for item in await positions.list_attendances("bob", "phone", only=["h"])] == ["h"]
+    assert [item.conversation_id for item in await positions.list_subscription_starts("bob", "phone", only=["h"])] == [
+        "h"
+    ]
 
 
 async def test_former_member_is_attended_until_everything_is_acked(positions, db):
     await change_members(db, "g", MembershipAction.REMOVED, "bob")
     await send(db, "g", "ann")
-    assert await positions.list_attendances("bob", "phone") == [Attendance("g", 6, 0, 0, 1, is_member=False)]
+    assert await positions.list_subscription_starts("bob", "phone") == [
+        SubscriptionStart("g", 6, 0, 0, 1, is_member=False)
+    ]
     await positions.store_acks([Ack("bob", "phone", "g", 5)])
     assert await start_of(positions, "phone") == {"g": 5}
     await positions.store_acks([Ack("bob", "phone", "g", 6)])
     assert await start_of(positions, "phone") == {}
-    found = await positions.list_attendances("bob", "phone", also_former=["g"])
-    assert found == [Attendance("g", 6, 6, 1, 1, is_member=False)]
+    found = await positions.list_subscription_starts("bob", "phone", also_former=["g"])
+    assert found == [SubscriptionStart("g", 6, 6, 1, 1, is_member=False)]
 
 
 async def test_floor_is_where_the_last_interval_begins(positions, db):
@@ -185,14 +191,14 @@ async def test_floor_is_where_the_last_interval_begins(positions, db):
     await change_members(db, "g", MembershipAction.REMOVED, "bob")
     await send(db, "g", "ann")
     await change_members(db, "g", MembershipAction.ADDED, "bob")
-    (found,) = await positions.list_attendances("bob", "phone")
+    (found,) = await positions.list_subscription_starts("bob", "phone")
     # A device that never acked still lacks what it could see before the removal.
     assert (found.last_seq, found.start_seq, found.floor_seq) == (8, 0, 8)
 
 
 async def test_deleted_conversation_is_not_attended(positions, db):
     await db.execute("UPDATE conversations SET delete_time = now()")
-    assert await positions.list_attendances("bob", "phone", also_former=["g"]) == []
+    assert await positions.list_subscription_starts("bob", "phone", also_former=["g"]) == []
     assert (await positions.read_memberships("bob"))[1] == []
 
 

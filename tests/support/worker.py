@@ -11,7 +11,7 @@ from parley.v1 import chat_pb2
 from service.auth.revocations import Revocations
 from service.consumers.service import ManualDelivery
 from service.delivery.acks import AckWriter
-from service.delivery.attendance import Attendants
+from service.delivery.attendance import SubscriptionManager
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
@@ -19,7 +19,7 @@ from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from service.presence.tracker import PresenceTracker
 from service.receipts.tracker import WATCH_CHANNEL, ReceiptTracker
-from service.worker.bus_dispatch import Intake
+from service.worker.bus_dispatch import BusDispatcher
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
 from storage.postgres.conversations.receipts import Receipts
@@ -41,7 +41,7 @@ class Worker:
     bus: Bus
     hub: Hub
     replayer: Replayer
-    attendants: Attendants
+    subscriptions: SubscriptionManager
     fanout: Fanout
     presence: PresenceTracker
     receipts: ReceiptTracker
@@ -51,7 +51,7 @@ class Worker:
     async def attach(self, username: str, device_id: str = "phone", *, epoch: int = 0, **explicit: int) -> "Reader":
         """Opens a session as hello does."""
         reader = Reader(Session(secrets.randbits(62) | 1, username, device_id))
-        await self.attendants.attach(reader.session, explicit, starts_at_latest=False, epoch=epoch)
+        await self.subscriptions.attach(reader.session, explicit, starts_at_latest=False, epoch=epoch)
         return reader
 
 
@@ -94,7 +94,7 @@ async def running_worker(
         prefix: the namespace; workers with the same one hear each other.
     """
     servers = Servers(redis_url)
-    intake = Intake()
+    dispatcher = BusDispatcher()
     namespace = prefix or secrets.token_hex(6)
     bus = Bus(
         servers,
@@ -103,16 +103,16 @@ async def running_worker(
         worker_id=secrets.token_hex(4),
         is_peer=lambda _: True,
         on_common=lambda _: None,
-        on_message=intake.take,
-        on_connect=intake.reconnected,
+        on_message=dispatcher.take,
+        on_connect=dispatcher.reconnected,
     )
     messages = messages or Messages(database)
-    hub = Hub(messages, on_lag=intake.nudge, on_added=intake.refresh)
-    replayer = Replayer(messages, hub, on_complete=intake.complete)
+    hub = Hub(messages, on_lag=dispatcher.schedule, on_added=dispatcher.refresh)
+    replayer = Replayer(messages, hub, on_complete=dispatcher.complete)
     modes = DeviceModes(Devices(database, worker_id=secrets.token_hex(4)))
     restores = Restores(database)
     epoch = await restores.get_epoch()
-    attendants = Attendants(
+    subscriptions = SubscriptionManager(
         hub, replayer, positions or Positions(database), restores, modes, bus, epoch=epoch, max_devices=100
     )
     store = Gated(servers, namespace=namespace)
@@ -121,10 +121,10 @@ async def running_worker(
     )
     receipts = ReceiptTracker(Receipts(database), hub, bus)
     manual = ManualDelivery(
-        Deliveries(database, retry_seconds=[]), attendants, announce=lambda *_: None, on_acked=intake.moved
+        Deliveries(database, retry_seconds=[]), subscriptions, announce=lambda *_: None, on_acked=dispatcher.moved
     )
-    intake.connect(hub, replayer, attendants, presence, Revocations(), receipts, wake_device=manual.wake)
-    acks = AckWriter(Positions(database), intake.moved, epoch=1)
+    dispatcher.connect(hub, replayer, subscriptions, presence, Revocations(), receipts, wake_device=manual.wake)
+    acks = AckWriter(Positions(database), dispatcher.moved, epoch=1)
     await bus.subscribe([WATCH_CHANNEL])
     background = [asyncio.create_task(work) for work in (receipts.run(), presence.writer.run())]
     if has_bus:
@@ -132,7 +132,9 @@ async def running_worker(
     try:
         if has_bus:
             await wait_for(lambda: bus.is_alive, what="the bus")
-        yield Worker(bus, hub, replayer, attendants, Fanout(hub, attendants, bus), presence, receipts, store, acks)
+        yield Worker(
+            bus, hub, replayer, subscriptions, Fanout(hub, subscriptions, bus), presence, receipts, store, acks
+        )
     finally:
         for task in background:
             task.cancel()

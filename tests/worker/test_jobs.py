@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from service.worker.bus_dispatch import Intake
+from service.worker.bus_dispatch import BusDispatcher
 from service.worker.jobs import Job, run_job
 from storage.errors import Unavailable
 from tests.support.waiting import wait_for
@@ -34,15 +34,15 @@ async def test_job_comes_again_after_failures_of_any_kind():
 
 
 async def test_bus_that_was_away_has_what_it_lost_looked_for_now():
-    intake = Intake()
+    dispatcher = BusDispatcher()
     turns: list[str] = []
 
     async def look(name: str) -> None:
         turns.append(name)
 
-    sweep = Job("sweep", 3600, lambda: look("sweep"), hurry=intake.resync_event())
-    versions = Job("versions", 3600, lambda: look("versions"), hurry=intake.resync_event())
+    sweep = Job("sweep", 3600, lambda: look("sweep"), hurry=dispatcher.resync_event())
+    versions = Job("versions", 3600, lambda: look("versions"), hurry=dispatcher.resync_event())
     async with running(sweep), running(versions):
         for times in (1, 2):
-            intake.reconnected()
+            dispatcher.reconnected()
             await wait_for(lambda: sorted(turns) == ["sweep"] * times + ["versions"] * times, what="a turn each")  # noqa: B023

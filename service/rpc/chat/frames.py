@@ -13,7 +13,7 @@ from service.convert import responses
 from service.convert.drafts import Drafter, check_batch
 from service.convert.timestamps import to_timestamp
 from service.delivery.acks import AckWriter
-from service.delivery.attendance import Attendants
+from service.delivery.attendance import SubscriptionManager
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
@@ -48,7 +48,7 @@ class ChatParts:
 
     authenticator: Authenticator
     hub: Hub
-    attendants: Attendants
+    subscriptions: SubscriptionManager
     writer: Writer
     fanout: Fanout
     acks: AckWriter
@@ -190,7 +190,7 @@ class FrameHandlers:
         """Has the session begin where its hello says; gives what was wrong with its positions."""
         if self._session.mode.ack_mode is AckMode.CUMULATIVE:
             await self._parts.acks.settle(self._session.username, self._session.device_id)
-            return await self._parts.attendants.attach(
+            return await self._parts.subscriptions.attach(
                 self._session, explicit, starts_at_latest=starts_at_latest, epoch=hello.epoch
             )
         await self._parts.manual.open(
@@ -203,7 +203,7 @@ class FrameHandlers:
 
     def go_on(self) -> None:
         """Says that something was written."""
-        self._parts.manual.nudge(self._session)
+        self._parts.manual.schedule(self._session)
 
     def _welcome(self, correlation_id: int) -> bytes:
         session, principal = self._session, self._stream.principal

@@ -23,7 +23,7 @@ from service.domain.call import Call
 from service.metrics.histogram import MESSAGES, Histogram
 from service.rpc.chat.frames import MAX_POSITIONS, ChatParts, FrameHandlers
 from service.rpc.chat.manual_frames import to_acks
-from service.rpc.chat.wake_event import Bell
+from service.rpc.chat.wake_event import WakeEvent
 from service.rpc.refusals import to_refusal
 from service.rpc.registry import Context
 from service.rpc.telemetry import ErrorCounts
@@ -144,7 +144,7 @@ class ChatHandlers:
     ) -> None:
         """Refuses seqs above what the log has, or has in common with another epoch's, and others' conversations."""
         names = list(wanted)
-        found = await self._positions.list_attendances(username, device_id, only=names, also_former=names)
+        found = await self._positions.list_subscription_starts(username, device_id, only=names, also_former=names)
         last_seqs = {item.conversation_id: item.last_seq for item in found}
         for conversation_id, seq in wanted.items():
             if conversation_id not in last_seqs:
@@ -203,8 +203,8 @@ class _ChatStream:
         self._replayer = replayer
         self._context = context
         self._hello = hello
-        self._wake = Bell()
-        self._turned = Bell()  # the write loop came round: the read loop may look whether it may go on
+        self._wake = WakeEvent()
+        self._turned = WakeEvent()  # the write loop came round: the read loop may look whether it may go on
         self._is_half_closed = False
         self._write_time = 0.0  # of the last frame, on the event loop's clock
         self._silence_timer: asyncio.TimerHandle | None = None
@@ -268,8 +268,8 @@ class _ChatStream:
         session = self._session
         await self._wait_until(lambda: not session.unanswered_count)
         await self._store_acks()
-        await self._parts.attendants.attach_own(session)
-        await self._wait_until(lambda: not self._parts.hub.owes_own(session))
+        await self._parts.subscriptions.attach_own(session)
+        await self._wait_until(lambda: not self._parts.hub.has_pending_own(session))
         self._is_half_closed = True
 
     async def _store_acks(self) -> None:
@@ -308,7 +308,7 @@ class _ChatStream:
             self._wake.clear()
             if session.ending is not None:
                 raise session.ending
-            self._replayer.nudge(session)  # what was written, or dealt with by the client, makes room
+            self._replayer.schedule(session)  # what was written, or dealt with by the client, makes room
             frame = session.take_frame()
             if frame:
                 self._counts.note(len(frame), session.taken_count)

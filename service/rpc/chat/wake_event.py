@@ -6,7 +6,7 @@ Each open stream has two, so that what an Event holds for many who wait, 900 byt
 import asyncio
 
 
-class Bell:
+class WakeEvent:
     """Rings for the one who waits; a ring that nobody waits for is kept until it is cleared."""
 
     __slots__ = ("_has_rung", "_waiting")

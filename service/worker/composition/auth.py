@@ -45,10 +45,10 @@ async def build_auth(settings: Settings, stores: Stores, delivery: Delivery) -> 
         is_revoked=revocations.is_revoked,
     )
     revocations.listen(streams.end_revoked)
-    delivery.intake.connect(
+    delivery.dispatcher.connect(
         delivery.hub,
         delivery.replayer,
-        delivery.attendants,
+        delivery.subscriptions,
         delivery.presence,
         revocations,
         delivery.receipts,

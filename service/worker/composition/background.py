@@ -50,16 +50,18 @@ def start_background(
     eraser = Eraser(stores.erasures, delivery.conversations.leave_all)
     jobs = [
         Job("health", CHECK_SECONDS, health.check),
-        Job("commit feed", 1.0, sweep, hurry=delivery.intake.resync_event()),
+        Job("commit feed", 1.0, sweep, hurry=delivery.dispatcher.resync_event()),
         Job("primaries", 5.0, stores.database.primary.look_around),
         Job("timelines", 1.0, lambda: share_timelines(stores)),
-        Job("membership versions", 3.0, delivery.attendants.refresh_changed, hurry=delivery.intake.resync_event()),
-        Job("receipts anew", 3600.0, delivery.receipts.tell_all, hurry=delivery.intake.resync_event()),
+        Job(
+            "membership versions", 3.0, delivery.subscriptions.refresh_changed, hurry=delivery.dispatcher.resync_event()
+        ),
+        Job("receipts anew", 3600.0, delivery.receipts.tell_all, hurry=delivery.dispatcher.resync_event()),
         Job("revocations", 5.0, auth.reader.poll),
         Job("epoch", 5.0, follow_epoch),
         Job("peers", 5.0, greet, hurry=delivery.peers.unknown),
         Job("keys file", 5.0, follow_keys_file),
-        Job("idle channels", 5.0, delivery.attendants.drop_idle),
+        Job("idle channels", 5.0, delivery.subscriptions.drop_idle),
         Job("watched presence", 30.0, delivery.presence.recheck),
         Job("unwatched presence", 15.0, delivery.presence.drop_unwatched),
         Job("worker beat", BEAT_SECONDS, stores.devices.beat),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from service.consumers.service import ManualDelivery
 from service.conversations.service import ConversationService
 from service.delivery.acks import AckWriter
-from service.delivery.attendance import Attendants
+from service.delivery.attendance import SubscriptionManager
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
@@ -15,7 +15,7 @@ from service.messages.writer import Writer
 from service.presence.tracker import PresenceTracker
 from service.receipts.tracker import ReceiptTracker
 from service.settings.tree import Settings
-from service.worker.bus_dispatch import Intake
+from service.worker.bus_dispatch import BusDispatcher
 from service.worker.composition.stores import Stores
 from service.worker.peers import Peers
 from storage.postgres.conversations.receipts import Receipts
@@ -28,13 +28,13 @@ from storage.redis.presence import PresenceStore
 class Delivery:
     """The delivery engine."""
 
-    intake: Intake
+    dispatcher: BusDispatcher
     peers: Peers
     bus: Bus
     hub: Hub
     replayer: Replayer
     modes: DeviceModes
-    attendants: Attendants
+    subscriptions: SubscriptionManager
     manual: ManualDelivery
     fanout: Fanout
     writer: Writer
@@ -48,7 +48,7 @@ class Delivery:
 def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Delivery:
     """Builds it; nothing runs yet."""
     deployment = stores.deployment
-    intake = Intake()
+    dispatcher = BusDispatcher()
     peers = Peers(deployment, worker_id=worker_id, list_workers=stores.devices.list_workers)
     bus = Bus(
         stores.redis,
@@ -57,13 +57,13 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         worker_id=worker_id,
         is_peer=peers.is_peer,
         on_common=peers.hear,
-        on_message=intake.take,
-        on_connect=intake.reconnected,
+        on_message=dispatcher.take,
+        on_connect=dispatcher.reconnected,
     )
-    hub = Hub(stores.messages, on_lag=intake.nudge, on_added=intake.refresh)
-    replayer = Replayer(stores.messages, hub, on_complete=intake.complete)
+    hub = Hub(stores.messages, on_lag=dispatcher.schedule, on_added=dispatcher.refresh)
+    replayer = Replayer(stores.messages, hub, on_complete=dispatcher.complete)
     modes = DeviceModes(stores.devices)
-    attendants = Attendants(
+    subscriptions = SubscriptionManager(
         hub,
         replayer,
         stores.positions,
@@ -73,8 +73,10 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         epoch=stores.deployment.epoch,
         max_devices=settings.limits.max_devices,
     )
-    fanout = Fanout(hub, attendants, bus)
-    manual = ManualDelivery(stores.deliveries, attendants, announce=fanout.publish_given_back, on_acked=intake.moved)
+    fanout = Fanout(hub, subscriptions, bus)
+    manual = ManualDelivery(
+        stores.deliveries, subscriptions, announce=fanout.publish_given_back, on_acked=dispatcher.moved
+    )
     writer = Writer(
         lambda lock_timeout_ms: LaneConnection(stores.database, lock_timeout_ms=lock_timeout_ms),
         lane_count=settings.database.lanes,
@@ -92,7 +94,7 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         max_members=settings.limits.max_members,
         publish_entries=fanout.publish_entries,
         publish_memberships=fanout.publish_memberships,
-        on_read=intake.moved,
+        on_read=dispatcher.moved,
     )
     presence = PresenceTracker(
         PresenceStore(stores.redis, namespace=deployment.namespace),
@@ -101,15 +103,15 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         stores.positions.changed_versions,
     )
     receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
-    acks = AckWriter(stores.positions, intake.moved, epoch=stores.deployment.epoch)
+    acks = AckWriter(stores.positions, dispatcher.moved, epoch=stores.deployment.epoch)
     return Delivery(
-        intake=intake,
+        dispatcher=dispatcher,
         peers=peers,
         bus=bus,
         hub=hub,
         replayer=replayer,
         modes=modes,
-        attendants=attendants,
+        subscriptions=subscriptions,
         manual=manual,
         fanout=fanout,
         writer=writer,

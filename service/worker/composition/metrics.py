@@ -43,7 +43,7 @@ def list_sources(
         "parley_commit_seconds": lambda: counts.commit_seconds,
         "parley_lane_wait_seconds": lambda: counts.wait_seconds,
         "parley_lane_messages": lambda: writer.queued_count,
-        "parley_lane_sidings": lambda: writer.siding_count,
+        "parley_lane_sidings": lambda: writer.blocked_lane_count,
         "parley_batch_failures_total": lambda: counts.failure_count,
         "parley_messages_encoded_total": lambda: encodings.count,
         "parley_delivery_seconds": lambda: hub.delivery_seconds,

@@ -17,7 +17,7 @@ from storage.postgres.conversations.membership_changes import (
     read_standing,
 )
 from storage.postgres.log.messages import ENTRY_COLUMNS, PAGE_BYTES, to_entry
-from storage.records import Conversation, ConversationKind, Creation, Outcome, Role, Standing
+from storage.records import Conversation, ConversationKind, Creation, MembershipView, Outcome, Role
 
 # What a conversation takes in a page besides its last entry: id, title, numbers and times.
 _CONVERSATION_BYTES = 512
@@ -206,7 +206,7 @@ class Conversations:
         *,
         title: str | None,
         history_visible: bool | None,
-        check: Callable[[Standing], None],
+        check: Callable[[MembershipView], None],
     ) -> None:
         """Changes what is given (None: unchanged).
 
@@ -220,10 +220,10 @@ class Conversations:
         async def write() -> None:
             async with self._database.transaction() as connection:
                 await lock_conversation(connection, conversation_id)
-                standing = await read_standing(connection, conversation_id, caller)
-                if standing is None:
+                view = await read_standing(connection, conversation_id, caller)
+                if view is None:
                     raise Absent(conversation_id)
-                check(standing)
+                check(view)
                 await connection.execute(
                     """UPDATE conversations SET title = coalesce($2, title),
                                                 history_visible = coalesce($3, history_visible)

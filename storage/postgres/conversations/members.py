@@ -26,14 +26,14 @@ from storage.records import (
     MembershipAction,
     MembershipChange,
     MembershipResult,
+    MembershipView,
     Outcome,
     ReadPosition,
     Role,
-    Standing,
 )
 
 # Gives the changes to make, in order, or raises what the caller is told; () when there is nothing to change.
-Decide = Callable[[Standing], Sequence[MembershipChange]]
+Decide = Callable[[MembershipView], Sequence[MembershipChange]]
 
 _MEMBER_COLUMNS = (
     "m.username, CASE WHEN u.delete_time IS NULL THEN u.display_name ELSE '' END AS display_name, m.role, m.join_time,"
@@ -98,7 +98,7 @@ class Members:
         A repeat (conversation, caller, request id) is found before anything is decided.
 
         Args:
-            usernames: whom the request names, for `Standing.roles`.
+            usernames: whom the request names, for `MembershipView.roles`.
             decide: what to change; the last change gets the request id, those before it get ids made from it.
 
         Raises:
@@ -112,10 +112,10 @@ class Members:
                 repeat = await find_repeat(connection, conversation_id, caller, request_id, request_hash)
                 if repeat is not None:
                     return repeat
-                standing = await read_standing(connection, conversation_id, caller, usernames)
-                if standing is None:
+                view = await read_standing(connection, conversation_id, caller, usernames)
+                if view is None:
                     return MembershipResult(Outcome.NO_CONVERSATION)
-                changes = decide(standing)
+                changes = decide(view)
                 entries: list[Entry] = []
                 moved: set[str] = set()
                 for still_to_come, change in zip(range(len(changes) - 1, -1, -1), changes, strict=True):

@@ -16,9 +16,9 @@ from storage.records import (
     MembershipAction,
     MembershipChange,
     MembershipResult,
+    MembershipView,
     Outcome,
     Role,
-    Standing,
 )
 
 # What a membership entry takes in a frame besides the names: ids, times, tags.
@@ -104,13 +104,13 @@ async def lock_conversation(connection: Connection, conversation_id: str) -> boo
 
 async def read_standing(
     connection: Connection, conversation_id: str, caller: str, usernames: Sequence[str] = ()
-) -> Standing | None:
+) -> MembershipView | None:
     """Reads what a decision is made from; None when the conversation is deleted. The caller has locked it."""
     row = await connection.fetchrow(_STANDING, conversation_id, caller, list(usernames))
     if row is None:
         return None
     known = row["roles"] or {}
-    return Standing(
+    return MembershipView(
         kind=ConversationKind(row["kind"]),
         member_count=row["member_count"],
         caller_role=Role(known.get(caller, 0)),

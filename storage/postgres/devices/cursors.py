@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.postgres.connections.database import Database
-from storage.records import Attendance
+from storage.records import SubscriptionStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Positions:
                 )
         return True
 
-    async def list_attendances(
+    async def list_subscription_starts(
         self,
         username: str,
         device_id: str,
@@ -110,7 +110,7 @@ class Positions:
         only: Sequence[str] | None = None,
         also_former: Sequence[str] = (),
         has_all_former: bool = False,
-    ) -> list[Attendance]:
+    ) -> list[SubscriptionStart]:
         """Lists the user's conversations with where they end and where this device begins; one statement.
 
         Former memberships of which this device lacks something are in it: their last seq is that of the entry that
@@ -130,7 +130,7 @@ class Positions:
             has_all_former,
         )
         return [
-            Attendance(
+            SubscriptionStart(
                 row["conversation_id"],
                 row["last_seq"],
                 row["start_seq"],

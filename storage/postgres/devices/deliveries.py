@@ -225,7 +225,7 @@ class Deliveries:
             device_id,
         )
 
-    async def list_grown(self, username: str, device_id: str) -> list[str]:
+    async def list_ready(self, username: str, device_id: str) -> list[str]:
         """Lists the conversations, former ones included, that have something which the device did not claim."""
         rows = await self._database.fetch(
             """SELECT m.conversation_id
