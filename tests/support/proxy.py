@@ -150,35 +150,53 @@ class Proxy:
     async def _copy(
         self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_to_client: bool
     ) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(_CHUNK_BYTES):
-                if self.delay_seconds:
-                    await asyncio.sleep(self.delay_seconds)
-                await self._flowing.wait()
-                if link in self._hung:
-                    self.swallowed_bytes += len(data)
-                    continue
-                if not is_to_client:
-                    link.sent = (link.sent + data)[:_CHUNK_BYTES]
-                    if self._swallow is not None and self._swallow(link, data):
-                        self.swallowed_bytes += len(data)
-                        continue
-                elif self._swallows_answers:
-                    self.swallowed_bytes += len(data)
-                    continue
-                elif self._cut_after_bytes is not None:
-                    link.forwarded_bytes += len(data)
-                    if link.forwarded_bytes > self._cut_after_bytes:
-                        writer.write(data[: -(link.forwarded_bytes - self._cut_after_bytes)])
-                        with contextlib.suppress(TimeoutError):
-                            await asyncio.wait_for(writer.drain(), 1)
-                        self._cut_after_bytes = None
-                        link.abort()
-                        return
-                writer.write(data)
-                await writer.drain()
-            if link not in self._hung:  # of which neither side hears that the other one has gone
+        """Forwards one direction until the sender closes or resets it; then the receiver sees an end, too.
+
+        On a hung connection neither side sees that the other side has gone.
+        """
+        try:
+            await self._forward(link, reader, writer, is_to_client=is_to_client)
+        except OSError:
+            if link not in self._hung:
+                link.abort()
+        else:
+            if link not in self._hung:
                 writer.close()
+
+    async def _forward(
+        self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_to_client: bool
+    ) -> None:
+        """Forwards one direction until the sender closes it.
+
+        Raises:
+            OSError: one of the two connections was reset.
+        """
+        while data := await reader.read(_CHUNK_BYTES):
+            if self.delay_seconds:
+                await asyncio.sleep(self.delay_seconds)
+            await self._flowing.wait()
+            if link in self._hung:
+                self.swallowed_bytes += len(data)
+                continue
+            if not is_to_client:
+                link.sent = (link.sent + data)[:_CHUNK_BYTES]
+                if self._swallow is not None and self._swallow(link, data):
+                    self.swallowed_bytes += len(data)
+                    continue
+            elif self._swallows_answers:
+                self.swallowed_bytes += len(data)
+                continue
+            elif self._cut_after_bytes is not None:
+                link.forwarded_bytes += len(data)
+                if link.forwarded_bytes > self._cut_after_bytes:
+                    writer.write(data[: -(link.forwarded_bytes - self._cut_after_bytes)])
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(writer.drain(), 1)
+                    self._cut_after_bytes = None
+                    link.abort()
+                    return
+            writer.write(data)
+            await writer.drain()
 
 
 @contextlib.asynccontextmanager
