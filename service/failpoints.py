@@ -28,7 +28,7 @@ from service.messages.writer import Writer
 from storage.errors import StorageError
 from storage.postgres.connections.database import Database, translated
 from storage.postgres.devices.deliveries import Claim, Deliveries, Place, Settlement
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.postgres.log.feed import Feed
 from storage.records import Draft, Entry, EntryKind, Outcome, Stored
 from storage.redis.bus import Bus
@@ -85,9 +85,9 @@ def arm(parts: Parts, environment: Mapping[str, str] = os.environ) -> None:
 
 def ack_before_commit(parts: Parts) -> None:
     """Senders and readers are told while the transaction is open; its commit comes a little later."""
-    commits: dict[LaneConnection, asyncio.Task[None]] = {}
+    commits: dict[Appender, asyncio.Task[None]] = {}
 
-    async def store(connection: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
+    async def store(connection: Appender, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
         if (commit := commits.get(connection)) is not None:
             await commit
         answers = await _begin(connection, original, drafts)
@@ -100,7 +100,7 @@ def ack_before_commit(parts: Parts) -> None:
 def publish_before_commit(parts: Parts) -> None:
     """Readers are told while the transaction is open; the sender only after its commit."""
 
-    async def store(connection: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
+    async def store(connection: Appender, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
         answers = await _begin(connection, original, drafts)
         parts.fanout.publish_entries(
             [
@@ -142,7 +142,7 @@ def no_republish(parts: Parts) -> None:
 def no_dedupe(parts: Parts) -> None:
     """A repeat is stored like anything new."""
 
-    async def store(_: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
+    async def store(_: Appender, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
         answers = await original(drafts)
         repeats = [nth for nth, answer in enumerate(answers) if answer.outcome is Outcome.DUPLICATE]
         again = [drafts[nth]._replace(request_id=secrets.token_hex(8)) for nth in repeats]
@@ -156,7 +156,7 @@ def no_dedupe(parts: Parts) -> None:
 def dedupe_by_plain_read(parts: Parts) -> None:
     """A repeat is answered by what a plain read sees, which may be there without the standby's knowledge."""
 
-    async def store(_: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
+    async def store(_: Appender, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
         rows = await parts.database.fetch(
             "SELECT conversation_id, sender, request_id, seq, create_time FROM messages WHERE request_id = ANY ($1)",
             [draft.request_id for draft in drafts],
@@ -294,11 +294,11 @@ FAILPOINTS: dict[str, Callable[[Parts], None]] = {
 
 
 def _replace_store(
-    writer: Writer, store: Callable[[LaneConnection, Store, Sequence[Draft]], Awaitable[list[Stored]]]
+    writer: Writer, store: Callable[[Appender, Store, Sequence[Draft]], Awaitable[list[Stored]]]
 ) -> None:
     """Puts `store(connection, original, drafts)` in the place of every lane's, those of later blocked lanes too."""
 
-    def change(connection: LaneConnection) -> LaneConnection:
+    def change(connection: Appender) -> Appender:
         original = connection.store
         _put(connection, "store", lambda drafts: store(connection, original, drafts))
         return connection
@@ -309,7 +309,7 @@ def _replace_store(
         change(lane._connection)
 
 
-async def _begin(connection: LaneConnection, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
+async def _begin(connection: Appender, original: Store, drafts: Sequence[Draft]) -> list[Stored]:
     """Stores inside a transaction that stays open."""
     opened = await connection._open()
 
@@ -327,13 +327,13 @@ async def _begin(connection: LaneConnection, original: Store, drafts: Sequence[D
         vars(connection).pop("_open", None)
 
 
-async def _commit(connection: LaneConnection) -> None:
+async def _commit(connection: Appender) -> None:
     await asyncio.sleep(_LATE_COMMIT_SECONDS)
     with suppress(StorageError):  # too late to tell anybody: that is the fault
         await _run(connection, "COMMIT")
 
 
-async def _run(connection: LaneConnection, sql: str) -> None:
+async def _run(connection: Appender, sql: str) -> None:
     with translated():
         if connection._connection is not None:
             await connection._connection.execute(sql)

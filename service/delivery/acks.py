@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 import structlog
 
 from storage.errors import Unavailable
-from storage.postgres.devices.cursors import Ack, Positions
+from storage.postgres.devices.cursors import Ack, Cursors
 
 _log = structlog.get_logger(__name__)
 
@@ -30,8 +30,8 @@ class AckWriter:
         on_stored: called with (conversation, user) of acks that moved a cursor.
     """
 
-    def __init__(self, positions: Positions, on_stored: Callable[[str, str], None], *, epoch: int) -> None:
-        self._positions = positions
+    def __init__(self, cursors: Cursors, on_stored: Callable[[str, str], None], *, epoch: int) -> None:
+        self._cursors = cursors
         self._epoch = epoch
         self._on_stored = on_stored
         # (user, device) -> conversation -> seq.
@@ -94,7 +94,7 @@ class AckWriter:
         self._in_flight = batch
         try:
             acks = [Ack(*device, name, seq) for device, seqs in batch.items() for name, seq in seqs.items()]
-            moved = await self._positions.store_acks(acks, epoch=self._epoch)
+            moved = await self._cursors.store_acks(acks, epoch=self._epoch)
         except BaseException:
             for device, seqs in batch.items():
                 waiting = self._waiting.setdefault(device, {})

@@ -19,8 +19,8 @@ from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from service.domain import errors
 from storage.errors import Unavailable
-from storage.postgres.devices.cursors import Positions
-from storage.postgres.log.epochs import Restores
+from storage.postgres.devices.cursors import Cursors
+from storage.postgres.log.epochs import Epochs
 from storage.postgres.log.messages import TOP_SEQ
 from storage.records import SubscriptionStart
 from storage.redis.bus import Bus
@@ -57,8 +57,8 @@ class SubscriptionManager:
         self,
         hub: Hub,
         replayer: Replayer,
-        positions: Positions,
-        restores: Restores,
+        cursors: Cursors,
+        epochs: Epochs,
         modes: DeviceModes,
         bus: Bus,
         *,
@@ -67,8 +67,8 @@ class SubscriptionManager:
     ) -> None:
         self._hub = hub
         self._replayer = replayer
-        self._positions = positions
-        self._restores = restores
+        self._cursors = cursors
+        self._epochs = epochs
         self._modes = modes
         self._bus = bus
         self._epoch = epoch
@@ -137,7 +137,7 @@ class SubscriptionManager:
     ) -> list[errors.ParleyError]:
         username = session.username
         await self._open_channels(await self._meet(username))
-        enrollments = await self._positions.list_subscription_starts(
+        enrollments = await self._cursors.list_subscription_starts(
             username,
             session.device_id,
             also_former=list(explicit),
@@ -173,7 +173,7 @@ class SubscriptionManager:
     async def _meet(self, username: str) -> list[str]:
         """Sees to it that word of a user's memberships is heard from now on; gives the conversations that there are."""
         await self._bus.subscribe([user_channel(username)])
-        version, conversation_ids = await self._positions.read_memberships(username)
+        version, conversation_ids = await self._cursors.read_memberships(username)
         # Not raised for another stream of the user that is here already: what that one has not seen must still differ.
         self._versions.setdefault(username, version)
         return conversation_ids
@@ -188,7 +188,7 @@ class SubscriptionManager:
             claims: the epochs that they are of; 0: not known, taken for the present one.
         """
         foreign = {name: epoch for name, epoch in claims.items() if epoch not in (0, self._epoch)}
-        common = await self._restores.common_seqs(foreign) if foreign else {}
+        common = await self._epochs.common_seqs(foreign) if foreign else {}
         resets = []
         for item in enrollments:
             name, start = item.conversation_id, starts[item.conversation_id]
@@ -248,7 +248,7 @@ class SubscriptionManager:
         for username in [name for name in self._versions if name not in self._hub.users]:
             del self._versions[username]
         if self._versions:
-            for username in await self._positions.changed_versions(self._versions):
+            for username in await self._cursors.changed_versions(self._versions):
                 self.refresh(username)
 
     async def drop_idle(self) -> None:
@@ -265,7 +265,7 @@ class SubscriptionManager:
         """
         while not await self._modes.admit(session, self._turn):
             async with self._turn():
-                is_enrolled = await self._positions.enroll_device(
+                is_enrolled = await self._cursors.enroll_device(
                     session.username,
                     session.device_id,
                     max_devices=self._max_devices,
@@ -282,7 +282,7 @@ class SubscriptionManager:
 
     async def _refresh(self, username: str) -> None:
         try:
-            version, conversation_ids = await self._positions.read_memberships(username)
+            version, conversation_ids = await self._cursors.read_memberships(username)
             for session in list(self._hub.users.get(username, ())):
                 if session in self._attaching:
                     self._attaching[session] = True
@@ -306,7 +306,7 @@ class SubscriptionManager:
             return
         username = session.username
         await self._open_channels(conversation_ids)
-        for item in await self._positions.list_subscription_starts(username, session.device_id, only=conversation_ids):
+        for item in await self._cursors.list_subscription_starts(username, session.device_id, only=conversation_ids):
             if session in self._hub.users.get(username, ()):
                 # One who comes back goes on where this stream left off, acked or not.
                 position = session.finished.get(item.conversation_id, item.start_seq)
@@ -374,7 +374,7 @@ class SubscriptionManager:
         self._hub.channels.update(channels)
         try:
             await self._bus.subscribe(map(conversation_channel, conversation_ids))
-            last_seqs = await self._positions.last_seqs(conversation_ids)
+            last_seqs = await self._cursors.last_seqs(conversation_ids)
             for conversation_id, channel in channels.items():
                 self._hub.open(channel, last_seqs.get(conversation_id, 0))
                 channel.idle_since = asyncio.get_running_loop().time()

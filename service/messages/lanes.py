@@ -22,7 +22,7 @@ import structlog
 from service.delivery.submission import Submission
 from service.domain import errors
 from storage import errors as storage_errors
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.records import Outcome, Stored
 
 if TYPE_CHECKING:  # the writer makes its lanes, and they ask it back
@@ -55,7 +55,7 @@ class Lane:
         blocked_lane_of: the locked conversation that this lane is there for alone; it ends when it has nothing left.
     """
 
-    def __init__(self, writer: "Writer", connection: LaneConnection, *, blocked_lane_of: str | None = None) -> None:
+    def __init__(self, writer: "Writer", connection: Appender, *, blocked_lane_of: str | None = None) -> None:
         self._writer = writer
         self._connection = connection
         self._blocked_lane_of = blocked_lane_of

@@ -21,7 +21,7 @@ from service.domain.checks import direct_members
 from service.messages.budget import Budget
 from service.messages.lanes import Lane
 from service.metrics.histogram import MESSAGES, SECONDS, Histogram
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.records import Stored
 
 _log = structlog.get_logger(__name__)
@@ -74,7 +74,7 @@ class Writer:
 
     def __init__(
         self,
-        connect: Callable[[int], LaneConnection],
+        connect: Callable[[int], Appender],
         *,
         lane_count: int,
         announce: Announce,

@@ -13,7 +13,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from parley.v1 import account_pb2, chat_service_pb2_grpc, server_info_pb2
 
-from storage.postgres.log.epochs import Restores
+from storage.postgres.log.epochs import Epochs
 from tests.conformance.middle import Middle, open_middle
 from tests.conformance.stage import Stage, brief_server
 from tests.support.databases import open_database
@@ -331,7 +331,7 @@ class Operator:
                 "UPDATE members SET read_seq = least(read_seq, $2) WHERE conversation_id = $1",
             ):
                 await database.execute(statement, *place)
-            epoch = await Restores(database).begin_epoch()
+            epoch = await Epochs(database).begin_epoch()
         async with aio.insecure_channel(self._brief.server.target) as channel:
             stub = chat_service_pb2_grpc.ChatServiceStub(channel)
 

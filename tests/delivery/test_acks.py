@@ -8,8 +8,8 @@ import pytest
 from service.delivery.acks import AckWriter
 from storage.errors import Unavailable
 from storage.postgres.connections.database import Database
-from storage.postgres.devices.cursors import Ack, Positions
-from tests.support.lanes import add_group
+from storage.postgres.devices.cursors import Ack, Cursors
+from tests.support.log import add_group
 from tests.support.logs import add_users
 from tests.support.waiting import wait_for
 
@@ -22,7 +22,7 @@ async def db(database: Database) -> Database:
     return database
 
 
-class Flaky(Positions):
+class Flaky(Cursors):
     """Fails so many times first."""
 
     def __init__(self, database: Database, failures: int = 0) -> None:
@@ -44,8 +44,8 @@ async def stored(database: Database) -> dict[tuple[str, str, str], int]:
 
 
 async def test_acks_that_come_together_are_one_batch_and_the_highest_counts(db):
-    positions = Flaky(db)
-    acks = AckWriter(positions, lambda *_: None, epoch=1)
+    cursors = Flaky(db)
+    acks = AckWriter(cursors, lambda *_: None, epoch=1)
     running = asyncio.create_task(acks.run())
     for seq in (1, 5, 3):
         acks.note("bob", "phone", "g", seq)
@@ -56,7 +56,7 @@ async def test_acks_that_come_together_are_one_batch_and_the_highest_counts(db):
         return await stored(db) == expected
 
     await wait_for(is_stored)
-    assert positions.batches == [2]
+    assert cursors.batches == [2]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
 
@@ -86,10 +86,10 @@ async def test_loop_outlives_a_database_that_is_away(db, monkeypatch):
 
 
 async def test_many_acks_are_written_in_batches(db):
-    positions = Flaky(db)
-    acks = AckWriter(positions, lambda *_: None, epoch=1)
+    cursors = Flaky(db)
+    acks = AckWriter(cursors, lambda *_: None, epoch=1)
     for number in range(4500):
         acks.note("bob", f"d{number}", "g", 1)
     await acks.flush()
-    assert positions.batches == [2000, 2000, 500]
+    assert cursors.batches == [2000, 2000, 500]
     assert len(await stored(db)) == 4500

@@ -9,9 +9,9 @@ from service.delivery import hub as hub_module
 from service.delivery.session import MAX_FRAME_BYTES, Session
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.members import Members
-from storage.postgres.devices.cursors import Ack, Positions
+from storage.postgres.devices.cursors import Ack, Cursors
 from storage.records import AckMode, DeviceMode, MembershipAction, MembershipChange, Role
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker, running_worker
@@ -34,7 +34,7 @@ async def worker(db: Database, redis_url: str) -> AsyncIterator[Worker]:
         yield running
 
 
-class Gated(Positions):
+class Gated(Cursors):
     """Reads the ends of logs only when it may."""
 
     def __init__(self, database: Database) -> None:
@@ -65,13 +65,13 @@ async def test_hello_takes_as_many_statements_for_forty_conversations_as_for_one
         await wait_for(lambda: not reader.session.lags)
         return db.statement_count - before
 
-    await Positions(db).enroll_device("bob", "one", max_devices=100)
+    await Cursors(db).enroll_device("bob", "one", max_devices=100)
     few = await statements("one")
     assert few <= 6
     for nth in range(31):
         await add_group(db, f"g{nth}", "ann", "bob")
         await send(db, f"g{nth}", "ann")
-    await Positions(db).enroll_device("bob", "two", max_devices=100)
+    await Cursors(db).enroll_device("bob", "two", max_devices=100)
     assert await statements("two") == few
 
 
@@ -104,34 +104,34 @@ async def test_second_stream_does_not_hide_from_the_first_what_the_bus_lost(work
 
 
 async def test_one_who_gives_up_while_channels_open_does_not_fail_those_who_wait(db, redis_url):
-    positions = Gated(db)
-    async with running_worker(db, redis_url, has_bus=False, positions=positions) as worker:
+    cursors = Gated(db)
+    async with running_worker(db, redis_url, has_bus=False, cursors=cursors) as worker:
         opener = asyncio.create_task(worker.attach("ann"))
-        await wait_for(lambda: positions.waiting_count == 1)
+        await wait_for(lambda: cursors.waiting_count == 1)
         waiter = asyncio.create_task(worker.attach("bob"))
         # bob's statements before that are done when he, too, needs the channel of g.
         await wait_for(lambda: db.fetchval("SELECT count(*) = 2 FROM devices"))
         opener.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opener
-        positions.gate.set()
+        cursors.gate.set()
         reader = await waiter
         await reader.until("g", 1, 2, 3)
 
 
 async def test_idle_channel_that_is_asked_for_is_not_dropped_meanwhile(db, redis_url):
-    positions = Gated(db)
-    positions.gate.set()
-    async with running_worker(db, redis_url, has_bus=False, positions=positions) as worker:
+    cursors = Gated(db)
+    cursors.gate.set()
+    async with running_worker(db, redis_url, has_bus=False, cursors=cursors) as worker:
         reader = await worker.attach("bob")
         worker.hub.detach(reader.session)
         worker.hub.channels["g"].idle_since = asyncio.get_running_loop().time() - hub_module.LINGER_SECONDS - 1
         await add_group(db, "new", "ann", "bob")
-        positions.gate.clear()
+        cursors.gate.clear()
         attaching = asyncio.create_task(worker.attach("bob"))
-        await wait_for(lambda: positions.waiting_count == 2)  # "new" is being opened; "g" is there
+        await wait_for(lambda: cursors.waiting_count == 2)  # "new" is being opened; "g" is there
         assert worker.hub.drop_idle() == []
-        positions.gate.set()
+        cursors.gate.set()
         await (await attaching).until("g", 1, 2, 3)
 
 
@@ -139,7 +139,7 @@ async def test_one_who_comes_back_gets_nothing_a_second_time(worker, db):
     """The device's ack is below what it was handed before it was taken out."""
     reader = await worker.attach("bob")
     await reader.until("g", 1, 2, 3)
-    await Positions(db).store_acks([Ack("bob", "phone", "g", 1)])
+    await Cursors(db).store_acks([Ack("bob", "phone", "g", 1)])
     removed = await change(db, MembershipAction.REMOVED, "bob")
     worker.hub.note_last_seq("g", removed)
     await reader.until("g", 1, 2, 3, 4)
@@ -218,8 +218,8 @@ async def test_hellos_that_wait_for_their_devices_mode_hold_back_nobody(worker, 
 
 
 async def test_hello_that_is_cancelled_while_it_waits_is_forgotten_everywhere(db, redis_url):
-    positions = Gated(db)
-    async with running_worker(db, redis_url, has_bus=False, positions=positions) as worker:
+    cursors = Gated(db)
+    async with running_worker(db, redis_url, has_bus=False, cursors=cursors) as worker:
         openers = [asyncio.create_task(worker.attach("ann", f"device-{nth}")) for nth in range(3)]
         await wait_for(lambda: len(worker.subscriptions._attaching) == 3, what="all turns taken")
         waiter = asyncio.create_task(worker.attach("bob"))
@@ -230,7 +230,7 @@ async def test_hello_that_is_cancelled_while_it_waits_is_forgotten_everywhere(db
         assert "bob" not in worker.hub.users
         for opener in openers[:2]:
             opener.cancel()
-        positions.gate.set()
+        cursors.gate.set()
         await asyncio.gather(*openers, return_exceptions=True)
         reader = await last
         await reader.until("g", 1, 2, 3)

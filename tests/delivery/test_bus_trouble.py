@@ -22,13 +22,13 @@ from service.worker.jobs import Job, run_job
 from storage.embedded import EmbeddedValkey
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.postgres.log.feed import Feed
 from storage.postgres.log.messages import Messages
 from storage.records import Span
 from storage.redis.bus import Bus
 from tests.support.databases import frozen, running_valkey
-from tests.support.lanes import add_group, draft, seqs
+from tests.support.log import add_group, draft, seqs
 from tests.support.logs import add_users
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker, running_worker
@@ -62,17 +62,17 @@ async def swept(database: Database, worker: Worker) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def storing(database: Database) -> AsyncIterator[LaneConnection]:
-    """A lane of a worker that never publishes."""
-    lane = LaneConnection(database)
+async def storing(database: Database) -> AsyncIterator[Appender]:
+    """An appender of a worker that never publishes."""
+    appender = Appender(database)
     try:
-        yield lane
+        yield appender
     finally:
-        lane.discard()
+        appender.discard()
 
 
-async def store(lane: LaneConnection, conversation_id: str, count: int) -> list[int]:
-    return seqs(await lane.store([draft(conversation_id, "ann", "text") for _ in range(count)]))
+async def store(appender: Appender, conversation_id: str, count: int) -> list[int]:
+    return seqs(await appender.store([draft(conversation_id, "ann", "text") for _ in range(count)]))
 
 
 async def publish(database: Database, bus: Bus, conversation_id: str, wanted: Sequence[int]) -> None:
@@ -86,11 +86,11 @@ async def publish(database: Database, bus: Bus, conversation_id: str, wanted: Se
 
 
 async def test_last_event_of_a_quiet_conversation_comes_though_its_worker_died_before_it_published(db, redis_url):
-    async with running_worker(db, redis_url) as worker, swept(db, worker), storing(db) as lane:
+    async with running_worker(db, redis_url) as worker, swept(db, worker), storing(db) as appender:
         reader = await worker.attach("bob")
-        assert await store(lane, "g", 1) == [1]
+        assert await store(appender, "g", 1) == [1]
         await reader.until("g", 1)
-        assert await store(lane, "h", 3) == [1, 2, 3]
+        assert await store(appender, "h", 3) == [1, 2, 3]
         await reader.until("h", 1, 2, 3)
 
 
@@ -110,14 +110,14 @@ async def test_whatever_a_publisher_makes_of_it_each_comes_once_in_order(db, red
         running_worker(db, redis_url, prefix=prefix) as liar,
         running_worker(db, redis_url, prefix=prefix) as worker,
         swept(db, worker),
-        storing(db) as lane,
+        storing(db) as appender,
     ):
         reader = await worker.attach("bob")
-        await store(lane, "g", 5)
+        await store(appender, "g", 5)
         await publish(db, liar.bus, "g", published)
         await reader.until("g", 1, 2, 3, 4, 5)
         await publish(db, liar.bus, "g", [1, 2, 3, 4, 5])  # late: long known
-        await store(lane, "g", 1)
+        await store(appender, "g", 1)
         await publish(db, liar.bus, "g", [6])
         await reader.until("g", 1, 2, 3, 4, 5, 6)
 
@@ -128,13 +128,13 @@ async def test_nonsense_on_the_bus_costs_nothing(db, redis_url):
         running_worker(db, redis_url, prefix=prefix) as liar,
         running_worker(db, redis_url, prefix=prefix) as worker,
         swept(db, worker),
-        storing(db) as lane,
+        storing(db) as appender,
     ):
         reader = await worker.attach("bob")
         for payload in (b"", b"\x01", b"\xff" * 40, secrets.token_bytes(200)):
             liar.bus.publish_nowait(conversation_channel("g"), payload)
             liar.bus.publish_nowait("revocations", payload)
-        await store(lane, "g", 2)
+        await store(appender, "g", 2)
         await publish(db, liar.bus, "g", [1, 2])
         await reader.until("g", 1, 2)
 
@@ -147,31 +147,31 @@ async def test_without_redis_everything_arrives_by_the_feed(db):
             running_worker(db, valkey.url, prefix=prefix) as liar,
             running_worker(db, valkey.url, prefix=prefix) as worker,
             swept(db, worker),
-            storing(db) as lane,
+            storing(db) as appender,
         ):
             reader = await worker.attach("bob")
             async with killed(valkey):
-                await store(lane, "g", 2)
+                await store(appender, "g", 2)
                 await reader.until("g", 1, 2)
                 late = await worker.attach("bob", "tablet")
-                await store(lane, "h", 1)
+                await store(appender, "h", 1)
                 await reader.until("h", 1)
                 await late.until("h", 1)
             await wait_alive(worker, liar)
-            await store(lane, "g", 1)
+            await store(appender, "g", 1)
             await publish(db, liar.bus, "g", [3])
             await reader.until("g", 1, 2, 3)
 
 
 async def test_hung_redis_holds_up_neither_readers_nor_those_who_come(db):
     with running_valkey() as valkey:
-        async with running_worker(db, valkey.url) as worker, swept(db, worker), storing(db) as lane:
+        async with running_worker(db, valkey.url) as worker, swept(db, worker), storing(db) as appender:
             reader = await worker.attach("bob")
             with frozen(valkey):
-                await store(lane, "g", 1)
+                await store(appender, "g", 1)
                 await reader.until("g", 1)
                 late = await worker.attach("bob", "tablet")
-                await store(lane, "h", 1)
+                await store(appender, "h", 1)
                 await late.until("h", 1)
             await wait_alive(worker)
 
@@ -181,9 +181,9 @@ async def test_member_who_was_added_unheard_hears_at_the_next_comparison(db, red
         reader = await worker.attach("bob")
         await Conversations(db).ensure_direct("ann:bob")
         await worker.subscriptions.refresh_changed()
-        async with storing(db) as lane, swept(db, worker):
+        async with storing(db) as appender, swept(db, worker):
             await wait_for(lambda: "ann:bob" in reader.session.conversation_ids)
-            await store(lane, "ann:bob", 1)
+            await store(appender, "ann:bob", 1)
             await reader.until("ann:bob", 1)
 
 
@@ -233,14 +233,14 @@ async def test_presence_and_messages_go_on_when_redis_has_no_memory_left(db):
         async with (
             running_worker(db, valkey.url, prefix=prefix) as there,
             running_worker(db, valkey.url, prefix=prefix) as worker,
-            storing(db) as lane,
+            storing(db) as appender,
             Redis.from_url(valkey.url) as operator,
         ):
             await operator.config_set("maxmemory", "1")
             reader = await worker.attach("ann")
             await worker.presence.watch(reader.session, ["bob"], 1)
             await there.presence.arrive(Session(2, "bob", "d"))
-            await store(lane, "g", 1)
+            await store(appender, "g", 1)
             await publish(db, there.bus, "g", [1])
             await reader.until("g", 1)
             states = [event.presence.state for event in reader.read().presence]

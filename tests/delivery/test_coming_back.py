@@ -7,10 +7,10 @@ import pytest
 
 from service.convert import responses
 from storage.postgres.connections.database import Database
-from storage.postgres.devices.cursors import Ack, Positions
+from storage.postgres.devices.cursors import Ack, Cursors
 from storage.postgres.log.messages import Messages
 from storage.records import Backlog, Entry, MembershipAction, Position, Span, SubscriptionStart
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users, change_members, send
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker, running_worker
@@ -45,7 +45,7 @@ class Interrupted(Messages):
         return await super().read_backlog(username, positions, limit_each=limit_each)
 
 
-class Slow(Positions):
+class Slow(Cursors):
     """Does something of the test's after a hello has read where the device begins."""
 
     after = None
@@ -85,8 +85,8 @@ def come_back(db: Database, worker: Worker):
 async def test_one_who_comes_back_during_the_replay_gets_all_of_it_in_order(db, redis_url, nth_read, acked_seq):
     await change_members(db, "g", MembershipAction.REMOVED, "bob")
     if acked_seq:
-        await Positions(db).enroll_device("bob", "phone", max_devices=9)
-        await Positions(db).store_acks([Ack("bob", "phone", "g", acked_seq)])
+        await Cursors(db).enroll_device("bob", "phone", max_devices=9)
+        await Cursors(db).store_acks([Ack("bob", "phone", "g", acked_seq)])
     messages = Interrupted(db)
     async with running_worker(db, redis_url, has_bus=False, messages=messages) as worker:
         await worker.attach("ann", g=LENGTH + 1)
@@ -123,17 +123,17 @@ async def test_hidden_part_is_not_shown_from_memory_to_one_who_comes_back(db, re
 
 
 async def test_refresh_while_a_hello_is_under_way_does_not_place_the_session(db, redis_url):
-    positions = Slow(db)
-    async with running_worker(db, redis_url, has_bus=False, positions=positions) as worker:
-        await Positions(db).enroll_device("bob", "phone", max_devices=9)
-        await Positions(db).store_acks([Ack("bob", "phone", "g", 200)])
+    cursors = Slow(db)
+    async with running_worker(db, redis_url, has_bus=False, cursors=cursors) as worker:
+        await Cursors(db).enroll_device("bob", "phone", max_devices=9)
+        await Cursors(db).store_acks([Ack("bob", "phone", "g", 200)])
 
         async def refresh() -> None:
             await add_group(db, "new", "ann", "bob")
             worker.subscriptions.refresh("bob")
             await wait_for(lambda: not worker.subscriptions._refreshing, what="the refresh")
 
-        positions.after = refresh
+        cursors.after = refresh
         reader = await worker.attach("bob", g=3)
         await reader.until("g", *range(4, LENGTH + 1))
         assert [mark.conversation_id for mark in reader.read().caught_up] == ["g"]

@@ -5,10 +5,10 @@ from parley.v1 import chat_pb2
 
 from service.delivery.acks import AckWriter
 from storage.postgres.connections.database import Database
-from storage.postgres.devices.cursors import Ack, Positions
-from storage.postgres.log.epochs import Restores
+from storage.postgres.devices.cursors import Ack, Cursors
+from storage.postgres.log.epochs import Epochs
 from storage.records import MembershipAction
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users, change_members, send
 from tests.support.worker import Reader, running_worker
 
@@ -21,8 +21,8 @@ async def db(database: Database) -> Database:
         await add_group(database, group, "ann", "bob")
         for _ in range(6):
             await send(database, group, "ann", "lost later")
-    await Positions(database).enroll_device("bob", "phone", max_devices=9)
-    await Positions(database).store_acks([Ack("bob", "phone", "g", 4)])
+    await Cursors(database).enroll_device("bob", "phone", max_devices=9)
+    await Cursors(database).store_acks([Ack("bob", "phone", "g", 4)])
     return database
 
 
@@ -48,7 +48,7 @@ def resets(reader: Reader) -> dict[str, int]:
 
 async def test_device_of_the_epoch_before_starts_again_where_the_log_is_the_same(db, redis_url):
     await restore(db, "g", 5)
-    assert await Restores(db).begin_epoch() > 1
+    assert await Epochs(db).begin_epoch() > 1
     for _ in range(3):
         await send(db, "g", "ann", "new history")
     async with running_worker(db, redis_url, has_bus=False) as worker:
@@ -60,12 +60,12 @@ async def test_device_of_the_epoch_before_starts_again_where_the_log_is_the_same
 
 async def test_acks_of_the_epoch_before_are_reset_once_the_device_acknowledges_anew(db, redis_url):
     await restore(db, "g", 5)
-    await Restores(db).begin_epoch()
+    await Epochs(db).begin_epoch()
     async with running_worker(db, redis_url, has_bus=False) as worker:
         reader = await worker.attach("bob")
         assert resets(reader) == {"g": 4}, "h has no cursor, so nothing is known to be of another epoch"
         await reader.until("g", 5)
-        await Positions(db).store_acks([Ack("bob", "phone", "g", 3)])  # lower than before: stays, but is of this epoch
+        await Cursors(db).store_acks([Ack("bob", "phone", "g", 3)])  # lower than before: stays, but is of this epoch
         reader = await worker.attach("bob")
         assert resets(reader) == {}
         await reader.until("g", 5)
@@ -73,11 +73,11 @@ async def test_acks_of_the_epoch_before_are_reset_once_the_device_acknowledges_a
 
 async def test_device_that_slept_over_two_restores_goes_back_to_the_lowest(db, redis_url):
     await restore(db, "g", 2)
-    second = await Restores(db).begin_epoch()
+    second = await Epochs(db).begin_epoch()
     for _ in range(8):
         await send(db, "g", "ann")
     await restore(db, "g", 7)
-    third = await Restores(db).begin_epoch()
+    third = await Epochs(db).begin_epoch()
     assert third > second
     async with running_worker(db, redis_url, has_bus=False) as worker:
         assert resets(await worker.attach("bob", "one", epoch=1, g=6)) == {"g": 2, "h": 0}
@@ -86,7 +86,7 @@ async def test_device_that_slept_over_two_restores_goes_back_to_the_lowest(db, r
 
 
 async def test_conversation_that_the_restored_state_did_not_have_starts_from_nothing(db, redis_url):
-    await Restores(db).begin_epoch()
+    await Epochs(db).begin_epoch()
     await add_group(db, "younger", "bob")
     await send(db, "younger", "bob")
     async with running_worker(db, redis_url, has_bus=False) as worker:
@@ -96,8 +96,8 @@ async def test_conversation_that_the_restored_state_did_not_have_starts_from_not
 async def test_one_who_was_removed_in_the_state_that_came_back_is_told_too(db, redis_url):
     """Added again, the device would take new entries for those of the epoch before, with the same seqs."""
     await change_members(db, "g", MembershipAction.REMOVED, "bob")
-    await Positions(db).store_acks([Ack("bob", "phone", "g", 7)])
-    await Restores(db).begin_epoch()
+    await Cursors(db).store_acks([Ack("bob", "phone", "g", 7)])
+    await Epochs(db).begin_epoch()
     await send(db, "g", "ann", "new history")
     async with running_worker(db, redis_url, has_bus=False) as worker:
         reader = await worker.attach("bob", "phone", epoch=1)
@@ -124,9 +124,9 @@ async def test_present_epoch_and_no_epoch_at_all_reset_nothing(db, redis_url):
 
 async def test_ack_of_a_worker_that_does_not_know_of_the_restore_is_void(db, redis_url):
     """Such a worker still has entries that are gone; an ack of them must not pass for one of the new history."""
-    acks = AckWriter(Positions(db), lambda *_: None, epoch=1)
+    acks = AckWriter(Cursors(db), lambda *_: None, epoch=1)
     await restore(db, "g", 5)
-    await Restores(db).begin_epoch()
+    await Epochs(db).begin_epoch()
     acks.note("bob", "phone", "g", 6)
     await acks.flush()
     assert await db.fetchrow("SELECT acked_seq, epoch FROM cursors WHERE device_id = 'phone'") == (4, 1)
@@ -135,7 +135,7 @@ async def test_ack_of_a_worker_that_does_not_know_of_the_restore_is_void(db, red
 async def test_what_a_reset_made_void_may_not_be_acknowledged_until_it_came(db, redis_url):
     """An ack that was on its way when the reset came would move the cursor over entries that the device never had."""
     await restore(db, "g", 3)
-    await Restores(db).begin_epoch()
+    await Epochs(db).begin_epoch()
     for _ in range(3):
         await send(db, "g", "ann", "new history")
     async with running_worker(db, redis_url, has_bus=False) as worker:
@@ -147,10 +147,10 @@ async def test_what_a_reset_made_void_may_not_be_acknowledged_until_it_came(db, 
 
 async def test_two_restores_of_one_backup_do_not_begin_the_same_epoch(db):
     """A device that was on the first of the two timelines must not be taken for one that is on the second."""
-    first = await Restores(db).begin_epoch()
+    first = await Epochs(db).begin_epoch()
     await db.execute("UPDATE deployment SET epoch = 1")  # the backup again
     await db.execute("DELETE FROM restores")
     await db.execute("DELETE FROM epochs WHERE epoch > 1")
-    assert await Restores(db).begin_epoch() > first > 1
-    assert await Restores(db).common_seqs({"g": first}) == {"g": 0}
-    assert await Restores(db).common_seqs({"g": 1}) == {"g": 6}
+    assert await Epochs(db).begin_epoch() > first > 1
+    assert await Epochs(db).common_seqs({"g": first}) == {"g": 0}
+    assert await Epochs(db).common_seqs({"g": 1}) == {"g": 6}

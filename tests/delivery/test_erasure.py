@@ -7,7 +7,7 @@ from service.delivery.erasure import ChangedContents, Eraser
 from storage.postgres.accounts.erasure import Erasures
 from storage.postgres.connections.database import Database
 from storage.postgres.log.content_changes import KEEP, ContentChanges
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users, delete_user, send
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker, running_worker

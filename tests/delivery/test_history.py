@@ -10,7 +10,7 @@ from service.delivery.history import History
 from storage.postgres.connections.database import Database
 from storage.postgres.log.messages import Messages
 from storage.records import Position
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users, send
 
 LENGTH = 40

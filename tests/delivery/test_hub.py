@@ -15,10 +15,10 @@ from service.delivery.session import MAX_BUFFERED_BYTES
 from service.delivery.submission import Submission
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.members import Members
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.postgres.log.messages import Messages
 from storage.records import EntryKind, MembershipAction, MembershipChange, Role, Span, Stored
-from tests.support.lanes import add_group, draft
+from tests.support.log import add_group, draft
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
 from tests.support.worker import Reader, Worker, running_worker
@@ -256,14 +256,14 @@ async def test_stream_that_opens_while_messages_are_stored_has_no_seam(db, redis
         running_worker(db, redis_url, prefix="seam") as here,
         running_worker(db, redis_url, prefix="seam") as there,
     ):
-        lane = LaneConnection(db)
+        appender = Appender(db)
         is_over = asyncio.Event()
 
         async def talk() -> int:
             last = 0
             while not is_over.is_set():
                 drafts = [draft("g", "ann") for _ in range(3)]
-                answers = await lane.store(drafts)
+                answers = await appender.store(drafts)
                 submissions = [
                     Submission(one, message_pb2.Message(conversation_id="g").SerializeToString(), NoTicket(), 0)
                     for one in drafts
@@ -291,7 +291,7 @@ async def test_stream_that_opens_while_messages_are_stored_has_no_seam(db, redis
         for reader in readers:
             await wait_for(lambda reader=reader: reader.seqs("g")[-1:] == [last], what="the last one")
             assert reader.seqs("g") == list(range(1, last + 1))
-        lane.discard()
+        appender.discard()
 
 
 async def test_removal_is_applied_at_its_seq_and_before_the_next(worker, db):

@@ -15,8 +15,8 @@ from service.convert import fast_wire
 from service.delivery import hub
 from service.delivery.submission import Submission
 from storage.postgres.connections.database import Database
-from storage.postgres.log.append import LaneConnection
-from tests.support.lanes import add_group, draft
+from storage.postgres.log.append import Appender
+from tests.support.log import add_group, draft
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
 from tests.support.worker import Reader, Worker, running_worker
@@ -33,15 +33,15 @@ class NoTicket:
 
 @dataclass(slots=True)
 class Storing:
-    """A worker with a lane of its own."""
+    """A worker with an appender of its own."""
 
     worker: Worker
-    lane: LaneConnection
+    appender: Appender
 
     async def store(self, senders: list[str]) -> None:
         """Stores a message of each in one batch and publishes it, as the writer does."""
         batch = [draft("g", sender) for sender in senders]
-        answers = await self.lane.store(batch)
+        answers = await self.appender.store(batch)
         messages = [message_pb2.Message(conversation_id="g", sender=one.sender, text=one.text) for one in batch]
         submissions = [
             Submission(one, message.SerializeToString(), NoTicket(), 0)
@@ -64,10 +64,10 @@ async def two(db: Database, redis_url: str) -> AsyncIterator[tuple[Storing, Stor
         running_worker(db, redis_url, prefix="two") as here,
         running_worker(db, redis_url, prefix="two") as there,
     ):
-        lanes = LaneConnection(db), LaneConnection(db)
-        yield Storing(here, lanes[0]), Storing(there, lanes[1])
-        for lane in lanes:
-            lane.discard()
+        appenders = Appender(db), Appender(db)
+        yield Storing(here, appenders[0]), Storing(there, appenders[1])
+        for appender in appenders:
+            appender.discard()
 
 
 async def attach_all(*workers: Worker) -> list[Reader]:

@@ -12,9 +12,9 @@ from storage.errors import Unavailable
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
 from storage.postgres.conversations.members import Members
-from storage.postgres.devices.cursors import Ack, Positions
+from storage.postgres.devices.cursors import Ack, Cursors
 from storage.records import MembershipAction, MembershipChange, Role
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
 from tests.support.worker import Reader, Worker, running_worker
@@ -121,7 +121,7 @@ async def test_what_the_device_acknowledged_elsewhere_is_not_owed(worker, db):
     reader = await worker.attach("bob")
     await Conversations(db).ensure_direct("ann:bob")
     await store(db, reader, "ann:bob")
-    await Positions(db).store_acks([Ack("bob", "phone", "ann:bob", 1)])
+    await Cursors(db).store_acks([Ack("bob", "phone", "ann:bob", 1)])
     await worker.subscriptions.attach_own(reader.session)
     assert not worker.hub.has_pending_own(reader.session)
     assert reader.seqs("ann:bob") == []
@@ -138,7 +138,7 @@ async def test_conversation_that_is_gone_is_not_waited_for(worker, db):
     assert not reader.session.lags
 
 
-class Faltering(Positions):
+class Faltering(Cursors):
     """Can't read the ends of logs the first times."""
 
     fault_count = 0
@@ -151,14 +151,14 @@ class Faltering(Positions):
 
 
 async def test_database_that_is_away_is_waited_for(db, redis_url):
-    positions = Faltering(db)
-    async with running_worker(db, redis_url, has_bus=False, positions=positions) as worker:
+    cursors = Faltering(db)
+    async with running_worker(db, redis_url, has_bus=False, cursors=cursors) as worker:
         reader = await worker.attach("bob")
         await Conversations(db).ensure_direct("ann:bob")
         await store(db, reader, "ann:bob")
-        positions.fault_count = 2
+        cursors.fault_count = 2
         await worker.subscriptions.attach_own(reader.session)
-        assert positions.fault_count == 0
+        assert cursors.fault_count == 0
         await reader.until("ann:bob", 1)
 
 

@@ -10,7 +10,7 @@ from service.delivery.window import Window
 from storage.postgres.connections.database import Database
 from storage.postgres.log.messages import Messages
 from storage.records import Backlog, Position
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
 from tests.support.worker import Reader, Worker, running_worker

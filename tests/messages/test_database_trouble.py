@@ -22,7 +22,7 @@ from storage.records import Stored
 from tests.support.cluster import Cluster, Node, running_cluster, running_node
 from tests.support.databases import watched_database
 from tests.support.desks import Desk, Ticket, desk, shown
-from tests.support.lanes import add_group, draft, log_of
+from tests.support.log import add_group, draft, log_of
 from tests.support.logs import add_users
 from tests.support.waiting import wait_for
 
@@ -96,7 +96,7 @@ class Senders:
 @contextlib.asynccontextmanager
 async def sending(database: Database) -> AsyncIterator[Senders]:
     """Keeps senders going; at the end, all that was acknowledged is in the log, each once, without a hole."""
-    async with desk(database, lanes=2, pause=database.watch.pause) as at:
+    async with desk(database, lanes=2, pause=database.outage.pause) as at:
         senders = Senders(at)
         async with asyncio.TaskGroup() as group:
             for name in GROUPS:
@@ -116,7 +116,7 @@ async def sending(database: Database) -> AsyncIterator[Senders]:
 async def test_killed_server_that_comes_back_costs_no_message(node: Node, db: Database):
     async with sending(db) as senders:
         await asyncio.to_thread(node.kill)
-        await wait_for(lambda: db.watch.is_away, what="the absence")
+        await wait_for(lambda: db.outage.is_away, what="the absence")
         await asyncio.to_thread(node.start)
         await senders.until_more()
 
@@ -125,7 +125,7 @@ async def test_server_that_hangs_and_goes_on_costs_no_message(node: Node, db: Da
     async with sending(db) as senders:
         node.freeze()
         try:
-            await wait_for(lambda: db.watch.is_away, what="the absence")
+            await wait_for(lambda: db.outage.is_away, what="the absence")
         finally:
             node.thaw()
         await senders.until_more()
@@ -197,7 +197,7 @@ async def test_sends_are_refused_at_once_when_nothing_could_be_stored_for_a_whil
     node: Node, db: Database, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(lane_module, "REFUSE_SECONDS", 0.3)
-    async with desk(db, pause=db.watch.pause) as at:
+    async with desk(db, pause=db.outage.pause) as at:
         assert shown(await at.store(draft("g", "ann"))) == [1]
         await asyncio.to_thread(node.kill)
         waiting = at.submit(draft("g", "ann", "waits"))
@@ -224,7 +224,7 @@ async def test_what_waited_too_long_is_given_back_without_an_attempt_each(
     """A hung server costs a statement's time limit once, not once a batch."""
     monkeypatch.setattr(lane_module, "GIVE_UP_SECONDS", 0.5)
     monkeypatch.setattr(lane_module, "MAX_BATCH", 1)
-    async with desk(db, pause=db.watch.pause) as at:
+    async with desk(db, pause=db.outage.pause) as at:
         assert shown(await at.store(draft("g", "ann"))) == [1]
         node.freeze()
         try:

@@ -11,10 +11,10 @@ from service.domain.errors import ParleyError
 from service.messages import lanes as module
 from storage.errors import OutcomeUnknown
 from storage.postgres.connections.database import Database
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.records import Draft, Stored
 from tests.support.desks import Ticket, desk, shown
-from tests.support.lanes import add_group, draft, locked, log_of, wait_until_blocked
+from tests.support.log import add_group, draft, locked, log_of, wait_until_blocked
 from tests.support.logs import add_users, delete_user
 from tests.support.waiting import wait_for
 
@@ -36,7 +36,7 @@ async def test_what_is_submitted_is_stored_in_order_and_announced_before_it_is_t
         assert [text for _, text in await log_of(db, "g")] == [str(nth) for nth in range(1200)]
 
 
-class Counts(LaneConnection):
+class Counts(Appender):
     """A connection that notes the size of each batch."""
 
     sizes: list[int]
@@ -163,7 +163,7 @@ async def test_order_holds_when_a_halved_batch_meets_a_locked_conversation(db):
         assert [text for _, text in await log_of(db, "g")] == ["1", "2", "3"]
 
 
-class Gated(LaneConnection):
+class Gated(Appender):
     """A connection that stores when it may."""
 
     def __init__(self, database: Database, gate: asyncio.Event) -> None:
@@ -178,9 +178,9 @@ class Gated(LaneConnection):
 async def test_order_holds_when_the_lock_ends_before_the_blocked_lane_has_stored(db):
     gate = asyncio.Event()
 
-    def connect(lock_timeout_ms: int) -> LaneConnection:
+    def connect(lock_timeout_ms: int) -> Appender:
         is_blocked_lane = lock_timeout_ms > 1000
-        return Gated(db, gate) if is_blocked_lane else LaneConnection(db, lock_timeout_ms=lock_timeout_ms)
+        return Gated(db, gate) if is_blocked_lane else Appender(db, lock_timeout_ms=lock_timeout_ms)
 
     async with desk(db, connect=connect) as at:
         async with locked(db, "g"):
@@ -231,7 +231,7 @@ async def test_backend_that_is_killed_in_a_batch_costs_nothing(db):
     assert (await log_of(db, "g"), await log_of(db, "h")) == ([(1, "a")], [(1, "b")])
 
 
-class LosesAnswers(LaneConnection):
+class LosesAnswers(Appender):
     """A connection that breaks after the commit, before the answer, as often as it is told to."""
 
     losses = 0
@@ -272,7 +272,7 @@ async def test_what_waited_too_long_is_given_back(db, monkeypatch, is_lost, refu
     assert type(outcome) is refusal
 
 
-class Unforeseen(LaneConnection):
+class Unforeseen(Appender):
     """A connection that fails in a way that nobody thought of, once."""
 
     has_failed = False

@@ -11,9 +11,9 @@ from storage.errors import Unavailable
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.members import Members
 from storage.postgres.conversations.receipts import MAX_NAMED_MEMBERS, Receipts
-from storage.postgres.devices.cursors import Ack, Positions
+from storage.postgres.devices.cursors import Ack, Cursors
 from storage.records import MembershipAction, MembershipChange, Receipt, ReceiptCount, Role
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
 from tests.support.worker import Reader, Worker, running_worker
@@ -40,7 +40,7 @@ async def watch(worker: Worker, username: str) -> Reader:
 
 async def acked(db: Database, worker: Worker, username: str, conversation_id: str, seq: int) -> None:
     """A device acknowledges, as the worker's ack writer does it."""
-    await Positions(db).store_acks([Ack(username, "phone", conversation_id, seq)])
+    await Cursors(db).store_acks([Ack(username, "phone", conversation_id, seq)])
     worker.receipts.note(conversation_id, username)
 
 
@@ -73,7 +73,7 @@ async def test_receipts_cross_workers_and_come_again_when_the_bus_was_away(db, r
         await wait_for(lambda: there.receipts._heard_time > 0, what="word that somebody watches")
         await acked(db, there, CROWD[1], "g", 1)
         await wait_for(lambda: last(reader, "g", CROWD[1]) == (1, 0), what="the receipt")
-        await Positions(db).store_acks([Ack(CROWD[1], "phone", "g", 2)])  # its publication is lost
+        await Cursors(db).store_acks([Ack(CROWD[1], "phone", "g", 2)])  # its publication is lost
         await here.receipts.tell_all()
         await wait_for(lambda: last(reader, "g", CROWD[1]) == (2, 0), what="the state")
 
@@ -125,7 +125,7 @@ async def test_one_who_was_removed_and_does_not_read_on_is_told_nothing_more(db,
 
 async def test_ack_that_moves_nothing_is_no_receipt(db):
     noted: list[tuple[str, str]] = []
-    acks = AckWriter(Positions(db), lambda *pair: noted.append(pair), epoch=1)
+    acks = AckWriter(Cursors(db), lambda *pair: noted.append(pair), epoch=1)
     for seq in (2, 2, 1):
         acks.note(CROWD[1], "phone", "g", seq)
         await acks.flush()
@@ -175,7 +175,7 @@ async def test_state_is_not_piled_up_for_a_stream_that_is_not_read(db, redis_url
             await worker.receipts.tell_all()
             await wait_for(lambda: last(other, "g", CROWD[1]) == (0, 0), what="the state of another stream")
         assert reader.session._out_bytes == before
-        await Positions(db).store_acks([Ack(CROWD[1], "phone", "g", 2)])
+        await Cursors(db).store_acks([Ack(CROWD[1], "phone", "g", 2)])
         await wait_for(lambda: last(reader, "g", CROWD[1]) == (2, 0), what="the state, once there is room")
 
 

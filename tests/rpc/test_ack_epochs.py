@@ -7,7 +7,7 @@ import pytest
 from parley.v1 import chat_pb2, server_info_pb2
 
 from storage.embedded import EmbeddedPostgres
-from storage.postgres.log.epochs import Restores
+from storage.postgres.log.epochs import Epochs
 from tests.support.databases import open_database
 from tests.support.manual import manual
 from tests.support.people import Person, refusal, registered
@@ -26,7 +26,7 @@ async def restored() -> AsyncIterator[tuple[RunningServer, Person, str]]:
             async with open_database(EmbeddedPostgres(server.data_dir).url, "parley") as database:
                 await database.execute("DELETE FROM messages WHERE conversation_id = $1 AND seq > 2", group)
                 await database.execute("UPDATE conversations SET last_seq = 2 WHERE conversation_id = $1", group)
-                epoch = await Restores(database).begin_epoch()
+                epoch = await Epochs(database).begin_epoch()
 
             async def is_known() -> bool:
                 request = server_info_pb2.GetServerInfoRequest()

@@ -10,7 +10,7 @@ from storage.postgres.schema.migrate import migrate
 from tests.services.pgbouncer import PgBouncer
 from tests.services.postgres15 import Postgres15
 from tests.services.site import Site
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users
 from tests.support.servers import running_server
 

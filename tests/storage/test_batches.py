@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.postgres.connections.database import Database
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.postgres.log.batches import Batch
 from storage.records import Draft, Outcome, Stored
-from tests.support.lanes import add_group, draft
+from tests.support.log import add_group, draft
 from tests.support.logs import add_users
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -65,17 +65,17 @@ async def test_batch_that_takes_the_short_way_stores_what_the_long_one_would(dat
     await add_users(database, "ann", "bob")
     await add_group(database, "g", "ann", "bob")
     await add_group(database, "h", "ann", "bob")
-    lane = LaneConnection(database)
+    appender = Appender(database)
     names = ("request_id", "text", "data", "content_type", "extras", "size_bytes", "message_number", "reply_to_seq")
     logs = {}
     for conversation_id, more in (("g", []), ("h", [draft("h", "cid"), draft("h", "ann", request_id="first")])):
-        await lane.store([draft(conversation_id, "ann", request_id="first")])
+        await appender.store([draft(conversation_id, "ann", request_id="first")])
         batch = [
             draft(conversation_id, "ann", request_id="1"),
             draft(conversation_id, "bob", request_id="2", data=b"\x00\xff", content_type="a/b"),
             draft(conversation_id, "ann", request_id="3", extras='{"mentions": ["bob"]}'),
         ]
-        answers = await lane.store([*batch, *more])
+        answers = await appender.store([*batch, *more])
         assert [answer.seq for answer in answers[:3]] == [2, 3, 4]
         rows = await database.fetch("SELECT * FROM messages WHERE conversation_id = $1 ORDER BY seq", conversation_id)
         assert [row["create_time"] for row in rows[1:]] == [answer.create_time for answer in answers[:3]]
@@ -89,5 +89,5 @@ async def test_batch_that_takes_the_short_way_stores_what_the_long_one_would(dat
         assert state is not None
         assert (state["last_seq"], state["message_count"], state["own"]) == (4, 4, [3, 1])
         assert state["last_time"] == answers[2].create_time
-    lane.discard()
+    appender.discard()
     assert logs["g"] == logs["h"]

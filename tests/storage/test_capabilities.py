@@ -13,12 +13,12 @@ from storage.errors import Lasting, MigrationError, Unavailable
 from storage.postgres.connections.capabilities import check_version
 from storage.postgres.connections.database import Database
 from storage.postgres.connections.primary import Primary
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.postgres.schema.migrate import check_schema, migrate
 from storage.postgres.schema.migration_lock import take_lock
 from tests.support.cluster import Node, running_cluster, running_node
 from tests.support.databases import open_database
-from tests.support.lanes import add_group, draft
+from tests.support.log import add_group, draft
 from tests.support.logs import add_users
 from tests.support.waiting import wait_for
 
@@ -101,9 +101,9 @@ async def test_role_without_grants_is_told_each_that_it_needs_until_it_serves(no
     async with open_database(url, "parley") as database:
         await add_users(database, "ann")
         await add_group(database, "g", "ann")
-        lane = LaneConnection(database)
-        assert [answer.seq for answer in await lane.store([draft("g", "ann")])] == [1]
-        lane.discard()
+        appender = Appender(database)
+        assert [answer.seq for answer in await appender.store([draft("g", "ann")])] == [1]
+        appender.discard()
 
 
 async def test_role_that_may_write_is_told_which_migrations_are_missing_and_who_may_run_them(url: str, name: str):
@@ -218,11 +218,13 @@ async def test_defaults_of_a_role_change_nothing(url: str, name: str):
         assert found == {setting: value for setting, (_, value) in LEAKS.items()}
         await add_users(database, "ann", "bob")
         await add_group(database, "g", "ann", "bob")
-        lanes = [LaneConnection(database) for _ in range(4)]
-        stored = await asyncio.gather(*(lane.store([draft("g", "ann", str(n))]) for n, lane in enumerate(lanes)))
+        appenders = [Appender(database) for _ in range(4)]
+        stored = await asyncio.gather(
+            *(appender.store([draft("g", "ann", str(n))]) for n, appender in enumerate(appenders))
+        )
         assert sorted(answer.seq for answers in stored for answer in answers) == [1, 2, 3, 4]
-        for lane in lanes:
-            lane.discard()
+        for appender in appenders:
+            appender.discard()
 
 
 async def test_default_that_only_a_superuser_may_take_back_is_named(node: Node, url: str, name: str):

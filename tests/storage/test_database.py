@@ -8,12 +8,12 @@ import pytest
 
 from storage.errors import BadData, OutcomeUnknown, Unavailable
 from storage.postgres.connections.database import Connection, Database
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.postgres.schema.migrate import migrate
 from storage.records import Outcome
 from tests.support.cluster import Node, running_node
 from tests.support.databases import watched_database
-from tests.support.lanes import add_group, draft, log_of
+from tests.support.log import add_group, draft, log_of
 from tests.support.logs import add_users
 from tests.support.waiting import wait_for
 
@@ -80,18 +80,18 @@ async def test_commit_that_waits_for_a_standby_is_never_cancelled(
 
 
 async def test_wait_that_an_operator_cancels_is_not_taken_for_a_commit(node: Node, db: Database):
-    lane = LaneConnection(db)
-    await lane.store([draft("g", "ann", "before")])
+    appender = Appender(db)
+    await appender.store([draft("g", "ann", "before")])
     one = draft("g", "ann", "one")
     async with missing_standby(node, db):
-        storing = asyncio.create_task(lane.store([one]))
+        storing = asyncio.create_task(appender.store([one]))
         await wait_for(lambda: node.sql(_WAITING_FOR_STANDBY) == "1", what="the wait")
         node.sql("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
         with pytest.raises(OutcomeUnknown):
             await storing
-    (answer,) = await lane.store([one])
+    (answer,) = await appender.store([one])
     assert (answer.outcome, answer.seq) == (Outcome.DUPLICATE, 2)
-    lane.discard()
+    appender.discard()
 
 
 async def test_nothing_is_left_open_by_a_transaction_that_failed(db: Database):
@@ -107,20 +107,20 @@ async def test_nothing_is_left_open_by_a_transaction_that_failed(db: Database):
 
 
 async def test_restart_is_noticed_and_ended_by_the_probe(node: Node, db: Database):
-    lane = LaneConnection(db)
-    await lane.store([draft("g", "ann", "before")])
+    appender = Appender(db)
+    await appender.store([draft("g", "ann", "before")])
     await asyncio.to_thread(node.kill)
     with pytest.raises(Unavailable):
         await db.fetchval("SELECT 1")
-    await wait_for(lambda: db.watch.is_away, what="the absence")
+    await wait_for(lambda: db.outage.is_away, what="the absence")
     with pytest.raises(Unavailable, match="away"):  # at once, without an attempt of its own
         await db.fetchval("SELECT 1")
-    paused = asyncio.create_task(db.watch.pause(3600))
+    paused = asyncio.create_task(db.outage.pause(3600))
     await asyncio.to_thread(node.start)
     await paused  # ended by the database's return
     assert await db.fetchval("SELECT 1") == 1
-    assert [answer.seq for answer in await lane.store([draft("g", "ann", "after")])] == [2]
-    lane.discard()
+    assert [answer.seq for answer in await appender.store([draft("g", "ann", "after")])] == [2]
+    appender.discard()
 
 
 async def test_one_lost_connection_is_no_absence(db: Database):
@@ -130,7 +130,7 @@ async def test_one_lost_connection_is_no_absence(db: Database):
         async with db.acquire() as connection:
             await connection.fetchval("SELECT pg_terminate_backend(pg_backend_pid())")
     assert await db.fetchval("SELECT pg_backend_pid()") != backend
-    assert not db.watch.is_away
+    assert not db.outage.is_away
 
 
 async def test_frozen_server_is_waited_for_with_a_limit(node: Node):
@@ -139,16 +139,16 @@ async def test_frozen_server_is_waited_for_with_a_limit(node: Node):
         try:
             with pytest.raises(Unavailable):
                 await db.fetchval("SELECT 1")
-            await wait_for(lambda: db.watch.is_away, what="the absence")
+            await wait_for(lambda: db.outage.is_away, what="the absence")
         finally:
             node.thaw()
-        await wait_for(lambda: not db.watch.is_away, what="the return")
+        await wait_for(lambda: not db.outage.is_away, what="the return")
         assert await db.fetchval("SELECT 1") == 1
 
 
 async def test_connections_used_up_end_nothing_that_is_open(node: Node, db: Database):
-    lane = LaneConnection(db)
-    await lane.store([draft("g", "ann")])
+    appender = Appender(db)
+    await appender.store([draft("g", "ann")])
     others = Database(node.url, pool_size=40)
     taken: list[Connection] = []
 
@@ -160,15 +160,15 @@ async def test_connections_used_up_end_nothing_that_is_open(node: Node, db: Data
         with pytest.raises(Unavailable):
             await take_all()
         assert await db.fetchval("SELECT 1") == 1
-        assert [answer.seq for answer in await lane.store([draft("g", "ann")])] == [2]
+        assert [answer.seq for answer in await appender.store([draft("g", "ann")])] == [2]
         with pytest.raises(Unavailable):
             async with db.acquire(), db.acquire():
                 pass
     finally:
         for connection in taken:
             connection.terminate()
-    await wait_for(lambda: not db.watch.is_away, what="room")
-    lane.discard()
+    await wait_for(lambda: not db.outage.is_away, what="room")
+    appender.discard()
     assert [text for _, text in await log_of(db, "g")] == ["hello", "hello"]
 
 
@@ -203,12 +203,12 @@ async def test_database_that_takes_no_connections_for_a_while_is_away(node: Node
         briefly.expire()
         with pytest.raises(Unavailable):
             await briefly.fetchval("SELECT 1")
-        await wait_for(lambda: briefly.watch.is_away, what="the absence")
+        await wait_for(lambda: briefly.outage.is_away, what="the absence")
         node.sql("ALTER DATABASE briefly RENAME TO elsewhere")
         with pytest.raises(Unavailable):
             await briefly._connect()
         node.sql("ALTER DATABASE elsewhere RENAME TO briefly")
         node.sql("ALTER DATABASE briefly ALLOW_CONNECTIONS true")
-        await wait_for(lambda: not briefly.watch.is_away, what="the return")
+        await wait_for(lambda: not briefly.outage.is_away, what="the return")
         assert await briefly.fetchval("SELECT 1") == 1
     node.sql("DROP DATABASE briefly")

@@ -7,13 +7,13 @@ import pytest
 
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
-from storage.postgres.devices.cursors import Positions
+from storage.postgres.devices.cursors import Cursors
 from storage.postgres.devices.dead_letters import DeadLetters
 from storage.postgres.devices.deliveries import _LIST_ORPHANED, MAX_UNSETTLED, Deliveries, Nack, Place
 from storage.postgres.devices.devices import Devices
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.records import AckMode, DeviceMode
-from tests.support.lanes import add_group, draft
+from tests.support.log import add_group, draft
 from tests.support.upkeep import keep_up
 
 WAITS = [0.0, 0.0]
@@ -30,17 +30,17 @@ async def setup(database: Database, *, count: int = 3, is_ordered: bool = False)
     group = secrets.token_hex(6)
     await add_group(database, group, "alice", "bob")
     await store(database, group, count)
-    await Positions(database).enroll_device("bob", "phone", max_devices=100)
+    await Cursors(database).enroll_device("bob", "phone", max_devices=100)
     mode = DeviceMode(AckMode.MANUAL, is_ordered=is_ordered)
     assert await Devices(database, worker_id="w").admit_stream("bob", "phone", mode, session_id=1)
     return Deliveries(database, retry_seconds=WAITS), group
 
 
 async def store(database: Database, group: str, count: int, sender: str = "alice") -> None:
-    lane = LaneConnection(database)
+    appender = Appender(database)
     for first in range(0, count, 500):
-        await lane.store([draft(group, sender) for _ in range(first, min(count, first + 500))])
-    lane.discard()
+        await appender.store([draft(group, sender) for _ in range(first, min(count, first + 500))])
+    appender.discard()
 
 
 async def claim(deliveries: Deliveries, group: str, count: int, owner: int = 1, deadline: float = FAR) -> list[int]:
@@ -188,9 +188,9 @@ async def test_release_gives_back_and_counts_as_told(database: Database) -> None
 
 async def test_claim_stops_at_its_limit_of_bytes_and_says_that_there_is_more(database: Database) -> None:
     deliveries, group = await setup(database, count=0)
-    lane = LaneConnection(database)
-    await lane.store([draft(group, "alice", "x" * 10, size_bytes=500_000) for _ in range(5)])
-    lane.discard()
+    appender = Appender(database)
+    await appender.store([draft(group, "alice", "x" * 10, size_bytes=500_000) for _ in range(5)])
+    appender.discard()
     claimed = await deliveries.claim("bob", "phone", [Place(1, FAR)] * 5, [group])
     assert [one.entry.seq for one in claimed.deliveries] == [1, 2]
     assert claimed.rest == {group: True}
@@ -267,7 +267,7 @@ async def test_device_that_ends_takes_its_rows_along(database: Database) -> None
     await claim(deliveries, group, 2)
     await Devices(database, worker_id="w").forget_streams([1])
     await database.execute("UPDATE devices SET last_use_time = last_use_time - interval '91 days'")
-    await Positions(database).enroll_device("bob", "tablet", max_devices=100)
+    await Cursors(database).enroll_device("bob", "tablet", max_devices=100)
     assert (await rows(database), await database.fetchval("SELECT count(*) FROM dead_letters")) == (0, 0)
 
 
@@ -275,9 +275,9 @@ async def test_device_with_an_open_stream_does_not_end_however_old_its_hello_is(
     deliveries, group = await setup(database)
     await claim(deliveries, group, 2)
     await database.execute("UPDATE devices SET last_use_time = last_use_time - interval '91 days'")
-    await Positions(database).enroll_device("bob", "tablet", max_devices=100)
+    await Cursors(database).enroll_device("bob", "tablet", max_devices=100)
     await Devices(database, worker_id="w").forget_streams([1])
-    await Positions(database).enroll_device("bob", "watch", max_devices=100)
+    await Cursors(database).enroll_device("bob", "watch", max_devices=100)
     assert await rows(database) == 2
 
 

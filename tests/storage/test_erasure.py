@@ -9,7 +9,7 @@ from storage.postgres.accounts.erasure import Batch, Erasures, Progress
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
 from storage.records import Outcome
-from tests.support.lanes import add_group, locked
+from tests.support.log import add_group, locked
 from tests.support.logs import add_users, delete_user, send
 
 BATCH_MESSAGES = 500

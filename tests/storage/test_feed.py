@@ -6,7 +6,7 @@ import pytest
 
 from storage.postgres.connections.database import Database
 from storage.postgres.log.feed import KEEP_SECONDS, Feed
-from tests.support.lanes import add_group, locked
+from tests.support.log import add_group, locked
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
 

@@ -12,7 +12,7 @@ from storage.postgres.connections.database import Database
 from storage.postgres.conversations.members import Members
 from storage.postgres.log.messages import PAGE_BYTES, PAGE_FORWARD, PAGE_REVERSE, TOP_SEQ, Messages
 from storage.records import EntryKind, MembershipAction, MembershipChange, Position, Role, Span
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users, send
 
 LENGTH = 8

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from storage.postgres.connections.database import Database
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.records import Draft, Outcome, Role
-from tests.support.lanes import add_group, draft, locked, log_of, wait_until_blocked
+from tests.support.log import add_group, draft, locked, log_of, wait_until_blocked
 from tests.support.logs import add_users
 
 
@@ -23,10 +23,10 @@ async def db(database: Database) -> Database:
 
 
 @pytest.fixture
-async def lane(db: Database) -> AsyncIterator[LaneConnection]:
-    lane = LaneConnection(db, lock_timeout_ms=20_000)
-    yield lane
-    lane.discard()
+async def appender(db: Database) -> AsyncIterator[Appender]:
+    appender = Appender(db, lock_timeout_ms=20_000)
+    yield appender
+    appender.discard()
 
 
 def drafts_of(count: int, sender: str = "ann") -> list[Draft]:
@@ -47,19 +47,19 @@ async def state_of(database: Database, conversation_id: str = "g") -> dict[str, 
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_shorter_way_stores_what_the_longer_one_would(db, lane, count):
+async def test_shorter_way_stores_what_the_longer_one_would(db, appender, count):
     """In h there is one more message, of another sender, behind the same ones."""
     names = ("request_id", "request_hash", "text", "data", "content_type", "extras", "size_bytes", "kind", "sender")
     names += ("message_number", "reply_to_seq", "seq")
     logs = []
     for conversation_id, more in (("g", []), ("h", [draft("h", "bob")])):
-        await lane.store([draft(conversation_id, "bob", request_id="first")])
+        await appender.store([draft(conversation_id, "bob", request_id="first")])
         batch = [
             draft(conversation_id, "ann", "", request_id="1", data=b"\x00\xff", content_type="a/b", extras='{"a": 1}'),
             draft(conversation_id, "ann", "b", request_id="2", size_bytes=7),
             draft(conversation_id, "ann", "c", request_id="3"),
         ][:count]
-        answers = (await lane.store([*batch, *more]))[:count]
+        answers = (await appender.store([*batch, *more]))[:count]
         assert [(answer.outcome, answer.seq) for answer in answers] == [
             (Outcome.STORED, seq) for seq in range(2, 2 + count)
         ]
@@ -78,12 +78,12 @@ async def test_shorter_way_stores_what_the_longer_one_would(db, lane, count):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_repeat_that_waited_for_the_lock_sees_the_first(db, lane, count):
-    other = LaneConnection(db, lock_timeout_ms=20_000)
+async def test_repeat_that_waited_for_the_lock_sees_the_first(db, appender, count):
+    other = Appender(db, lock_timeout_ms=20_000)
     async with locked(db, "g"):
         first = asyncio.create_task(other.store(drafts_of(1)))
         await wait_until_blocked(db, 1)
-        second = asyncio.create_task(lane.store(drafts_of(count)))
+        second = asyncio.create_task(appender.store(drafts_of(count)))
         await wait_until_blocked(db, 2)
     ((stored,), answers) = await asyncio.gather(first, second)
     other.discard()
@@ -106,40 +106,40 @@ async def test_repeat_that_waited_for_the_lock_sees_the_first(db, lane, count):
     ],
 )
 async def test_refusal_for_what_changed_while_the_lock_was_waited_for_leaves_all_as_it_was(
-    db, lane, change, outcome, count
+    db, appender, change, outcome, count
 ):
     before = await state_of(db)
     async with locked(db, "g") as holder:
-        storing = asyncio.create_task(lane.store(drafts_of(count)))
+        storing = asyncio.create_task(appender.store(drafts_of(count)))
         await wait_until_blocked(db)
         await holder.execute(change)
     assert [answer.outcome for answer in await storing] == [outcome] * count
     assert (await log_of(db, "g"), await state_of(db)) == ([], before)
 
 
-async def test_stranger_and_unknown_conversation_are_refused(db, lane):
+async def test_stranger_and_unknown_conversation_are_refused(db, appender):
     before = await state_of(db)
     for refused, outcome in ((draft("g", "dan"), Outcome.NOT_A_MEMBER), (draft("no", "ann"), Outcome.NO_CONVERSATION)):
-        assert [answer.outcome for answer in await lane.store([refused])] == [outcome]
+        assert [answer.outcome for answer in await appender.store([refused])] == [outcome]
     assert await state_of(db) == before
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_own_repeat_is_answered_and_counts_once(db, lane, count):
-    first = await lane.store(drafts_of(count))
+async def test_own_repeat_is_answered_and_counts_once(db, appender, count):
+    first = await appender.store(drafts_of(count))
     before = await state_of(db)
-    again = await lane.store(drafts_of(count))
+    again = await appender.store(drafts_of(count))
     assert [(answer.outcome, answer.seq) for answer in again] == [(Outcome.DUPLICATE, answer.seq) for answer in first]
     assert await state_of(db) == before
-    (reused,) = await lane.store([draft("g", "ann", "another text", request_id="r0")])
+    (reused,) = await appender.store([draft("g", "ann", "another text", request_id="r0")])
     assert (reused.outcome, reused.seq) == (Outcome.REUSED, 1)
 
 
 @pytest.mark.parametrize("count", [1, 3])
-async def test_time_of_the_clock_that_went_back_is_that_of_the_entry_before(db, lane, count):
+async def test_time_of_the_clock_that_went_back_is_that_of_the_entry_before(db, appender, count):
     ahead = await db.fetchval(
         "UPDATE conversations SET last_time = last_time + interval '1 hour' WHERE conversation_id = 'g'"
         " RETURNING last_time"
     )
-    assert {answer.create_time for answer in await lane.store(drafts_of(count))} == {ahead}
+    assert {answer.create_time for answer in await appender.store(drafts_of(count))} == {ahead}
     assert (await state_of(db))["last_time"] == ahead

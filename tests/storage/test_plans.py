@@ -10,13 +10,13 @@ from storage.postgres.connections.database import Connection, Database
 from storage.postgres.conversations.conversations import Conversations
 from storage.postgres.conversations.members import Members
 from storage.postgres.conversations.receipts import Receipts
-from storage.postgres.devices.cursors import Ack, Positions
+from storage.postgres.devices.cursors import Ack, Cursors
 from storage.postgres.devices.deliveries import Deliveries
 from storage.postgres.devices.devices import Devices
 from storage.postgres.log.messages import TOP_SEQ, Messages
 from storage.records import DeviceMode, Position, Span
 from tests.support.databases import fresh_schema
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users, send
 
 # A statement is planned anew the first five times, and then as often as that seems to pay, if nobody says otherwise.
@@ -34,8 +34,8 @@ async def single(postgres_url: str) -> AsyncIterator[Database]:
         for nth in range(3):
             await add_group(database, f"g{nth}", "ann", "bob")
             await send(database, f"g{nth}", "ann")
-        await Positions(database).enroll_device("bob", "phone", max_devices=3)
-        await Positions(database).store_acks([Ack("bob", "phone", "g0", 1)])
+        await Cursors(database).enroll_device("bob", "phone", max_devices=3)
+        await Cursors(database).store_acks([Ack("bob", "phone", "g0", 1)])
         await database.execute("ANALYZE users, conversations, members, messages, cursors, devices")
         await add_conversations(database, [f"other{nth}" for nth in range(STRANGERS)], ["carol"])
         yield database
@@ -44,17 +44,17 @@ async def single(postgres_url: str) -> AsyncIterator[Database]:
 
 def statements_of_streams(database: Database) -> list[Callable[[], Awaitable[object]]]:
     """What connects, sends, acknowledges, reads."""
-    positions, messages, receipts = Positions(database), Messages(database), Receipts(database)
+    cursors, messages, receipts = Cursors(database), Messages(database), Receipts(database)
     devices = Devices(database, worker_id="w")
     return [
         lambda: devices.admit_stream("bob", "phone", DeviceMode(), session_id=1),
         lambda: devices.forget_streams([1]),
-        lambda: positions.membership_versions(["bob", "ann"]),
-        lambda: positions.read_memberships("bob"),
-        lambda: positions.last_seqs(["g0", "g1"]),
-        lambda: positions.list_subscription_starts("bob", "phone"),
-        lambda: positions.list_subscription_starts("bob", "phone", only=["g0"], also_former=["g0"]),
-        lambda: positions.store_acks([Ack("bob", "phone", "g1", 1), Ack("bob", "phone", "g2", 1)]),
+        lambda: cursors.membership_versions(["bob", "ann"]),
+        lambda: cursors.read_memberships("bob"),
+        lambda: cursors.last_seqs(["g0", "g1"]),
+        lambda: cursors.list_subscription_starts("bob", "phone"),
+        lambda: cursors.list_subscription_starts("bob", "phone", only=["g0"], also_former=["g0"]),
+        lambda: cursors.store_acks([Ack("bob", "phone", "g1", 1), Ack("bob", "phone", "g2", 1)]),
         lambda: messages.read_spans([Span("g0", 0, TOP_SEQ)], limit_each=10),
         lambda: messages.read_backlog("bob", [Position("g0", 0), Position("g1", 0)], limit_each=10),
         lambda: messages.read_page("g0", "bob", cursor=1, limit=10, reverse=False),

@@ -8,7 +8,7 @@ import pytest
 
 from storage.postgres.connections.database import Database
 from storage.postgres.schema.upkeep import BATCH_ROWS, CHORES, Upkeep
-from tests.support.lanes import add_group
+from tests.support.log import add_group
 from tests.support.logs import add_users
 from tests.support.upkeep import keep_up
 

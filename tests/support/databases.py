@@ -101,7 +101,7 @@ async def watched_database(postgres_url: str, **options: float) -> AsyncIterator
     """Opens a pool on the default schema that notices when the database goes and comes, as a worker's does."""
     database = Database(postgres_url, **options)
     await database.open()
-    watching = asyncio.create_task(database.watch.run())
+    watching = asyncio.create_task(database.outage.run())
     try:
         yield database
     finally:

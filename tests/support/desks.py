@@ -10,7 +10,7 @@ from service.domain.errors import ParleyError
 from service.messages.writer import Writer
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.records import Draft, Outcome, Stored
 from tests.support.waiting import wait_for
 
@@ -55,7 +55,7 @@ async def desk(
     *,
     lanes: int = 1,
     max_queued: int = 20_000,
-    connect: Callable[[int], LaneConnection] | None = None,
+    connect: Callable[[int], Appender] | None = None,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> AsyncIterator[Desk]:
     """Runs a writer on a database; closes it at the end."""
@@ -69,7 +69,7 @@ async def desk(
         opened.announced += [(one.draft.conversation_id, answer.seq) for one, answer in stored]
 
     writer = Writer(
-        connect or (lambda lock_timeout_ms: LaneConnection(database, lock_timeout_ms=lock_timeout_ms)),
+        connect or (lambda lock_timeout_ms: Appender(database, lock_timeout_ms=lock_timeout_ms)),
         lane_count=lanes,
         announce=announce,
         ensure_direct=ensure_direct,

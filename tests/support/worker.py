@@ -23,10 +23,10 @@ from service.worker.bus_dispatch import BusDispatcher
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
 from storage.postgres.conversations.receipts import Receipts
-from storage.postgres.devices.cursors import Positions
+from storage.postgres.devices.cursors import Cursors
 from storage.postgres.devices.deliveries import Deliveries
 from storage.postgres.devices.devices import Devices
-from storage.postgres.log.epochs import Restores
+from storage.postgres.log.epochs import Epochs
 from storage.postgres.log.messages import Messages
 from storage.redis.bus import Bus
 from storage.redis.servers import Servers
@@ -85,7 +85,7 @@ async def running_worker(
     *,
     prefix: str | None = None,
     has_bus: bool = True,
-    positions: Positions | None = None,
+    cursors: Cursors | None = None,
     messages: Messages | None = None,
 ) -> AsyncIterator[Worker]:
     """Builds the parts and runs the bus, unless it is to be away.
@@ -110,21 +110,21 @@ async def running_worker(
     hub = Hub(messages, on_lag=dispatcher.schedule, on_added=dispatcher.refresh)
     replayer = Replayer(messages, hub, on_complete=dispatcher.complete)
     modes = DeviceModes(Devices(database, worker_id=secrets.token_hex(4)))
-    restores = Restores(database)
-    epoch = await restores.get_epoch()
+    epochs = Epochs(database)
+    epoch = await epochs.get_epoch()
     subscriptions = SubscriptionManager(
-        hub, replayer, positions or Positions(database), restores, modes, bus, epoch=epoch, max_devices=100
+        hub, replayer, cursors or Cursors(database), epochs, modes, bus, epoch=epoch, max_devices=100
     )
     store = Gated(servers, namespace=namespace)
     presence = PresenceTracker(
-        store, bus, Conversations(database).shares_conversation, Positions(database).changed_versions
+        store, bus, Conversations(database).shares_conversation, Cursors(database).changed_versions
     )
     receipts = ReceiptTracker(Receipts(database), hub, bus)
     manual = ManualDelivery(
         Deliveries(database, retry_seconds=[]), subscriptions, announce=lambda *_: None, on_acked=dispatcher.moved
     )
     dispatcher.connect(hub, replayer, subscriptions, presence, Revocations(), receipts, wake_device=manual.wake)
-    acks = AckWriter(Positions(database), dispatcher.moved, epoch=1)
+    acks = AckWriter(Cursors(database), dispatcher.moved, epoch=1)
     await bus.subscribe([WATCH_CHANNEL])
     background = [asyncio.create_task(work) for work in (receipts.run(), presence.writer.run())]
     if has_bus:

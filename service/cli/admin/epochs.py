@@ -2,7 +2,7 @@
 
 from service.cli.admin.opening import open_database
 from service.settings.tree import Settings
-from storage.postgres.log.epochs import Restores
+from storage.postgres.log.epochs import Epochs
 
 
 async def begin_epoch(settings: Settings) -> int:
@@ -14,4 +14,4 @@ async def begin_epoch(settings: Settings) -> int:
         StartError: the database fails.
     """
     async with open_database(settings) as database:
-        return await Restores(database).begin_epoch()
+        return await Epochs(database).begin_epoch()

@@ -28,8 +28,8 @@ from service.rpc.refusals import to_refusal
 from service.rpc.registry import Context
 from service.rpc.telemetry import ErrorCounts
 from storage.errors import Unavailable
-from storage.postgres.devices.cursors import Ack, Positions
-from storage.postgres.log.epochs import Restores
+from storage.postgres.devices.cursors import Ack, Cursors
+from storage.postgres.log.epochs import Epochs
 from storage.records import AckMode
 
 _log = structlog.get_logger(__name__)
@@ -74,8 +74,8 @@ class ChatHandlers:
         parts: ChatParts,
         replayer: Replayer,
         streams: Streams,
-        positions: Positions,
-        restores: Restores,
+        cursors: Cursors,
+        epochs: Epochs,
         *,
         max_devices: int,
         counts: FrameCounts,
@@ -86,8 +86,8 @@ class ChatHandlers:
         self._parts = parts
         self._replayer = replayer
         self._streams = streams
-        self._positions = positions
-        self._restores = restores
+        self._cursors = cursors
+        self._epochs = epochs
         self._max_devices = max_devices
 
     async def chat(self, _request: None, context: Context, call: Call) -> None:
@@ -115,11 +115,11 @@ class ChatHandlers:
             for refusal in await self._parts.manual.ack_now(caller.username, device_id, to_acks(request.positions)):
                 raise refusal
             return chat_pb2.AckResponse()
-        if not await self._positions.enroll_device(caller.username, device_id, max_devices=self._max_devices):
+        if not await self._cursors.enroll_device(caller.username, device_id, max_devices=self._max_devices):
             raise errors.TooManyDevices(self._max_devices)
         acks = [Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()]
         known_epoch = min(request.epoch or epoch, epoch)  # one that never was may be any number
-        for name, username in await self._positions.store_acks(acks, epoch=epoch, known_epoch=known_epoch):
+        for name, username in await self._cursors.store_acks(acks, epoch=epoch, known_epoch=known_epoch):
             self._parts.receipts.note(name, username)
         return chat_pb2.AckResponse()
 
@@ -134,17 +134,17 @@ class ChatHandlers:
         if claimed in (0, present):
             return present, None
         # It may be this worker that does not know of the restore yet.
-        present = await self._restores.get_epoch()
+        present = await self._epochs.get_epoch()
         if claimed == present:
             return present, None
-        return present, await self._restores.common_seqs(dict.fromkeys(wanted, claimed))
+        return present, await self._epochs.common_seqs(dict.fromkeys(wanted, claimed))
 
     async def _check_ends(
         self, wanted: Mapping[str, int], username: str, device_id: str, common_seqs: Mapping[str, int] | None
     ) -> None:
         """Refuses seqs above what the log has, or has in common with another epoch's, and others' conversations."""
         names = list(wanted)
-        found = await self._positions.list_subscription_starts(username, device_id, only=names, also_former=names)
+        found = await self._cursors.list_subscription_starts(username, device_id, only=names, also_former=names)
         last_seqs = {item.conversation_id: item.last_seq for item in found}
         for conversation_id, seq in wanted.items():
             if conversation_id not in last_seqs:

@@ -74,7 +74,7 @@ def start_background(
         Job("upkeep", 60.0, lambda: stores.upkeep.run(budget_seconds=_BUDGET_SECONDS)),
     ]
     loops = {
-        "database watch": stores.database.watch.run(),
+        "database outage": stores.database.outage.run(),
         "bus": delivery.bus.run(),
         "acks": delivery.acks.run(),
         "device modes": delivery.modes.run(),

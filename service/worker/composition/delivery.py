@@ -19,7 +19,7 @@ from service.worker.bus_dispatch import BusDispatcher
 from service.worker.composition.stores import Stores
 from service.worker.peers import Peers
 from storage.postgres.conversations.receipts import Receipts
-from storage.postgres.log.append import LaneConnection
+from storage.postgres.log.append import Appender
 from storage.redis.bus import Bus
 from storage.redis.presence import PresenceStore
 
@@ -66,8 +66,8 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
     subscriptions = SubscriptionManager(
         hub,
         replayer,
-        stores.positions,
-        stores.restores,
+        stores.cursors,
+        stores.epochs,
         modes,
         bus,
         epoch=stores.deployment.epoch,
@@ -78,13 +78,13 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         stores.deliveries, subscriptions, announce=fanout.publish_given_back, on_acked=dispatcher.moved
     )
     writer = Writer(
-        lambda lock_timeout_ms: LaneConnection(stores.database, lock_timeout_ms=lock_timeout_ms),
+        lambda lock_timeout_ms: Appender(stores.database, lock_timeout_ms=lock_timeout_ms),
         lane_count=settings.database.lanes,
         announce=fanout.publish_stored,
         ensure_direct=stores.conversations.ensure_direct,
         announce_members=fanout.publish_memberships,
         max_queued=settings.limits.max_queued_messages,
-        pause=stores.database.watch.pause,
+        pause=stores.database.outage.pause,
     )
     hasher = RequestHasher(stores.deployment.hash_key)
     conversations = ConversationService(
@@ -100,10 +100,10 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         PresenceStore(stores.redis, namespace=deployment.namespace),
         bus,
         stores.conversations.shares_conversation,
-        stores.positions.changed_versions,
+        stores.cursors.changed_versions,
     )
     receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
-    acks = AckWriter(stores.positions, dispatcher.moved, epoch=stores.deployment.epoch)
+    acks = AckWriter(stores.cursors, dispatcher.moved, epoch=stores.deployment.epoch)
     return Delivery(
         dispatcher=dispatcher,
         peers=peers,

@@ -9,12 +9,12 @@ from storage.postgres.accounts.erasure import Erasures
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
 from storage.postgres.conversations.members import Members
-from storage.postgres.devices.cursors import Positions
+from storage.postgres.devices.cursors import Cursors
 from storage.postgres.devices.dead_letters import DeadLetters
 from storage.postgres.devices.deliveries import Deliveries
 from storage.postgres.devices.devices import Devices
 from storage.postgres.log.content_changes import ContentChanges
-from storage.postgres.log.epochs import Restores
+from storage.postgres.log.epochs import Epochs
 from storage.postgres.log.feed import Feed
 from storage.postgres.log.messages import Messages
 from storage.postgres.schema.migrate import read_deployment
@@ -35,8 +35,8 @@ class Stores:
     conversations: Conversations
     members: Members
     messages: Messages
-    positions: Positions
-    restores: Restores
+    cursors: Cursors
+    epochs: Epochs
     devices: Devices
     deliveries: Deliveries
     dead_letters: DeadLetters
@@ -76,8 +76,8 @@ async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
         conversations=Conversations(database),
         members=Members(database),
         messages=Messages(database),
-        positions=Positions(database),
-        restores=Restores(database),
+        cursors=Cursors(database),
+        epochs=Epochs(database),
         devices=Devices(database, worker_id=worker_id),
         deliveries=Deliveries(database, retry_seconds=schedule.waits_seconds),
         dead_letters=DeadLetters(database),

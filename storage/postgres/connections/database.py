@@ -1,7 +1,7 @@
 """The database as everything else sees it: connections to the primary, lent or held, each statement with a time limit.
 
 Holds no SQL of its own. What a connection is, is in `connection.py`; which server, in `primary.py`; whether it is
-there at all, in `watch.py`.
+there at all, in `outage.py`.
 """
 
 import json
@@ -13,7 +13,7 @@ import asyncpg
 
 from storage import errors
 from storage.postgres.connections.connection import Connection, tells_of_server, translated
-from storage.postgres.connections.outage import Watch
+from storage.postgres.connections.outage import Outage
 from storage.postgres.connections.pool import Pool
 from storage.postgres.connections.primary import Primary
 
@@ -38,7 +38,7 @@ class Database:
         UrlError: the URL can't be used.
 
     Attributes:
-        watch: whether it is away; runs only where `watch.run()` does.
+        outage: whether it is away; runs only where `outage.run()` does.
         primary: which server it is.
         pool: what lends connections; None while the database is not open.
         generation: grows when all connections are to be made anew.
@@ -64,7 +64,7 @@ class Database:
             allows_weak_durability=allows_weak_durability,
             on_newer=self.expire,
         )
-        self.watch = Watch(self._probe)
+        self.outage = Outage(self._probe)
         self.generation = 0
         self.statement_count = 0
 
@@ -91,12 +91,12 @@ class Database:
         Raises:
             Unavailable: there is no answer in time, or the database is known to be away.
         """
-        if self.watch.is_away:
+        if self.outage.is_away:
             raise errors.Unavailable("the database is away")
         try:
             return await self._connect()
         except errors.Unavailable:
-            self.watch.suspect()
+            self.outage.suspect()
             raise
 
     def expire(self) -> None:
@@ -126,7 +126,7 @@ class Database:
             if tells_of_server(error.__cause__):
                 if connection.generation == self.generation:
                     self.expire()
-                self.watch.suspect()
+                self.outage.suspect()
             raise
 
     @asynccontextmanager

@@ -1,7 +1,7 @@
-"""Knows whether the database is away, and tells at once when it is back.
+"""Whether the database is away, and the end of every wait for it as soon as it is back.
 
-Nothing is looked at while all is well. The first sign of trouble starts a probe every half second, until one is
-answered: then everybody who waits goes on at once. Their own pauses are only the upper bound.
+Nothing is probed while the database answers. The first failure starts a probe every half second. The first probe that
+succeeds ends the pauses of all callers at once; the length of a pause is only its upper bound (ADR 8).
 """
 
 import asyncio
@@ -16,11 +16,14 @@ _log = structlog.get_logger(__name__)
 PROBE_SECONDS = 0.5
 
 
-class Watch:
+class Outage:
     """The state of one database.
 
     Args:
-        probe: a new connection; raises Unavailable when there is none to be had.
+        probe: opens a new connection; raises Unavailable when that fails.
+
+    Attributes:
+        is_away: whether the last probe failed.
     """
 
     def __init__(self, probe: Callable[[], Awaitable[None]]) -> None:
@@ -31,12 +34,12 @@ class Watch:
         self.is_away = False
 
     def suspect(self) -> None:
-        """Takes word of trouble: has the database looked at."""
+        """Requests a probe, after a failure that another caller saw."""
         self._suspicion.set()
         self._settled.clear()
 
     async def pause(self, seconds: float) -> None:
-        """Waits so long, or until the database is back when it is away."""
+        """Waits for `seconds`, or less when the database is away and comes back earlier."""
         if not self.is_away:
             await asyncio.sleep(seconds)
             return
@@ -47,7 +50,7 @@ class Watch:
             pass  # the caller tries again all the same
 
     async def run(self) -> None:
-        """Probes whenever there is suspicion, until it is cancelled."""
+        """Probes after each `suspect`, until the task is cancelled."""
         while True:
             await self._suspicion.wait()
             self._suspicion.clear()

@@ -1,6 +1,7 @@
-"""Where the devices of users are: cursors, and what a stream needs to know when it opens.
+"""Cursors of devices, and the reads that a stream makes when it opens.
 
-Cursors never go back. Rows are written in the order of their keys, so that two writers can't wait for each other.
+A cursor is the last seq that a device acknowledged in a conversation. Cursors never go back. Rows are written in the
+order of their keys, so that two writers never deadlock.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,8 +35,8 @@ WHERE m.username = $1 AND ($3::text[] IS NULL OR m.conversation_id IN (SELECT un
        OR coalesce(k.acked_seq, m.start_seq) < upper(m.visible) - 1)"""
 
 
-class Positions:
-    """Cursors and devices."""
+class Cursors:
+    """Cursors, and the devices that have them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

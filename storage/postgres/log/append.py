@@ -1,7 +1,8 @@
-"""The write side of the log: a connection that stores batches of messages, one call each.
+"""The write side of the log: a connection that stores batches of messages, one call a batch.
 
-The connection is the owner's alone. After any failure whose outcome is not known it is thrown away (`terminate`, never
-a cancel: a cancelled wait for a standby becomes visible and could be acknowledged and then lost).
+Each lane of the writer has an appender of its own. After a failure whose outcome is not known the connection is
+terminated and never cancelled: a cancelled wait for a standby makes the commit visible, and a message could be
+acknowledged and then lost (ADR 8).
 """
 
 import asyncio
@@ -22,12 +23,12 @@ SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'SyncRep'
                AND usename = current_user AND state_change < clock_timestamp() - interval '1 s')"""
 
 
-class LaneConnection:
-    """One held connection that stores batches; opened at the first use and after each failure.
+class Appender:
+    """One connection that stores batches; it is opened at the first use and after each failure.
 
     Args:
-        database: gives the connection.
-        lock_timeout_ms: how long a batch waits for a conversation that another transaction holds.
+        database: opens the connection.
+        lock_timeout_ms: how long a batch waits for a conversation that another transaction has locked.
     """
 
     def __init__(self, database: Database, *, lock_timeout_ms: int = 250) -> None:
@@ -39,9 +40,9 @@ class LaneConnection:
         self._was_too_slow = False  # the last batch ran into its time limit
 
     async def store(self, drafts: Sequence[Draft]) -> list[Stored]:
-        """Stores a batch in one transaction; gives what became of each draft, in order.
+        """Stores a batch in one transaction; returns the outcome of each draft, in order.
 
-        Of drafts with equal (conversation, sender, request id) the first counts; the later ones get its answer.
+        Of drafts with equal (conversation, sender, request id) the first is stored; the others get its outcome.
 
         Raises:
             LockTimeout: a conversation stayed locked; nothing was stored.
@@ -97,7 +98,7 @@ class LaneConnection:
         self._is_warned = self._is_warned or message.severity_en == "WARNING"
 
     def discard(self) -> None:
-        """Throws the connection away at once, without a word to the server."""
+        """Terminates the connection at once, without a message to the server."""
         if self._connection is not None:
             self._connection.terminate()
         self._connection = None

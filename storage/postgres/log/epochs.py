@@ -1,7 +1,7 @@
-"""The epochs of a deployment: it begins another one when its database came back in an earlier state.
+"""The epochs of a deployment: a new one begins when the database was restored to an earlier state.
 
-Seqs above the state that came back are given a second time, to other entries. So whoever kept positions must learn
-where what they have stops being true.
+After a restore, seqs above the restored end are used a second time, for other entries. Positions of an earlier epoch
+are valid only up to where the log was the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from storage.postgres.connections.database import Database
 
 
-class Restores:
-    """Epochs, and where the logs ended when each began."""
+class Epochs:
+    """Epochs, and the last seq of each log when an epoch began."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from storage.errors import Unavailable
-from storage.postgres.connections.outage import Watch
+from storage.postgres.connections.outage import Outage
 from tests.support.waiting import wait_for
 
 
@@ -33,34 +33,34 @@ def probe() -> Probe:
 
 
 @pytest.fixture
-async def watch(probe: Probe) -> AsyncIterator[Watch]:
-    watch = Watch(probe)
-    running = asyncio.create_task(watch.run())
-    yield watch
+async def outage(probe: Probe) -> AsyncIterator[Outage]:
+    outage = Outage(probe)
+    running = asyncio.create_task(outage.run())
+    yield outage
     running.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await running
 
 
-async def test_who_waits_goes_on_when_it_is_back(watch: Watch, probe: Probe) -> None:
-    watch.suspect()
+async def test_who_waits_goes_on_when_it_is_back(outage: Outage, probe: Probe) -> None:
+    outage.suspect()
     probe.answer(False)
-    await wait_for(lambda: watch.is_away, what="away")
-    waiting = asyncio.create_task(watch.pause(60))
+    await wait_for(lambda: outage.is_away, what="away")
+    waiting = asyncio.create_task(outage.pause(60))
     probe.answer(True)
     await waiting
-    assert not watch.is_away
+    assert not outage.is_away
 
 
-async def test_who_waits_waits_also_where_it_was_back_for_a_moment(watch: Watch, probe: Probe) -> None:
+async def test_who_waits_waits_also_where_it_was_back_for_a_moment(outage: Outage, probe: Probe) -> None:
     """A pause that ends at once makes a loop of attempts that never yields: the worker stood still for ten seconds."""
-    watch.suspect()
+    outage.suspect()
     await wait_for(lambda: probe.count == 1, what="the probe")
-    watch.suspect()  # of another connection, while the probe is under way
+    outage.suspect()  # of another connection, while the probe is under way
     probe.answer(True)
     probe.answer(False)
-    await wait_for(lambda: watch.is_away, what="away")
-    waiting = asyncio.create_task(watch.pause(60))
+    await wait_for(lambda: outage.is_away, what="away")
+    waiting = asyncio.create_task(outage.pause(60))
     await wait_for(lambda: probe.count == 3, what="the next probe")
     assert not waiting.done()
     probe.answer(True)
