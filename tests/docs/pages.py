@@ -9,6 +9,7 @@ CLIENTS = [*(ROOT / "clients").glob("*/README.md"), *(ROOT / "clients" / "exampl
 PAGES = [
     README,
     ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted(CLIENTS),

@@ -3,10 +3,12 @@
 import ast
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 GENERATED = ("clients/python/parley/", "clients/python-betterproto/parley_betterproto/", "docs/api.md")
@@ -98,7 +100,7 @@ def test_each_release_has_each_group_of_changes_once() -> None:
 
 
 def test_decisions_are_numbered_and_short() -> None:
-    pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    pages = sorted((ROOT / "docs" / "adr").glob("0*.md"))
     assert [int(page.name[:4]) for page in pages] == list(range(1, len(pages) + 1))
     for page in pages:
         lines = page.read_text().splitlines()
@@ -106,6 +108,45 @@ def test_decisions_are_numbered_and_short() -> None:
         assert lines[0].startswith(f"# {int(page.name[:4])}. "), page.name
         headings = [line for line in lines if line.startswith("## ")]
         assert headings == ["## Context", "## Decision", "## Consequences", "## Rejected", "## Held by"], page.name
+
+
+def test_index_of_decisions_has_each_with_its_title_and_a_status() -> None:
+    folder = ROOT / "docs" / "adr"
+    pages = sorted(folder.glob("0*.md"))
+    rows = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+)\) \| (.+) \|$", (folder / "README.md").read_text(), re.MULTILINE)
+    titles = {page.name: page.read_text().partition("\n")[0].partition(". ")[2] for page in pages}
+    assert [(int(number), title, name) for number, title, name, _ in rows] == [
+        (int(page.name[:4]), titles[page.name], page.name) for page in pages
+    ]
+    for number, _, _, status in rows:
+        replaced = re.fullmatch(r"in force|replaced by (\d+)", status)
+        assert replaced, f"the status of {number}"
+        assert replaced[1] is None or int(number) < int(replaced[1]) <= len(pages)
+
+
+def test_hooks_of_a_commit_check_what_lint_checks() -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    lint = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert lint
+    checks = {line.strip().replace("$(BIN)", ".venv/bin").removesuffix(" .") for line in lint[1].splitlines()}
+    assert checks <= {hook["entry"] for hook in hooks}
+    for hook in hooks:
+        assert shutil.which(Path(hook["entry"].split()[0]).name), hook["entry"]
+
+
+def test_workflow_runs_what_ci_runs_with_all_history() -> None:
+    (job,) = yaml.safe_load((ROOT / ".github/workflows/check.yml").read_text())["jobs"].values()
+    assert ".ci/run" in job["steps"][-1]["run"]
+    assert job["steps"][0]["with"]["fetch-depth"] == 0, "the contract is compared with the last release"
+    supported = re.findall(r"Python (3\.\d+)", (ROOT / "README.md").read_text())
+    assert min(supported, key=lambda version: int(version[2:])) in job["steps"][1]["with"]["python-version"]
+
+
+def test_forms_for_issues_ask_for_what_is_needed() -> None:
+    for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("[!c]*.yml"):
+        form = yaml.safe_load(path.read_text())
+        assert {"name", "description", "body"} <= set(form), path.name
+        assert any(item.get("validations", {}).get("required") for item in form["body"]), path.name
 
 
 def test_scripts_can_be_run_and_say_what_they_do() -> None:
