@@ -116,8 +116,8 @@ def publish_before_commit(parts: Parts) -> None:
 
 
 def no_gap_repair(parts: Parts) -> None:
-    """A hole waits for the bus to fill it, for ever."""
-    _put(parts.hub, "_watch_hole", lambda channel: None)
+    """A gap waits for the bus to fill it, for ever."""
+    _put(parts.hub, "_watch_gap", lambda channel: None)
 
 
 def no_sweep(parts: Parts) -> None:

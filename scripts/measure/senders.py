@@ -1,4 +1,4 @@
-"""Very many senders on several workers into one conversation: a dense log, and few reads of it to fill holes."""
+"""Very many senders on several workers into one conversation: a dense log, and few reads of it to fill gaps."""
 
 import asyncio
 import time
@@ -35,7 +35,7 @@ async def _talk(call: Any, count: int, total: int, waits: list[float]) -> tuple[
 
 
 async def measure(senders: int = 64, each: int = 200, workers: int = 2) -> None:
-    """Prints whether the log is dense and complete everywhere, and how often a hole was read."""
+    """Prints whether the log is dense and complete everywhere, and how often a gap was read."""
     async with setting(workers=workers) as place:
         names = [f"sender{nth}" for nth in range(senders)]
         await add_users(place.database, *names)

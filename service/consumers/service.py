@@ -95,7 +95,7 @@ class ManualDelivery:
             await self._attendants.listen(session, starts_at_latest=starts_at_latest)
             if starts_at_latest:
                 await self._deliveries.begin_at_end(*key)
-            # After the session was put into step: what is stored from then on is heard of.
+            # After the session was made live: what is stored from then on is heard of.
             ready = await self._deliveries.list_ready(*key)
         except BaseException:
             session.on_entries = None

@@ -211,7 +211,7 @@ class SubscriptionManager:
                 return
 
     async def listen(self, session: Session, *, starts_at_latest: bool) -> None:
-        """Puts a new session with manual acks into step everywhere: it is told what grows, and takes no entries.
+        """Makes a new session with manual acks live everywhere: it is told what grows, and takes no entries.
 
         Args:
             starts_at_latest: a new device begins at the end also where its user has read something.
@@ -314,9 +314,9 @@ class SubscriptionManager:
         self._replayer.schedule(session)
 
     def _place(self, session: Session, item: SubscriptionStart, position: int) -> int | None:
-        """Puts a session into step or behind; gives the position when it is in step.
+        """Makes a session live or notes a lag; returns the position when it is live.
 
-        Nothing is in step above what `item` was read with: a removal that came later must still be met.
+        Nothing is live above what `item` was read with: a removal that came later must still be met.
 
         Args:
             position: the last seq that the device has.

@@ -41,7 +41,7 @@ class UnknownFrame(Exception):
 
 
 def pack(frame_type: FrameType, conversation_id: str, items: list[Item]) -> bytes:
-    """Encodes entries with rising seqs and no hole, one typing event, or receipts (numbered from 0)."""
+    """Encodes entries with rising seqs and no gap, one typing event, or receipts (numbered from 0)."""
     name = conversation_id.encode()
     head = _HEADER.pack(VERSION, frame_type, len(name), len(items), items[0].seq)
     table = b"".join([_ITEM.pack(len(item.body), item.kind, item.origin) for item in items])

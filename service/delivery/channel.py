@@ -1,7 +1,7 @@
 """One conversation that somebody listens to on this worker, as pure state.
 
-Keeps the last seq that was handed on (the position of every session in step), a bounded tail of ready bytes, and what
-came too early. What is at or below the position is dropped; what is beyond the next seq is parked until the hole
+Keeps the last seq that was handed on (the position of every live session), a bounded tail of ready bytes, and what
+came too early. What is at or below the position is dropped; what is beyond the next seq is parked until the gap
 before it is filled, by the bus or, after PARK_SECONDS, from PostgreSQL.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from service.convert.items import Item
 from service.delivery.session import Session
 
-# Several workers publish out of commit order all the time; most holes fill themselves within this.
+# Several workers publish out of commit order all the time; most gaps fill themselves within this.
 PARK_SECONDS = 0.03
 MAX_PARKED = 2000
 MAX_TAIL_ITEMS = 128
@@ -25,7 +25,7 @@ class Channel:
     Attributes:
         position: the last seq that was handed on; -1 until the log was read.
         known_last_seq: the highest seq that is known to be committed.
-        live: the sessions in step.
+        live: the sessions that get each run of entries as it comes.
         lagging: sessions that are attached and behind.
         idle_since: when the last session left, on the event loop's clock; None while there is one.
     """
@@ -47,7 +47,7 @@ class Channel:
         self.known_last_seq = max(self.known_last_seq, last_seq)
 
     def take(self, items: Iterable[Item]) -> list[Item]:
-        """Takes entries from anywhere; gives those to hand on now, in order and without a hole."""
+        """Takes entries from anywhere; gives those to hand on now, in order and without a gap."""
         run: list[Item] = []
         is_open = self.position >= 0
         expected = self.position + 1
@@ -73,19 +73,19 @@ class Channel:
         return run
 
     def park(self, items: Iterable[Item]) -> None:
-        """Keeps entries for `take_parked`; what there is no room for is a hole then."""
+        """Keeps entries for `take_parked`; what there is no room for is a gap then."""
         for item in items:
             if item.seq > self.position and len(self.parked) < MAX_PARKED:
                 self.parked[item.seq] = item
             self.known_last_seq = max(self.known_last_seq, item.seq)
 
     def take_parked(self) -> list[Item]:
-        """Gives what can be handed on after `open_at` or a rest."""
+        """Gives what can be handed on after `open_at` or a cooldown."""
         waiting = [self.parked.pop(seq) for seq in sorted(self.parked)]
         return self.take(waiting)
 
     @property
-    def has_hole(self) -> bool:
+    def has_gap(self) -> bool:
         """Whether something is known to be committed that was not handed on."""
         return self.position < self.known_last_seq
 

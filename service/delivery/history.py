@@ -44,7 +44,7 @@ class History:
             limit_each: entries at most that are read for each.
 
         Returns:
-            For each conversation the next entries, without a hole; none where the log ends at the position.
+            For each conversation the next entries, without a gap; none where the log ends at the position.
 
         Raises:
             Unavailable: the database is.

@@ -1,8 +1,8 @@
 """Who listens here: hands each entry of a conversation to the sessions of its members on this worker.
 
 The log is the authority. Entries come from the worker's own writer, from the bus and from PostgreSQL; `Channel` puts
-them in order and drops what is known. A hole is read from PostgreSQL after a short wait. Membership entries are applied
-when their seq is handed on, before the next one. A crowd gets what comes while it is being written to as one.
+them in order and drops what is known. A gap is read from PostgreSQL after a short wait. Membership entries are applied
+when their seq is handed on, before the next one. A large fan-out gets what comes during its cooldown as one.
 """
 
 import asyncio
@@ -30,8 +30,8 @@ _RETRY_SECONDS = 0.25
 # Channels stay open this long after the last session, so that a reconnect finds its tail.
 LINGER_SECONDS = 30.0
 # From so many streams of a conversation on its deliveries are joined while it is being written to.
-CROWD = 32
-_MAX_REST_SECONDS = 0.1
+LARGE_FANOUT = 32
+_MAX_COOLDOWN_SECONDS = 0.1
 # Between two messages whose age is looked at.
 _LOOK_SECONDS = 0.1
 
@@ -40,7 +40,7 @@ class Hub:
     """The channels of a worker.
 
     Args:
-        messages: the log, for holes.
+        messages: the log, for gaps.
         on_lag: called when a session fell behind.
         on_added: called with (user name) when an entry added a user who has a session here.
     """
@@ -53,8 +53,8 @@ class Hub:
         self._on_added = on_added
         self._gap_slots = asyncio.Semaphore(_GAP_READERS)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_resting = False
-        self._waiting: set[Channel] = set()  # crowds for which something was parked during the rest
+        self._is_cooling_down = False
+        self._waiting: set[Channel] = set()  # large fan-outs for which something was parked during the cooldown
         self.channels: dict[str, Channel] = {}
         self.users: dict[str, set[Session]] = {}
         self.delivery_seconds = Histogram(SECONDS)
@@ -63,16 +63,16 @@ class Hub:
         self.gap_entry_count = 0  # what the bus had not brought by then
 
     def deliver(self, conversation_id: str, items: Iterable[Item]) -> None:
-        """Takes what was just stored, in any order, new or not; for a crowd that is still being written to it waits."""
+        """Takes what was just stored, in any order, new or not; it waits for a large fan-out during the cooldown."""
         channel = self.channels.get(conversation_id)
         if channel is None:
             return
-        is_crowd = len(channel.live) >= CROWD
-        if is_crowd and self._is_resting:
+        is_large = len(channel.live) >= LARGE_FANOUT
+        if is_large and self._is_cooling_down:
             channel.park(items)
             self._waiting.add(channel)
-        elif self._hand_on(channel, channel.take(items)) and is_crowd:
-            self._rest()
+        elif self._hand_on(channel, channel.take(items)) and is_large:
+            self._cool_down()
 
     def advance(self, conversation_id: str, items: Iterable[Item]) -> None:
         """Takes entries that were read from the log, and hands them on at once."""
@@ -85,7 +85,7 @@ class Hub:
         channel = self.channels.get(conversation_id)
         if channel is not None and last_seq > channel.position:
             channel.known_last_seq = max(channel.known_last_seq, last_seq)
-            self._watch_hole(channel)
+            self._watch_gap(channel)
 
     def forget_tail(self, conversation_id: str) -> None:
         """Takes word that entries that were handed on are not in the log any more as they were."""
@@ -99,7 +99,7 @@ class Hub:
         self._hand_on(channel, channel.take_parked())
 
     def join(self, channel: Channel, session: Session) -> None:
-        """Puts a session, whose position is the channel's, into step."""
+        """Makes a session live whose position is the channel's."""
         channel.lagging.discard(session)
         channel.live.add(session)
         channel.idle_since = None
@@ -162,38 +162,38 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _rest(self) -> None:
-        """Has crowds rest for as long as it took to begin a write to each stream of those that were served.
+    def _cool_down(self) -> None:
+        """Begins a cooldown of large fan-outs: as long as it took to begin a write to each stream that was served.
 
-        A write costs the same whatever is in it. Without a rest the event loop would come back from a thousand writes
-        to find one message more, and write it to a thousand: nothing is joined, and nobody else has a turn. What comes
-        for crowds during a rest is handed on together after it; while less comes than that, nothing waits.
+        A write costs the same whatever is in it. Without a cooldown the event loop would come back from a thousand
+        writes to find one message more, and write it to a thousand: nothing is joined, and nobody else has a turn. What
+        comes for large fan-outs during a cooldown is handed on together after it; while less comes, nothing waits.
         """
-        self._is_resting = True
+        self._is_cooling_down = True
         loop = asyncio.get_running_loop()
         begin_time = loop.time()
 
-        def rest_as_long() -> None:  # the streams that were woken had their turn before this
-            seconds = min(loop.time() - begin_time, _MAX_REST_SECONDS)
-            loop.call_later(seconds, self._end_rest)
+        def cool_down_as_long() -> None:  # the streams that were woken had their turn before this
+            seconds = min(loop.time() - begin_time, _MAX_COOLDOWN_SECONDS)
+            loop.call_later(seconds, self._end_cooldown)
 
-        loop.call_soon(rest_as_long)
+        loop.call_soon(cool_down_as_long)
 
-    def _end_rest(self) -> None:
-        self._is_resting = False
+    def _end_cooldown(self) -> None:
+        self._is_cooling_down = False
         waiting, self._waiting = self._waiting, set()
         was_more = False
         for channel in waiting:
             was_more |= self._hand_on(channel, channel.take_parked())
         if was_more:
-            self._rest()
+            self._cool_down()
 
     def _hand_on(self, channel: Channel, run: list[Item]) -> bool:
         """Hands on a run, and sees to what is missing behind it; gives whether there was a run."""
         if run:
             self._hand_on_parts(channel, run)
-        if channel.has_hole:
-            self._watch_hole(channel)
+        if channel.has_gap:
+            self._watch_gap(channel)
         return bool(run)
 
     def _hand_on_parts(self, channel: Channel, run: list[Item]) -> None:
@@ -254,30 +254,30 @@ class Hub:
                 lag.is_member = False
                 lag.floor_seq = TOP_SEQ  # also when the user comes back before the replay got here
 
-    def _watch_hole(self, channel: Channel) -> None:
+    def _watch_gap(self, channel: Channel) -> None:
         if channel.is_reading or channel.position < 0:
             return
         channel.is_reading = True
-        task = asyncio.create_task(self._fill_hole(channel), name=f"gap {channel.conversation_id}")
+        task = asyncio.create_task(self._fill_gap(channel), name=f"gap {channel.conversation_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _fill_hole(self, channel: Channel) -> None:
-        """Waits for the bus to fill a hole, reads one that stays where it is; goes on until there is none.
+    async def _fill_gap(self, channel: Channel) -> None:
+        """Waits for the bus to fill a gap, reads one that stays where it is; goes on until there is none.
 
-        While several workers write to one conversation there is often a hole, but a new one each time: only one that
+        While several workers write to one conversation there is often a gap, but a new one each time: only one that
         did not move for PARK_SECONDS is read.
         """
         try:
-            while channel.has_hole and self.channels.get(channel.conversation_id) is channel:
+            while channel.has_gap and self.channels.get(channel.conversation_id) is channel:
                 before = channel.position
                 await asyncio.sleep(PARK_SECONDS)
-                if channel.position == before and channel not in self._waiting and not await self._read_hole(channel):
+                if channel.position == before and channel not in self._waiting and not await self._read_gap(channel):
                     await asyncio.sleep(_RETRY_SECONDS)
         finally:
             channel.is_reading = False
 
-    async def _read_hole(self, channel: Channel) -> bool:
+    async def _read_gap(self, channel: Channel) -> bool:
         """Reads on from the position up to what was known when it began; False when there was nothing."""
         before, wanted = channel.position, channel.known_last_seq
         while channel.position < wanted:

@@ -169,7 +169,7 @@ class Replayer:
     def _push(
         self, session: Session, conversation_id: str, lag: Lag, items: list[Item], *, end_seq: int | None = None
     ) -> bool:
-        """Hands entries to the session as far as it has room, and puts it into step when it is there.
+        """Hands entries to the session as far as it has room, and makes it live when it is there.
 
         Args:
             end_seq: where the log ended for the user when `items` was read; None when there is more behind them.

@@ -1,6 +1,6 @@
 """What a stream has to receive, as pure state: no I/O, no clock, no tasks.
 
-A session is in step with a conversation (the hub hands it each run of entries), or it lags: then it keeps a position of
+A session is live in a conversation (the hub hands it each run of entries), or it lags: then it keeps a position of
 its own and is brought up by `replay.py`. What waits to be written is bounded: when MAX_BUFFERED_BYTES wait, the session
 takes nothing more and lags from there on; the log in PostgreSQL is the buffer. The same when the client's own window is
 full. Presence and typing have no log: they are merged by key, the latest wins.
@@ -97,7 +97,7 @@ class Session:
         """Takes entries of one conversation as far as there is room; gives how many of the run are done with.
 
         Args:
-            run: entries with rising seqs and no hole.
+            run: entries with rising seqs and no gap.
             joined: their bodies, joined once for all sessions.
         """
         if self.on_entries is not None:

@@ -31,7 +31,7 @@ def test_runs_are_dense_rising_and_each_entry_once(last_seq, batches):
         seen |= set(batch)
         assert channel.position == last_seq + len(handed)
         assert channel.known_last_seq == max({last_seq, *seen})
-        assert channel.has_hole == (channel.known_last_seq > channel.position)
+        assert channel.has_gap == (channel.known_last_seq > channel.position)
         assert all(seq > channel.position + 1 for seq in channel.parked)
     assert handed == list(range(last_seq + 1, last_seq + len(handed) + 1))
     # As far as it could go: the next one never came.
@@ -52,7 +52,7 @@ def test_what_comes_before_the_log_was_read_waits_for_it(before, last_seq, after
 
 
 @given(st.integers(0, 10), st.lists(st.tuples(st.sampled_from(["take", "park", "end"]), st.lists(st.integers(1, 30)))))
-def test_rests_change_nothing_of_what_is_handed_on(last_seq, steps):
+def test_cooldowns_change_nothing_of_what_is_handed_on(last_seq, steps):
     channel = Channel("g")
     channel.open_at(last_seq)
     handed: list[int] = []
@@ -78,15 +78,15 @@ def test_every_order_of_all_entries_hands_on_all(order):
     assert not channel.parked
 
 
-def test_parked_entries_are_bounded_and_the_hole_stays_known():
+def test_parked_entries_are_bounded_and_the_gap_stays_known():
     channel = Channel("g")
     channel.open_at(0)
     beyond = range(2, MAX_PARKED + 500)
     assert channel.take(map(item, beyond)) == []
     assert len(channel.parked) == MAX_PARKED
-    # The first one lets out what was parked; the rest is a hole that the log fills.
+    # The first one lets out what was parked; the rest is a gap that the log fills.
     assert seqs(channel.take([item(1)])) == list(range(1, MAX_PARKED + 2))
-    assert (channel.has_hole, channel.known_last_seq) == (True, beyond[-1])
+    assert (channel.has_gap, channel.known_last_seq) == (True, beyond[-1])
 
 
 @given(st.lists(st.integers(1, 2000), min_size=1, max_size=400), st.data())

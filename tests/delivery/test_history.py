@@ -1,4 +1,4 @@
-"""The past in memory: shared between readers, bounded, and never with a hole."""
+"""The past in memory: shared between readers, bounded, and never with a gap."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings

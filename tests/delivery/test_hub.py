@@ -64,7 +64,7 @@ async def test_entries_in_any_order_and_twice_come_in_order_and_once(worker, db)
     assert worker.hub.gap_read_count == 0
 
 
-async def test_hole_is_read_from_the_log_after_a_moment(worker, db):
+async def test_gap_is_read_from_the_log_after_a_moment(worker, db):
     reader = await worker.attach("bob")
     await fill(db, 5)
     worker.hub.deliver("g", await items(db, 4, 5))
@@ -73,9 +73,9 @@ async def test_hole_is_read_from_the_log_after_a_moment(worker, db):
     assert worker.hub.gap_read_count == 1
 
 
-async def test_hole_that_moves_is_left_to_the_bus_and_one_that_stays_is_read(worker, db, monkeypatch):
-    """While two workers write there is often a hole; it is read only if it is the same one after a moment."""
-    monkeypatch.setattr(hub, "PARK_SECONDS", 0)  # so that each step of the event loop is a look at the hole
+async def test_gap_that_moves_is_left_to_the_bus_and_one_that_stays_is_read(worker, db, monkeypatch):
+    """While two workers write there is often a gap; it is read only if it is the same one after a moment."""
+    monkeypatch.setattr(hub, "PARK_SECONDS", 0)  # so that each step of the event loop is a look at the gap
     reader = await worker.attach("bob")
     await fill(db, 41)
     one = {item.seq: item for item in await items(db, 1, 41)}
@@ -101,7 +101,7 @@ async def test_last_message_that_nobody_published_is_found_by_its_seq(worker, db
     assert list(worker.hub.channels) == ["g"]
 
 
-async def test_long_hole_is_read_in_parts(worker, db):
+async def test_long_gap_is_read_in_parts(worker, db):
     reader = await worker.attach("bob")
     await db.execute(
         """INSERT INTO messages (conversation_id, seq, kind, sender, request_id, request_hash, create_time,
@@ -131,13 +131,13 @@ async def test_full_session_lags_and_gets_the_rest_from_memory_or_the_log(worker
         return slow.seqs("g") == list(range(1, 31))
 
     await wait_for(read_on, what="all")
-    await wait_for(lambda: slow.session in worker.hub.channels["g"].live, what="being in step again")
+    await wait_for(lambda: slow.session in worker.hub.channels["g"].live, what="being live again")
 
 
 @pytest.fixture
-def small_crowd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two streams are a crowd."""
-    monkeypatch.setattr(hub, "CROWD", 2)
+def small_fanout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two streams are a large fan-out."""
+    monkeypatch.setattr(hub, "LARGE_FANOUT", 2)
 
 
 def sent_together(reader: Reader) -> list[list[int]]:
@@ -146,8 +146,8 @@ def sent_together(reader: Reader) -> list[list[int]]:
     return [seqs for piece in pieces if (seqs := [message.seq for message in piece.messages])]
 
 
-@pytest.mark.usefixtures("small_crowd")
-async def test_crowd_gets_together_what_comes_while_it_is_written_to(worker, db, monkeypatch):
+@pytest.mark.usefixtures("small_fanout")
+async def test_large_fanout_gets_together_what_comes_while_it_is_written_to(worker, db, monkeypatch):
     monkeypatch.setattr(hub, "PARK_SECONDS", 0)  # each step of the event loop is a look at what is missing
     readers = [await worker.attach("ann"), await worker.attach("bob")]
     await fill(db, 6)
@@ -159,13 +159,13 @@ async def test_crowd_gets_together_what_comes_while_it_is_written_to(worker, db,
     loop = asyncio.get_running_loop()
     for nth, reader in enumerate(readers):  # the next ones come in the turn of the event loop after the second run
         reader.session.wake = lambda seq=5 + nth: loop.call_soon(worker.hub.deliver, "g", [one[seq]])
-    await wait_for(lambda: worker.hub.channels["g"].position == 6, what="the end of the rests")
+    await wait_for(lambda: worker.hub.channels["g"].position == 6, what="the end of the cooldown")
     assert [sent_together(reader) for reader in readers] == [[[1], [2, 3, 4], [5, 6]]] * 2
     assert worker.hub.gap_read_count == 0
 
 
-@pytest.mark.usefixtures("small_crowd")
-async def test_crowd_that_is_none_any_more_gets_what_waits_before_what_comes(worker, db, monkeypatch):
+@pytest.mark.usefixtures("small_fanout")
+async def test_large_fanout_that_is_none_any_more_gets_what_waits_before_what_comes(worker, db, monkeypatch):
     monkeypatch.setattr(hub, "PARK_SECONDS", 0)
     ann, bob = await worker.attach("ann"), await worker.attach("bob")
     await fill(db, 3)
@@ -178,8 +178,8 @@ async def test_crowd_that_is_none_any_more_gets_what_waits_before_what_comes(wor
     assert worker.hub.gap_read_count == 0
 
 
-@pytest.mark.usefixtures("small_crowd")
-async def test_crowds_rest_together_and_the_others_go_on(worker, db):
+@pytest.mark.usefixtures("small_fanout")
+async def test_large_fanouts_cool_down_together_and_the_others_go_on(worker, db):
     await add_group(db, "h", "ann", "bob")
     await add_group(db, "alone", "ann")
     for name in ("g", "h", "alone"):
@@ -193,7 +193,7 @@ async def test_crowds_rest_together_and_the_others_go_on(worker, db):
         channel = worker.hub.channels[name]
         worker.hub.deliver(name, [entries[name]._replace(seq=channel.position + 1)])
     assert [worker.hub.channels[name].position for name in ("g", "h", "alone")] == [2, 1, 3]
-    await wait_for(lambda: worker.hub.channels["h"].position == 2, what="the end of the rest")
+    await wait_for(lambda: worker.hub.channels["h"].position == 2, what="the end of the cooldown")
     assert (len(ann.read().messages), len(bob.read().messages)) == (4, 2)
 
 
@@ -205,9 +205,11 @@ async def test_few_streams_get_each_message_at_once(worker, db):
     assert [sent_together(reader) for reader in readers] == [[[1], [2], [3]]] * 2
 
 
-@pytest.mark.usefixtures("small_crowd")
+@pytest.mark.usefixtures("small_fanout")
 @pytest.mark.parametrize("lost", [[], [2]])
-async def test_what_is_missing_after_a_rest_is_read_and_more_than_can_wait_is_not_lost(worker, db, monkeypatch, lost):
+async def test_what_is_missing_after_a_cooldown_is_read_and_more_than_can_wait_is_not_lost(
+    worker, db, monkeypatch, lost
+):
     monkeypatch.setattr(channel, "MAX_PARKED", 2)
     readers = [await worker.attach("ann"), await worker.attach("bob")]
     await fill(db, 6)
@@ -218,8 +220,8 @@ async def test_what_is_missing_after_a_rest_is_read_and_more_than_can_wait_is_no
         await reader.until("g", *range(1, 7))
 
 
-@pytest.mark.usefixtures("small_crowd")
-async def test_one_who_comes_or_goes_while_a_crowd_rests_gets_what_the_log_says(worker, db):
+@pytest.mark.usefixtures("small_fanout")
+async def test_one_who_comes_or_goes_during_a_cooldown_gets_what_the_log_says(worker, db):
     readers = [await worker.attach("ann"), await worker.attach("bob")]
     await fill(db, 2)
     worker.hub.deliver("g", await items(db, 1, 1))

@@ -96,8 +96,8 @@ async def test_sessions_of_a_worker_share_the_bytes(two):
     assert len(set(pieces)) == 1
 
 
-async def test_many_senders_on_two_workers_make_one_dense_log_and_the_bus_fills_every_hole(two, db, monkeypatch):
-    """Each worker hands on its own batches before the other's came: the holes are filled by the bus, none is read."""
+async def test_many_senders_on_two_workers_make_one_dense_log_and_the_bus_fills_every_gap(two, db, monkeypatch):
+    """Each worker hands on its own batches before the other's came: the gaps are filled by the bus, none is read."""
     monkeypatch.setattr(hub, "PARK_SECONDS", 60.0)
     readers = await attach_all(two[0].worker, two[1].worker)
 

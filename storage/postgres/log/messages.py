@@ -123,7 +123,7 @@ class Messages:
         return to_entry(row)
 
     async def read_spans(self, spans: Sequence[Span], *, limit_each: int) -> list[Entry]:
-        """Reads parts of logs, whoever may see them, in one statement; rising seqs within a conversation, no hole.
+        """Reads parts of logs, whoever may see them, in one statement; rising seqs within a conversation, no gap.
 
         Args:
             spans: of different conversations, up to a few dozen.
