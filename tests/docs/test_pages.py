@@ -2,9 +2,11 @@
 
 import ast
 import functools
+import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,21 @@ def test_map_of_the_architecture_names_every_room_of_the_server() -> None:
     rooms = {path.parent.name for top in ("service", "storage") for path in (ROOT / top).rglob("__init__.py")}
     assert len(rooms) > 20
     assert rooms - words == set()
+
+
+def test_picture_of_the_layers_is_what_import_linter_holds() -> None:
+    picture = (ROOT / "docs/architecture.md").read_text().partition("flowchart TD\n")[2].partition("```")[0]
+    arrows = set()
+    for line in re.sub(r"main\[.*?\]", "__main__", picture).splitlines():
+        above, below = (re.findall(r"\w+", side) for side in line.split("-->"))
+        arrows |= set(itertools.product(above, below))
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    held = set()
+    for contract in contracts:
+        if contract["type"] == "layers" and "service.domain" in str(contract["layers"]):
+            floors = [re.findall(r"(?:service\.)?(\w+)", floor.replace("service.", "")) for floor in contract["layers"]]
+            held |= {pair for one, other in itertools.pairwise(floors) for pair in itertools.product(one, other)}
+    assert arrows == held - {("cli", "rpc")}
 
 
 def test_reader_of_details_on_the_errors_page_works(server: RunningServer) -> None:
