@@ -1,23 +1,23 @@
-"""How often someone may try a password: token buckets, per account and per address, in the worker's memory.
+"""How often somebody may try a password: a token bucket for each account and each address, in the worker's memory.
 
-A bucket holds a minute's worth and refills evenly. An attempt that succeeds gives its account's token back: the owner,
-and a program that logs in again and again, are never held up by their own right passwords, and an attacker's bucket
-does not get fuller by them. Who keeps an account's bucket empty can hold up its owner's next Login, for as long as
-that goes on; logins that exist stay, and refresh is not limited here.
+A bucket holds a minute's tokens. An attempt that succeeds puts the account's token back. So right passwords never hold
+up their owner, or a program that logs in again and again, and they add nothing to an attacker's bucket. An attacker
+who keeps an account's bucket empty can hold up the owner's next Login for as long as the attack lasts. Existing logins
+stay, and this limit does not apply to RefreshToken.
 """
 
 import ipaddress
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from service.domain.errors import RateLimited
+from service.domain.token_bucket import Rate, TokenBuckets
 
-# Buckets kept, of each kind. One that was not used for a minute is full, so forgetting the longest unused first loses
-# nothing until so many names or networks are tried in one minute.
+# Buckets kept, of each kind. A bucket that was not used for a minute is full, so nothing is lost by forgetting it until
+# so many names or networks are tried in one minute.
 _MAX_BUCKETS = 20_000
-# What one customer of a provider has at least, so that its addresses count as one.
+# A provider gives each customer at least such a network, so its addresses count as one.
 _IPV6_PREFIX_BITS = 64
 
 
@@ -35,13 +35,13 @@ class Attempts:
         per_address_per_minute: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._accounts = _Buckets(per_account_per_minute, clock)
-        self._addresses = _Buckets(per_address_per_minute, clock)
+        self._accounts = TokenBuckets(_per_minute(per_account_per_minute), max_count=_MAX_BUCKETS, clock=clock)
+        self._addresses = TokenBuckets(_per_minute(per_address_per_minute), max_count=_MAX_BUCKETS, clock=clock)
 
     def limit(self, *, per_account_per_minute: int, per_address_per_minute: int) -> None:
-        """Sets the limits from now on; what was tried before counts."""
-        self._accounts.resize(per_account_per_minute)
-        self._addresses.resize(per_address_per_minute)
+        """Sets the limits from now on; earlier attempts count."""
+        self._accounts.limit(_per_minute(per_account_per_minute))
+        self._addresses.limit(_per_minute(per_address_per_minute))
 
     def check_address(self, address: str) -> None:
         """Takes a token of the caller's network.
@@ -49,58 +49,33 @@ class Attempts:
         Raises:
             RateLimited: there is none.
         """
-        self._addresses.take(_to_network(address), "attempts from your address")
+        _take(self._addresses, _to_network(address), "attempts from your address")
 
     def check_account(self, username: str) -> None:
-        """Takes a token of the account, whether there is such an account or not.
+        """Takes a token of the account, whether the account exists or not.
 
         Raises:
             RateLimited: there is none.
         """
-        self._accounts.take(username, "attempts on this account")
+        _take(self._accounts, username, "attempts on this account")
 
     def give_back(self, username: str) -> None:
-        """Puts one token of the account back: the attempt succeeded."""
+        """Puts one token of the account back, after an attempt that succeeded."""
         self._accounts.give_back(username)
 
 
-class _Buckets:
-    """Buckets by key. A bucket is (tokens at the last use, time of the last use)."""
+def _per_minute(count: int) -> Rate:
+    return Rate(burst=count, per_second=count / 60)
 
-    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
-        self.resize(per_minute)
-        self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def resize(self, per_minute: int) -> None:
-        self._size = float(per_minute)
-        self._per_second = per_minute / 60
-
-    def take(self, key: str, what: str) -> None:
-        now = self._clock()
-        tokens = self._tokens(key, now)
-        if tokens < 1:
-            # The bucket is left as it is: attempts that are refused do not make the wait longer.
-            raise RateLimited(what, math.ceil((1 - tokens) / self._per_second))
-        self._put(key, tokens - 1, now)
-
-    def give_back(self, key: str) -> None:
-        now = self._clock()
-        self._put(key, self._tokens(key, now) + 1, now)
-
-    def _tokens(self, key: str, now: float) -> float:
-        tokens, last_time = self._buckets.get(key, (self._size, now))
-        return min(self._size, tokens + (now - last_time) * self._per_second)
-
-    def _put(self, key: str, tokens: float, now: float) -> None:
-        self._buckets[key] = (tokens, now)
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > _MAX_BUCKETS:
-            self._buckets.popitem(last=False)
+def _take(buckets: TokenBuckets, key: str, what: str) -> None:
+    wait_seconds = buckets.take(key)
+    if wait_seconds:
+        raise RateLimited(what, math.ceil(wait_seconds))
 
 
 def _to_network(address: str) -> str:
-    """Returns what counts as one caller: an IPv4 address, an IPv6 network of 64 bits, or the text as it is."""
+    """Returns the name of one caller: an IPv4 address, an IPv6 network of 64 bits, or the text as it is."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

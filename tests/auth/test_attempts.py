@@ -86,7 +86,7 @@ def test_memory_is_bounded_and_the_busy_are_kept(monkeypatch: pytest.MonkeyPatch
     for number in range(50):
         limits.check_account("alice")
         limits.check_account(f"user{number}")
-    assert len(limits._accounts._buckets) == 10
+    assert len(limits._accounts) == 10
     for _ in range(50):
         limits.check_account("alice")
     with pytest.raises(RateLimited):

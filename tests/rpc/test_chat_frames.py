@@ -15,6 +15,7 @@ from service.domain.call import Principal
 from service.domain.errors import ConversationNotFound
 from service.rpc.chat.frames import ChatParts, FrameHandlers
 from storage.postgres.connections.database import Database
+from tests.support.log import add_group
 from tests.support.logs import add_users
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker, running_worker
@@ -91,3 +92,40 @@ async def test_one_who_was_removed_and_lags_can_not_type_there(database: Databas
             await handlers.handle(chat_pb2.ChatRequest(typing=chat_pb2.TypingFrame(conversation_id="g", active=True)))
         session.lags["g"].is_member = True
         await handlers.handle(chat_pb2.ChatRequest(typing=chat_pb2.TypingFrame(conversation_id="g", active=True)))
+
+
+async def test_typing_above_five_a_second_is_dropped_and_goes_on_as_time_passes(
+    database: Database, redis_url: str
+) -> None:
+    await add_users(database, "ann", "bob", "eve")
+    await add_group(database, "g", "ann", "bob", "eve")
+    now = 100.0
+    async with running_worker(database, redis_url) as worker:
+        reader = await worker.attach("bob")
+        sessions = {name: (await worker.attach(name)).session for name in ("ann", "eve")}
+
+        def handlers_of(name: str) -> FrameHandlers:
+            stream = OpenStream(sessions[name], Principal(name, "login", "phone", 0, 2**31))
+            handlers = FrameHandlers(parts_of(worker), stream, clock=lambda: now)
+            handlers.is_open = True
+            return handlers
+
+        async def come_from(handlers: FrameHandlers) -> int:
+            """Types by these, then by eve, whose frame comes on the same way; returns how many of ann's came so far."""
+            typing = chat_pb2.ChatRequest(typing=chat_pb2.TypingFrame(conversation_id="g", active=True))
+            await handlers.handle(typing)
+            before = len([event for event in reader.read().typing if event.username == "eve"])
+            await handlers_of("eve").handle(typing)
+            await wait_for(
+                lambda: len([event for event in reader.read().typing if event.username == "eve"]) > before,
+                what="eve's",
+            )
+            return len([event for event in reader.read().typing if event.username == "ann"])
+
+        ann = handlers_of("ann")
+        assert [await come_from(ann) for _ in range(11)] == [*range(1, 11), 10]
+        for count in (11, 12, 13):
+            now += 0.125
+            assert await come_from(ann) == count - 1
+            now += 0.078125  # 1 / 5 s and a little
+            assert await come_from(ann) == count

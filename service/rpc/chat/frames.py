@@ -1,7 +1,8 @@
 """What each arm of a ChatRequest does. The two loops of a stream are in `stream.py`; the state is the Session's."""
 
 import asyncio
-from collections.abc import Collection
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,6 +24,7 @@ from service.delivery.submission import Submission
 from service.delivery.window import MAX_WINDOW_MESSAGES, Window
 from service.domain import checks, errors
 from service.domain.hashes import RequestHasher
+from service.domain.token_bucket import Rate, TokenBucket
 from service.messages.writer import Writer
 from service.presence.tracker import PresenceTracker
 from service.receipts.tracker import ReceiptTracker
@@ -38,8 +40,7 @@ MAX_HEARTBEAT_SECONDS = 600.0
 # Refused positions of a hello that are told before others come to their turn: some milliseconds of work.
 _REFUSALS_A_TURN = 250
 # Typing frames of a stream that go out; more are dropped without a word.
-_TYPING_PER_SECOND = 5.0
-_TYPING_BURST = 10.0
+_TYPING_RATE = Rate(burst=10, per_second=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +103,18 @@ class FrameTicket:
 
 
 class FrameHandlers:
-    """The arms, for one stream."""
+    """The arms, for one stream.
 
-    def __init__(self, parts: ChatParts, stream: OpenStream) -> None:
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, parts: ChatParts, stream: OpenStream, clock: Callable[[], float] = time.monotonic) -> None:
         self._parts = parts
         self._stream = stream
         self._session = stream.session
         self._drafter = Drafter(stream.session.username, parts.hasher)
-        self._typing_tokens = _TYPING_BURST
-        self._typed_time = 0.0
+        self._typing = TokenBucket(_TYPING_RATE, clock)
         self.heartbeat_seconds: float | None = None
         self.is_open = False
 
@@ -290,22 +294,11 @@ class FrameHandlers:
         conversation_id = checks.to_conversation_id(frame.conversation_id)
         if not self._session.is_in(conversation_id):
             raise errors.ConversationNotFound(conversation_id)
-        now = asyncio.get_running_loop().time()
-        if not self._may_type(now):
+        if not self._typing.take():
             return  # readers let a state lapse by themselves
         self._parts.fanout.publish_typing(
             conversation_id, self._session.username, is_active=frame.active, origin=self._session.session_id
         )
-
-    def _may_type(self, now: float) -> bool:
-        """Takes from this stream's bucket of typing frames, if there is something in it."""
-        since_seconds = now - self._typed_time
-        self._typing_tokens = min(_TYPING_BURST, self._typing_tokens + since_seconds * _TYPING_PER_SECOND)
-        self._typed_time = now
-        if self._typing_tokens < 1:
-            return False
-        self._typing_tokens -= 1
-        return True
 
     def _authenticate(self, frame: chat_pb2.Authenticate) -> None:
         principal = self._parts.authenticator.verify(frame.access_token)
