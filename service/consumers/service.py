@@ -90,7 +90,7 @@ class ManualDelivery:
             Unavailable: the database is.
         """
         key = (session.username, session.device_id)
-        session.on_entries = lambda conversation_id: self._note_grown(key, conversation_id)
+        session.signal_growth(lambda conversation_id: self._note_grown(key, conversation_id))
         try:
             await self._attendants.listen(session, starts_at_latest=starts_at_latest)
             if starts_at_latest:
@@ -98,7 +98,7 @@ class ManualDelivery:
             # After the session was made live: what is stored from then on is heard of.
             ready = await self._deliveries.list_ready(*key)
         except BaseException:
-            session.on_entries = None
+            session.signal_growth(None)
             raise
         service = self._services.get(key) or self._start(Group(*key, is_ordered=session.mode.is_ordered))
         service.group.consumers[session.session_id] = Consumer(session, ack_deadline_seconds, window_messages)
@@ -189,7 +189,7 @@ class ManualDelivery:
 
     def _take(self, session: Session, acks: list[PendingAck]) -> None:
         service = self._by_session[session]
-        session.unanswered_count += len(acks)
+        session.outbox.expect_answers(len(acks))
         service.group.acks += acks
         service.wake.set()
 
@@ -285,7 +285,7 @@ class ManualDelivery:
                 continue  # the stream ended meanwhile, and its release comes after this claim
             entry = delivery.entry
             consumer.hold(entry.conversation_id, entry.seq, now)
-            consumer.session.put(responses.delivery(entry, delivery.attempt), 1)
+            consumer.session.outbox.put(responses.delivery(entry, delivery.attempt), 1)
             self.delivered_counts["first" if delivery.attempt == 1 else "again"] += 1
 
     async def _write_acks(self, group: Group) -> None:
@@ -324,16 +324,16 @@ class ManualDelivery:
         return await self._deliveries.ack(*group.key, [(one.conversation_id, one.seq) for one in batch])
 
     def _answer(self, pending: PendingAck, settlement: Settlement) -> None:
-        session = pending.session
-        session.unanswered_count -= 1
+        outbox = pending.session.outbox
+        outbox.note_answers(1)
         is_nack = pending.nack is not None
         refusal = _refusal(pending.conversation_id, pending.seq, settlement, is_nack=is_nack)
         if is_nack and pending.is_tried and isinstance(refusal, errors.DeliveryNotHeld):
             refusal = None  # its own earlier attempt may be why
         if refusal is not None:
-            session.put_error(pending.correlation_id, refusal)
-        elif not session.unanswered_count:
-            session.wake()
+            outbox.put_error(pending.correlation_id, refusal)
+        elif not outbox.unanswered_count:
+            outbox.wake()
 
 
 def _refusal(conversation_id: str, seq: int, settlement: Settlement, *, is_nack: bool) -> errors.ParleyError | None:

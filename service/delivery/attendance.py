@@ -21,7 +21,6 @@ from service.domain import errors
 from storage.errors import Unavailable
 from storage.postgres.devices.cursors import Cursors
 from storage.postgres.log.epochs import Epochs
-from storage.postgres.log.messages import TOP_SEQ
 from storage.records import SubscriptionStart
 from storage.redis.bus import Bus
 
@@ -152,21 +151,20 @@ class SubscriptionManager:
         claims.update({name: epoch for name in explicit if name in starts})
         resets = await self._find_resets(enrollments, starts, claims)
         for first in range(0, len(resets), _MARKS_A_PIECE):
-            session.put_alone(responses.resets(resets[first : first + _MARKS_A_PIECE], self._epoch))
+            session.outbox.put_alone(responses.resets(resets[first : first + _MARKS_A_PIECE], self._epoch))
         starts.update(resets)
         marks = [
             (item.conversation_id, seq, False)
             for item in enrollments
             if (seq := self._place(session, item, starts[item.conversation_id])) is not None
         ]
-        for name in dict(resets).keys() & session.lags.keys():
-            session.lags[name].end_seq = 0  # what an earlier stream brought is no more
-        session.to_catch_up = set(session.lags)
-        if not session.lags:
+        session.subscriptions.void_ends(name for name, _ in resets)
+        session.subscriptions.begin_catching_up()
+        if not session.subscriptions.lags:
             name, seq, _ = marks.pop() if marks else ("", 0, True)
             marks.append((name, seq, True))
         for first in range(0, len(marks), _MARKS_A_PIECE):
-            session.put(responses.caught_up(marks[first : first + _MARKS_A_PIECE]))
+            session.outbox.put(responses.caught_up(marks[first : first + _MARKS_A_PIECE]))
         self._replayer.schedule(session)
         return refusals
 
@@ -201,7 +199,9 @@ class SubscriptionManager:
 
         What its user is not in any more is brought up to the removal. Waits while the database is away.
         """
-        while new := [name for name in session.own_seqs if self._hub.delivered_seq(name, session) is None]:
+        while new := [
+            name for name in session.subscriptions.own_seqs if self._hub.delivered_seq(name, session) is None
+        ]:
             try:
                 await self._attach_more(session, new)
             except Unavailable as error:
@@ -229,7 +229,7 @@ class SubscriptionManager:
             await self._open_channels(conversation_ids)
             for conversation_id in conversation_ids:
                 channel = self._hub.channels[conversation_id]
-                session.conversation_ids[channel.conversation_id] = None
+                session.subscriptions.attach(channel.conversation_id)
                 self._hub.join(channel, session)
 
     def refresh(self, username: str) -> None:
@@ -288,7 +288,7 @@ class SubscriptionManager:
                     self._attaching[session] = True
                     continue
                 await self._attach_more(
-                    session, [name for name in conversation_ids if name not in session.conversation_ids]
+                    session, [name for name in conversation_ids if name not in session.subscriptions.conversation_ids]
                 )
             if username in self._hub.users:
                 self._versions[username] = version
@@ -309,7 +309,7 @@ class SubscriptionManager:
         for item in await self._cursors.list_subscription_starts(username, session.device_id, only=conversation_ids):
             if session in self._hub.users.get(username, ()):
                 # One who comes back goes on where this stream left off, acked or not.
-                position = session.finished.get(item.conversation_id, item.start_seq)
+                position = session.subscriptions.finished.get(item.conversation_id, item.start_seq)
                 self._place(session, item, min(position, item.last_seq))
         self._replayer.schedule(session)
 
@@ -321,28 +321,27 @@ class SubscriptionManager:
         Args:
             position: the last seq that the device has.
         """
-        conversation_id = item.conversation_id
-        if conversation_id in session.conversation_ids:
+        conversation_id, subscriptions = item.conversation_id, session.subscriptions
+        if conversation_id in subscriptions.conversation_ids:
             return None
         if not item.is_member:
-            if position < item.last_seq and conversation_id not in session.lags:
-                session.fall_behind(conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq)
+            if position < item.last_seq and conversation_id not in subscriptions.lags:
+                subscriptions.fall_behind(
+                    conversation_id, position, item.floor_seq, is_member=False, end_seq=item.last_seq
+                )
             return None
         channel = self._hub.channels[conversation_id]
-        session.conversation_ids[channel.conversation_id] = None  # the one string that all its sessions share
-        session.finished.pop(conversation_id, None)
-        if (lag := session.lags.get(conversation_id)) is not None:
-            # One who comes back while the former past is still being brought: that goes on, from the database alone.
+        subscriptions.attach(channel.conversation_id)
+        if subscriptions.note_return(conversation_id):
             channel.lagging.add(session)
             channel.idle_since = None
-            lag.is_member, lag.floor_seq = True, TOP_SEQ
             return None
         if position == channel.position:
             self._hub.join(channel, session)
             return channel.position
         channel.lagging.add(session)
         channel.idle_since = None
-        session.fall_behind(conversation_id, position, item.floor_seq, end_seq=item.last_seq)
+        subscriptions.fall_behind(conversation_id, position, item.floor_seq, end_seq=item.last_seq)
         return None
 
     async def _open_channels(self, conversation_ids: Iterable[str]) -> None:

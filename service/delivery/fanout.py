@@ -90,7 +90,7 @@ def deliver_typing(hub: Hub, conversation_id: str, item: Item) -> None:
     body = responses.typing(conversation_id, username, is_active=bool(item.seq))
     for session in channel.live:
         if session.username != username:
-            session.put_ephemeral((conversation_id, username), body)
+            session.outbox.put_ephemeral((conversation_id, username), body)
 
 
 def encode_revocation(revocation: Revocation) -> bytes:

@@ -106,16 +106,16 @@ class Hub:
 
     def leave(self, conversation_id: str, session: Session) -> None:
         """Takes a session out of a conversation."""
-        session.conversation_ids.pop(conversation_id, None)
+        session.subscriptions.detach(conversation_id)
         channel = self.channels.get(conversation_id)
         if channel is not None:
             channel.leave(session, asyncio.get_running_loop().time())
 
     def detach(self, session: Session) -> None:
         """Takes a session out of everything."""
-        for conversation_id in list(session.conversation_ids):
+        for conversation_id in list(session.subscriptions.conversation_ids):
             self.leave(conversation_id, session)
-        session.lags.clear()
+        session.subscriptions.drop_lags()
         sessions = self.users.get(session.username)
         if sessions is not None:
             sessions.discard(session)
@@ -128,20 +128,22 @@ class Hub:
         That is what was handed to it; while it is being brought up also what was there when it came, since an earlier
         stream of its device, perhaps on another worker, may have had that.
         """
-        if (lag := session.lags.get(conversation_id)) is not None:
+        subscriptions = session.subscriptions
+        if (lag := subscriptions.lags.get(conversation_id)) is not None:
             return max(lag.position, lag.end_seq)
-        if conversation_id in session.conversation_ids:
+        if conversation_id in subscriptions.conversation_ids:
             return self.channels[conversation_id].position
-        return session.finished.get(conversation_id)
+        return subscriptions.finished.get(conversation_id)
 
     def has_pending_own(self, session: Session) -> bool:
         """Whether a message that a session stored itself was not handed on yet, in what it is attached to.
 
         A session that lags is told apart by its lags.
         """
+        subscriptions = session.subscriptions
         return any(
-            name in session.conversation_ids and self.channels[name].position < seq
-            for name, seq in session.own_seqs.items()
+            name in subscriptions.conversation_ids and self.channels[name].position < seq
+            for name, seq in subscriptions.own_seqs.items()
         )
 
     def drop_idle(self) -> list[str]:
@@ -225,7 +227,7 @@ class Hub:
         for session, next_seq in behind:
             channel.live.discard(session)
             channel.lagging.add(session)
-            session.fall_behind(channel.conversation_id, next_seq - 1, next_seq)
+            session.subscriptions.fall_behind(channel.conversation_id, next_seq - 1, next_seq)
             self._on_lag(session)
 
     def _look_at_age(self, item: Item) -> None:
@@ -245,14 +247,8 @@ class Hub:
         for session in [*channel.live, *channel.lagging]:
             if not are_all_removed and session.username not in removed:
                 continue
-            lag = session.lags.get(channel.conversation_id)
-            if lag is None:
-                session.finished[channel.conversation_id] = item.seq
+            if session.subscriptions.note_removal(channel.conversation_id, item.seq):
                 self.leave(channel.conversation_id, session)
-            else:
-                # The database limits the rest of its replay; the tail, which all share, must not serve it any more.
-                lag.is_member = False
-                lag.floor_seq = TOP_SEQ  # also when the user comes back before the replay got here
 
     def _watch_gap(self, channel: Channel) -> None:
         if channel.is_reading or channel.position < 0:

@@ -18,7 +18,8 @@ from service.convert.items import Item
 from service.delivery.channel import PARK_SECONDS, Channel
 from service.delivery.history import History
 from service.delivery.hub import Hub
-from service.delivery.session import Lag, Session
+from service.delivery.session import Session
+from service.delivery.subscriptions import Lag
 from service.domain.errors import Internal
 from storage.errors import Unavailable
 from storage.postgres.log.messages import Messages
@@ -58,7 +59,7 @@ class Replayer:
 
     def schedule(self, session: Session) -> None:
         """Goes on with a session's replay, if it needs one and has room."""
-        if session.lags and session.has_room and session not in self._tasks:
+        if session.subscriptions.lags and session.has_room and session not in self._tasks:
             task = asyncio.create_task(self._run(session), name=f"replay {session.session_id:x}")
             self._tasks[session] = task
             task.add_done_callback(lambda task: self._ended(session, task))
@@ -87,7 +88,7 @@ class Replayer:
         self.schedule(session)  # room may have come after the last look
 
     async def _run(self, session: Session) -> None:
-        while session.lags and session.has_room:
+        while session.subscriptions.lags and session.has_room:
             try:
                 async with self._slots:
                     self.running_count += 1
@@ -109,7 +110,7 @@ class Replayer:
         shared: list[Position] = []
         own: list[Position] = []
         room_count = session.room_count or _CONVERSATIONS_A_STEP * ENTRIES_EACH
-        for conversation_id, lag in session.next_lags(min(_CONVERSATIONS_A_STEP, room_count)):
+        for conversation_id, lag in session.subscriptions.next_lags(min(_CONVERSATIONS_A_STEP, room_count)):
             position = Position(conversation_id, lag.position)
             if not lag.is_member or lag.floor_seq > lag.position + 1:
                 own.append(position)
@@ -138,7 +139,7 @@ class Replayer:
 
     def _take_part(self, session: Session, position: Position, items: list[Item]) -> bool:
         """Takes what follows a position for one who may see all of it."""
-        lag = session.lags.get(position.conversation_id)
+        lag = session.subscriptions.lags.get(position.conversation_id)
         if lag is None or lag.position != position.seq:
             return True  # it went another way meanwhile: the stream ended, or the user was removed
         self._advance_hub(position.conversation_id, items)
@@ -151,7 +152,7 @@ class Replayer:
 
     def _take_page(self, session: Session, position: Position, page: Backlog | None) -> bool:
         conversation_id = position.conversation_id
-        lag = session.lags.get(conversation_id)
+        lag = session.subscriptions.lags.get(conversation_id)
         if lag is None or lag.position != position.seq:
             return True  # it went another way meanwhile: the stream ended, or the user was removed
         if page is None:
@@ -161,9 +162,8 @@ class Replayer:
         if page.is_member:
             self._advance_hub(conversation_id, items)
         is_whole = not items or items[-1].seq >= page.end_seq
-        lag.is_member = page.is_member
         # One who came back meanwhile may see the tail only from there on.
-        lag.floor_seq = max(lag.floor_seq, page.floor_seq)
+        lag.limit(is_member=page.is_member, floor_seq=page.floor_seq)
         return self._push(session, conversation_id, lag, items, end_seq=page.end_seq if is_whole else None)
 
     def _push(
@@ -179,46 +179,46 @@ class Replayer:
         for part in _parts(items):
             taken_count = session.offer(conversation_id, part, b"".join([item.body for item in part]))
             if taken_count:
-                lag.position = part[taken_count - 1].seq
+                lag.advance(part[taken_count - 1].seq)
             if taken_count < len(part):
                 is_all_taken = False
                 break
         if is_all_taken and end_seq is not None:
-            lag.position = max(lag.position, end_seq)
+            lag.advance(end_seq)
         channel = self._hub.channels.get(conversation_id)
         if not lag.is_member:
             if is_all_taken and end_seq is not None:
                 self._finish(session, conversation_id, lag.position)
         # One who came back is put into the conversation by the subscriptions first.
-        elif is_all_taken and channel is not None and conversation_id in session.conversation_ids:
+        elif is_all_taken and channel is not None and conversation_id in session.subscriptions.conversation_ids:
             self._join_if_level(session, channel, lag)
         has_moved = lag.position != before
-        is_behind = conversation_id in session.lags
+        is_behind = conversation_id in session.subscriptions.lags
         # Also one that was taken whole: a page that just fills the window would otherwise come first for ever.
         if has_moved and is_behind:
-            session.note_served(conversation_id)
+            session.subscriptions.note_served(conversation_id)
         return has_moved or not is_behind
 
     def _join_if_level(self, session: Session, channel: Channel, lag: Lag) -> None:
         if lag.position > channel.position:
             self._hub.note_last_seq(channel.conversation_id, lag.position)
         elif lag.position == channel.position:
-            session.catch_up(channel.conversation_id)
+            session.subscriptions.catch_up(channel.conversation_id)
             self._hub.join(channel, session)
             self._mark(session, channel.conversation_id, channel.position)
 
     def _finish(self, session: Session, conversation_id: str, position: int) -> None:
         """A former member has everything up to the entry of the removal; or the conversation is gone."""
-        session.catch_up(conversation_id)
-        session.finished[conversation_id] = position
+        session.subscriptions.catch_up(conversation_id)
+        session.subscriptions.finish(conversation_id, position)
         self._hub.leave(conversation_id, session)
         self._mark(session, conversation_id, position)
 
     def _mark(self, session: Session, conversation_id: str, seq: int) -> None:
-        marks = session.note_caught_up([conversation_id])
-        if marks:
-            session.put(responses.caught_up((name, seq, is_complete) for name, is_complete in marks))
-            if marks[-1][1]:
+        is_news, is_complete = session.subscriptions.note_caught_up(conversation_id)
+        if is_news:
+            session.outbox.put(responses.caught_up([(conversation_id, seq, is_complete)]))
+            if is_complete:
                 self._on_complete(session)
 
 

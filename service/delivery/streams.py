@@ -133,7 +133,7 @@ class Streams:
         for stream in self._streams:
             if not stream.session.is_going_away:
                 # How fast a client comes back is no secret: any generator will do.
-                stream.session.put(responses.go_away(random.uniform(0, spread_seconds)))  # noqa: S311
+                stream.session.outbox.put(responses.go_away(random.uniform(0, spread_seconds)))  # noqa: S311
                 stream.session.is_going_away = True
                 stream.session.wake()
 

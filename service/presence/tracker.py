@@ -104,7 +104,7 @@ class PresenceTracker:
         await self._bus.subscribe(map(presence_channel, names))
         for name, record in records:
             now_known = self._known.get(name, record)  # a change may have come since it was read
-            session.put_ephemeral(("presence", name), encode_event(name, now_known, correlation_id))
+            session.outbox.put_ephemeral(("presence", name), encode_event(name, now_known, correlation_id))
 
     def take_announcement(self, username: str, payload: bytes) -> None:
         """Takes what the bus says of a user."""
@@ -177,7 +177,7 @@ class PresenceTracker:
             return
         body = encode_event(username, record, 0)
         for session in watchers:
-            session.put_ephemeral(("presence", username), body)
+            session.outbox.put_ephemeral(("presence", username), body)
 
     def _unwatch(self, session: Session) -> None:
         for name in self._watched.get(session, ()):

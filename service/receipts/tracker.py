@@ -64,7 +64,7 @@ class ReceiptTracker:
         self._watchers.add(session)
         self._bus.publish_nowait(WATCH_CHANNEL, b"")
         self.hear_watch()
-        if not session.to_catch_up:
+        if not session.subscriptions.to_catch_up:
             self.tell_state(session)
 
     def leave(self, session: Session) -> None:
@@ -98,7 +98,7 @@ class ReceiptTracker:
                 self._to_count[conversation_id] = None
             for session in watching:
                 if body:
-                    session.put_ephemeral((f"receipt {conversation_id}", username), body)
+                    session.outbox.put_ephemeral((f"receipt {conversation_id}", username), body)
 
     def _watching(self, conversation_id: str) -> list[Session]:
         """Who watches a conversation here, also those who lag just now.
@@ -112,7 +112,9 @@ class ReceiptTracker:
         return [
             session
             for session in attached
-            if session in self._watchers and not session.to_catch_up and session.is_in(conversation_id)
+            if session in self._watchers
+            and not session.subscriptions.to_catch_up
+            and session.subscriptions.is_in(conversation_id)
         ]
 
     async def run(self) -> None:
@@ -138,7 +140,7 @@ class ReceiptTracker:
 
     def _ready(self) -> list[Session]:
         """Who may be told the state now: it is not piled up for a client that does not read."""
-        return [session for session in self._to_tell if session.has_buffer_room]
+        return [session for session in self._to_tell if session.outbox.has_room]
 
     async def _tell_states(self) -> None:
         for session in self._ready():
@@ -154,7 +156,7 @@ class ReceiptTracker:
             self._to_count.update(dict.fromkeys(counted))
             if session in self._watchers:
                 for first in range(0, len(state), _RECEIPTS_A_PIECE):
-                    session.put(responses.receipts(state[first : first + _RECEIPTS_A_PIECE]))
+                    session.outbox.put(responses.receipts(state[first : first + _RECEIPTS_A_PIECE]))
 
     async def _publish_moved(self) -> None:
         pairs = list(self._moved)[:_MAX_BATCH]
@@ -200,7 +202,7 @@ class ReceiptTracker:
             for count in counts:
                 body = responses.receipt_count(count)
                 for session in self._watching(conversation_id):
-                    session.put_ephemeral((f"receipt {conversation_id}", ""), body)
+                    session.outbox.put_ephemeral((f"receipt {conversation_id}", ""), body)
 
     async def _say_forever(self) -> None:
         while True:

@@ -9,7 +9,7 @@ from parley.v1 import server_info_pb2
 
 from service.convert.drafts import MAX_BATCH_REQUESTS, MAX_MESSAGE_BYTES, MAX_TEXT_BYTES
 from service.convert.timestamps import to_timestamp
-from service.delivery.session import MAX_FRAME_BYTES
+from service.delivery.outbox import MAX_FRAME_BYTES
 from service.domain import distribution
 from service.domain.call import Call
 from service.rpc.messages import MAX_PULL_LIMIT

@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 
 from service.consumers.group import Consumer, Group
-from service.delivery.session import MAX_BUFFERED_BYTES, Session
+from service.delivery.outbox import MAX_BUFFERED_BYTES
+from service.delivery.session import Session
 from service.domain.errors import ShuttingDown
 from storage.postgres.devices.deliveries import Claim, Delivery
 from storage.records import Entry, EntryKind
@@ -48,7 +49,7 @@ def test_nack_of_what_another_stream_holds_gives_that_one_no_room() -> None:
 
 def test_stream_that_ends_or_does_not_read_has_no_room() -> None:
     one = consumer()
-    one.session.put(b"x" * MAX_BUFFERED_BYTES)
+    one.session.outbox.put(b"x" * MAX_BUFFERED_BYTES)
     assert one.room(0.0) == 0
     one.session.take_frame()
     assert one.room(0.0) == 3

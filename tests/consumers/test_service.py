@@ -41,7 +41,7 @@ async def test_end_of_a_stream_that_held_something_is_told_to_other_workers(work
     reader = await opened(manual)
     await reader.until(group, 1, 2)
     manual.ack(reader.session, [(group, 1), (group, 2)], 7)
-    await wait_for(lambda: not reader.session.unanswered_count)
+    await wait_for(lambda: not reader.session.outbox.unanswered_count)
     assert told == []
     await store(database, group, 1)
     worker.hub.note_last_seq(group, 3)

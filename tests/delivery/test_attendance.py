@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from service.delivery import hub as hub_module
-from service.delivery.session import MAX_FRAME_BYTES, Session
+from service.delivery.outbox import MAX_FRAME_BYTES
+from service.delivery.session import Session
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.members import Members
 from storage.postgres.devices.cursors import Ack, Cursors
@@ -62,7 +63,7 @@ async def test_hello_takes_as_many_statements_for_forty_conversations_as_for_one
     async def statements(device_id: str) -> int:
         before = db.statement_count
         reader = await worker.attach("bob", device_id)
-        await wait_for(lambda: not reader.session.lags)
+        await wait_for(lambda: not reader.session.subscriptions.lags)
         return db.statement_count - before
 
     await Cursors(db).enroll_device("bob", "one", max_devices=100)
@@ -98,9 +99,9 @@ async def test_second_stream_does_not_hide_from_the_first_what_the_bus_lost(work
     await worker.subscriptions.refresh_changed()
     await add_group(db, "new", "ann", "bob")
     second = await worker.attach("bob", "tablet")
-    assert "new" in second.session.conversation_ids
+    assert "new" in second.session.subscriptions.conversation_ids
     await worker.subscriptions.refresh_changed()
-    await wait_for(lambda: "new" in first.session.conversation_ids, what="the new conversation")
+    await wait_for(lambda: "new" in first.session.subscriptions.conversation_ids, what="the new conversation")
 
 
 async def test_one_who_gives_up_while_channels_open_does_not_fail_those_who_wait(db, redis_url):
@@ -143,7 +144,7 @@ async def test_one_who_comes_back_gets_nothing_a_second_time(worker, db):
     removed = await change(db, MembershipAction.REMOVED, "bob")
     worker.hub.note_last_seq("g", removed)
     await reader.until("g", 1, 2, 3, 4)
-    assert "g" not in reader.session.conversation_ids
+    assert "g" not in reader.session.subscriptions.conversation_ids
     added = await change(db, MembershipAction.ADDED, "bob")
     await send(db, "g", "ann")
     await worker.subscriptions.refresh_changed()
@@ -160,16 +161,16 @@ async def test_what_is_hidden_from_one_who_comes_back_is_not_shown_from_memory(w
     await reader.until("g", 1, 2, 3)
     channel = worker.hub.channels["g"]
     # bob's buffer is full: he lags, and his replay has to wait.
-    reader.session.put(b"\x0a\x00" * 300_000)
+    reader.session.outbox.put(b"\x0a\x00" * 300_000)
     channel.live.discard(reader.session)
     channel.lagging.add(reader.session)
-    reader.session.fall_behind("g", 3)
+    reader.session.subscriptions.fall_behind("g", 3)
     removed = await change(db, MembershipAction.REMOVED, "bob")
     await send(db, "g", "ann", "hidden")
     worker.hub.note_last_seq("g", removed + 1)
     await witness.until("g", 1, 2, 3, removed, removed + 1)
     added = await change(db, MembershipAction.ADDED, "bob")
-    lag = reader.session.lags["g"]
+    lag = reader.session.subscriptions.lags["g"]
     lag.position, lag.is_member = removed, True  # as a page leaves it that ended with the removal
     reader.read()
     worker.replayer.schedule(reader.session)
@@ -184,14 +185,14 @@ async def test_session_that_gave_up_is_not_attached_by_a_later_refresh(worker, d
     await add_group(db, "new", "ann", "bob")
     worker.subscriptions.refresh("bob")
     await worker.subscriptions.refresh_changed()
-    assert session.conversation_ids == {}
+    assert session.subscriptions.conversation_ids == {}
     assert "bob" not in worker.hub.users
 
 
 async def test_what_was_there_at_hello_may_be_acknowledged_before_it_is_brought_again(worker, db):
     """An earlier stream of the device may have brought it; what came later, only this stream can have."""
     reader = await worker.attach("bob")
-    assert reader.session.lags["g"].position == 0
+    assert reader.session.subscriptions.lags["g"].position == 0
     await send(db, "g", "ann")
     assert worker.hub.delivered_seq("g", reader.session) == 3
     worker.hub.note_last_seq("g", 4)

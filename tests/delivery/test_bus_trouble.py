@@ -182,7 +182,7 @@ async def test_member_who_was_added_unheard_hears_at_the_next_comparison(db, red
         await Conversations(db).ensure_direct("ann:bob")
         await worker.subscriptions.refresh_changed()
         async with storing(db) as appender, swept(db, worker):
-            await wait_for(lambda: "ann:bob" in reader.session.conversation_ids)
+            await wait_for(lambda: "ann:bob" in reader.session.subscriptions.conversation_ids)
             await store(appender, "ann:bob", 1)
             await reader.until("ann:bob", 1)
 

@@ -94,7 +94,9 @@ async def test_one_who_comes_back_during_the_replay_gets_all_of_it_in_order(db, 
         messages.before = {nth_read: come_back(db, worker)}
         reader = await worker.attach("bob")
         await reader.until("g", *range(acked_seq + 1, LENGTH + 3))
-        await wait_for(lambda: "g" in reader.session.conversation_ids and not reader.session.lags)
+        await wait_for(
+            lambda: "g" in reader.session.subscriptions.conversation_ids and not reader.session.subscriptions.lags
+        )
         assert [mark.complete for mark in reader.read().caught_up] == [True]
         worker.hub.detach(reader.session)
         assert reader.session not in worker.hub.channels["g"].live
@@ -138,7 +140,7 @@ async def test_refresh_while_a_hello_is_under_way_does_not_place_the_session(db,
         await reader.until("g", *range(4, LENGTH + 1))
         assert [mark.conversation_id for mark in reader.read().caught_up] == ["g"]
         # What the refresh was about is not forgotten.
-        await wait_for(lambda: "new" in reader.session.conversation_ids, what="the new conversation")
+        await wait_for(lambda: "new" in reader.session.subscriptions.conversation_ids, what="the new conversation")
 
 
 async def test_one_who_is_removed_during_the_replay_gets_nothing_above_from_the_shared_past(db, redis_url):

@@ -11,7 +11,7 @@ from service.convert import responses
 from service.convert.fast_wire import encodings
 from service.convert.items import Item
 from service.delivery import channel, hub
-from service.delivery.session import MAX_BUFFERED_BYTES
+from service.delivery.outbox import MAX_BUFFERED_BYTES
 from service.delivery.submission import Submission
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.members import Members
@@ -121,8 +121,8 @@ async def test_full_session_lags_and_gets_the_rest_from_memory_or_the_log(worker
         await fill(db, 5, text=text)
         worker.hub.deliver("g", await items(db, first, first + 4))
         assert quick.seqs("g")[-1] == first + 4
-        assert slow.session._out_bytes <= MAX_BUFFERED_BYTES + 100_500
-    assert slow.session.lags
+        assert slow.session.outbox._size_bytes <= MAX_BUFFERED_BYTES + 100_500
+    assert slow.session.subscriptions.lags
     assert slow.session in worker.hub.channels["g"].lagging
 
     def read_on() -> bool:
@@ -142,7 +142,7 @@ def small_fanout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sent_together(reader: Reader) -> list[list[int]]:
     """The seqs of each piece that waits to be written."""
-    pieces = [chat_pb2.ChatResponse.FromString(piece) for piece in reader.session._out]
+    pieces = [chat_pb2.ChatResponse.FromString(piece) for piece in reader.session.outbox._pieces]
     return [seqs for piece in pieces if (seqs := [message.seq for message in piece.messages])]
 
 
@@ -158,7 +158,7 @@ async def test_large_fanout_gets_together_what_comes_while_it_is_written_to(work
     assert [sent_together(reader) for reader in readers] == [[[1]], [[1]]]
     loop = asyncio.get_running_loop()
     for nth, reader in enumerate(readers):  # the next ones come in the turn of the event loop after the second run
-        reader.session.wake = lambda seq=5 + nth: loop.call_soon(worker.hub.deliver, "g", [one[seq]])
+        reader.on_wake = lambda seq=5 + nth: loop.call_soon(worker.hub.deliver, "g", [one[seq]])
     await wait_for(lambda: worker.hub.channels["g"].position == 6, what="the end of the cooldown")
     assert [sent_together(reader) for reader in readers] == [[[1], [2, 3, 4], [5, 6]]] * 2
     assert worker.hub.gap_read_count == 0
@@ -235,7 +235,7 @@ async def test_one_who_comes_or_goes_during_a_cooldown_gets_what_the_log_says(wo
     late = await worker.attach("ann", "tablet", g=2)
     for reader, expected in ((readers[0], [1, 2, 3, 4]), (readers[1], [1, 2, 3]), (late, [3, 4])):
         await reader.until("g", *expected)
-    assert not readers[1].session.is_in("g")
+    assert not readers[1].session.subscriptions.is_in("g")
 
 
 async def test_short_lag_is_served_from_memory(worker, db):
@@ -246,9 +246,9 @@ async def test_short_lag_is_served_from_memory(worker, db):
     before = db.statement_count
     worker.hub.channels["g"].live.discard(reader.session)
     worker.hub.channels["g"].lagging.add(reader.session)
-    reader.session.fall_behind("g", 15)
+    reader.session.subscriptions.fall_behind("g", 15)
     worker.replayer.schedule(reader.session)
-    await wait_for(lambda: not reader.session.lags)
+    await wait_for(lambda: not reader.session.subscriptions.lags)
     assert reader.seqs("g") == [*range(1, 21), *range(16, 21)]
     assert db.statement_count == before
 
@@ -316,7 +316,7 @@ async def test_removal_is_applied_at_its_seq_and_before_the_next(worker, db):
     assert bob.seqs("g") == [1, 2]
     # He may ack the removal's own entry, and nothing above.
     assert worker.hub.delivered_seq("g", bob.session) == 2
-    assert "g" not in bob.session.conversation_ids
+    assert "g" not in bob.session.subscriptions.conversation_ids
 
 
 async def test_deleted_conversation_ends_for_all(worker, db):
@@ -326,7 +326,7 @@ async def test_deleted_conversation_ends_for_all(worker, db):
     worker.hub.deliver("g", await items(db, 1, 1))
     for reader in readers:
         assert reader.seqs("g") == [1]
-        assert reader.session.conversation_ids == {}
+        assert reader.session.subscriptions.conversation_ids == {}
     assert worker.hub.channels["g"].idle_since is not None
 
 

@@ -90,8 +90,10 @@ async def test_sessions_of_a_worker_share_the_bytes(two):
     here, there = two
     readers = [await worker.attach(name) for name in READERS for worker in (here.worker, there.worker)]
     await here.store(SENDERS[:1])
-    await wait_for(lambda: all(any(b"sender0" in piece for piece in reader.session._out) for reader in readers))
-    pieces = [reader.session._out[-1] for reader in readers]
+    await wait_for(
+        lambda: all(any(b"sender0" in piece for piece in reader.session.outbox._pieces) for reader in readers)
+    )
+    pieces = [reader.session.outbox._pieces[-1] for reader in readers]
     assert len({id(piece) for piece in pieces}) == 2  # one for each worker
     assert len(set(pieces)) == 1
 
@@ -127,7 +129,7 @@ async def test_hello_takes_as_many_commands_of_the_bus_for_hundreds_of_conversat
             for _ in range(3):
                 counts.append((await redis.info("commandstats"))["cmdstat_subscribe"]["calls"])
                 reader = await worker.attach(username)
-                await wait_for(lambda reader=reader: not reader.session.lags, what="the past")
+                await wait_for(lambda reader=reader: not reader.session.subscriptions.lags, what="the past")
             return counts[1] - counts[0], counts[2] - counts[1]
 
         assert await subscribe_count("idle") == (2, 0)  # the user's own channel, and the conversations'

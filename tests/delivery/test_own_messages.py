@@ -105,12 +105,12 @@ async def test_refresh_does_not_set_back_one_who_is_being_brought_to_the_removal
     await add_group(db, "g", "ann", "bob")
     await store(db, reader, "g")
     await remove_bob(db)
-    reader.session.put(b"\x0a\x00" * 300_000)  # full, so that the replay has to wait
+    reader.session.outbox.put(b"\x0a\x00" * 300_000)  # full, so that the replay has to wait
     await worker.subscriptions.attach_own(reader.session)
-    lag = reader.session.lags["g"]
+    lag = reader.session.subscriptions.lags["g"]
     lag.position = 1  # as a page leaves it
     await worker.subscriptions._attach_more(reader.session, ["g"])
-    assert reader.session.lags["g"] is lag
+    assert reader.session.subscriptions.lags["g"] is lag
     reader.read()
     worker.replayer.schedule(reader.session)
     await reader.until("g", 2)
@@ -135,7 +135,7 @@ async def test_conversation_that_is_gone_is_not_waited_for(worker, db):
     await db.execute("UPDATE conversations SET delete_time = clock_timestamp() WHERE conversation_id = 'g'")
     await worker.subscriptions.attach_own(reader.session)
     assert not worker.hub.has_pending_own(reader.session)
-    assert not reader.session.lags
+    assert not reader.session.subscriptions.lags
 
 
 class Faltering(Cursors):
@@ -169,7 +169,7 @@ async def test_without_echo_nothing_is_owed(worker, db):
     await store(db, reader, "ann:bob")
     await worker.subscriptions.attach_own(reader.session)
     assert not worker.hub.has_pending_own(reader.session)
-    assert reader.session.conversation_ids == {}
+    assert reader.session.subscriptions.conversation_ids == {}
 
 
 async def test_end_of_a_lag_wakes_the_stream_also_when_it_brings_nothing(worker, db):
@@ -180,8 +180,8 @@ async def test_end_of_a_lag_wakes_the_stream_also_when_it_brings_nothing(worker,
     reader.read()
     was_settled: list[bool] = []
     worker.hub.channels["g"].live.discard(session)
-    session.fall_behind("g", 1)
-    session.wake = lambda: was_settled.append(session.is_settled)
+    session.subscriptions.fall_behind("g", 1)
+    reader.on_wake = lambda: was_settled.append(session.is_settled)
     worker.replayer.schedule(session)
     await wait_for(lambda: was_settled, what="to be woken")
     assert was_settled == [True]

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from service.delivery.acks import AckWriter
-from service.delivery.session import MAX_BUFFERED_BYTES, Session
+from service.delivery.outbox import MAX_BUFFERED_BYTES
+from service.delivery.session import Session
 from service.delivery.window import Window
 from storage.errors import Unavailable
 from storage.postgres.connections.database import Database
@@ -111,7 +112,7 @@ async def test_one_who_was_removed_and_does_not_read_on_is_told_nothing_more(db,
         await worker.subscriptions.attach(reader.session, {}, starts_at_latest=False)
         worker.receipts.watch(reader.session)
         await wait_for(lambda: len(reader.read().messages) == 1, what="the first entry")
-        reader.session.to_catch_up.clear()  # as for a stream that fell behind after its past was brought
+        reader.session.subscriptions.to_catch_up.clear()  # as for a stream that fell behind after its past was brought
         removal = MembershipChange(MembershipAction.REMOVED, (CROWD[1],), Role.GONE)
         await Members(db).change(
             "g", CROWD[0], request_id="1", request_hash=b"", usernames=[CROWD[1]], decide=lambda standing: [removal]
@@ -167,14 +168,14 @@ async def test_state_is_not_piled_up_for_a_stream_that_is_not_read(db, redis_url
     async with running_worker(db, redis_url) as worker:
         reader = await watch(worker, CROWD[0])
         await wait_for(lambda: last(reader, "g", CROWD[1]) == (0, 0), what="the state")
-        reader.session.put(b"\x0a\x00" * (MAX_BUFFERED_BYTES // 2))
-        before = reader.session._out_bytes
+        reader.session.outbox.put(b"\x0a\x00" * (MAX_BUFFERED_BYTES // 2))
+        before = reader.session.outbox._size_bytes
         other = await watch(worker, CROWD[1])
         for _ in range(3):
             other.got = None
             await worker.receipts.tell_all()
             await wait_for(lambda: last(other, "g", CROWD[1]) == (0, 0), what="the state of another stream")
-        assert reader.session._out_bytes == before
+        assert reader.session.outbox._size_bytes == before
         await Cursors(db).store_acks([Ack(CROWD[1], "phone", "g", 2)])
         await wait_for(lambda: last(reader, "g", CROWD[1]) == (2, 0), what="the state, once there is room")
 

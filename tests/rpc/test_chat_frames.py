@@ -47,14 +47,14 @@ async def test_refusals_of_very_many_positions_leave_time_for_others(database: D
 
         async def look() -> None:
             while True:
-                sizes.append(len(session._out))
+                sizes.append(len(session.outbox._pieces))
                 await asyncio.sleep(0)
 
         positions = [chat_pb2.Position(conversation_id=f"g{nth}") for nth in range(5000)]
         looking = asyncio.create_task(look())
         stream = OpenStream(session, Principal("ann", "login", "phone", 0, 2**31))
         await FrameHandlers(parts_of(worker), stream).open(chat_pb2.Hello(positions=positions), 7)
-        sizes.append(len(session._out))
+        sizes.append(len(session.outbox._pieces))
         looking.cancel()
         assert sizes[-1] >= 5000
         assert max(after - before for before, after in pairwise(sizes)) <= 300
@@ -68,7 +68,7 @@ async def test_welcome_comes_when_the_user_is_online(database: Database, redis_u
         gate = worker.presence_store.hold()
         opening = asyncio.create_task(handlers.open(chat_pb2.Hello(), 7))
         await wait_for(lambda: worker.presence_store.waiting_count, what="the presence on its way")
-        assert session.has_output  # the marks are there
+        assert session.outbox.has_output  # the marks are there
         assert session.take_frame() == b""
         gate.set()
         await opening
@@ -86,11 +86,11 @@ async def test_one_who_was_removed_and_lags_can_not_type_there(database: Databas
         stream = OpenStream(session, Principal("ann", "login", "phone", 0, 2**31))
         handlers = FrameHandlers(parts_of(worker), stream)
         await handlers.open(chat_pb2.Hello(), 7)
-        session.conversation_ids["g"] = None
-        session.fall_behind("g", 3, is_member=False)
+        session.subscriptions.conversation_ids["g"] = None
+        session.subscriptions.fall_behind("g", 3, is_member=False)
         with pytest.raises(ConversationNotFound):
             await handlers.handle(chat_pb2.ChatRequest(typing=chat_pb2.TypingFrame(conversation_id="g", active=True)))
-        session.lags["g"].is_member = True
+        session.subscriptions.lags["g"].is_member = True
         await handlers.handle(chat_pb2.ChatRequest(typing=chat_pb2.TypingFrame(conversation_id="g", active=True)))
 
 

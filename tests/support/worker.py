@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from parley.v1 import chat_pb2
@@ -50,7 +50,7 @@ class Worker:
 
     async def attach(self, username: str, device_id: str = "phone", *, epoch: int = 0, **explicit: int) -> "Reader":
         """Opens a session as hello does."""
-        reader = Reader(Session(secrets.randbits(62) | 1, username, device_id))
+        reader = Reader.of(username, device_id)
         await self.subscriptions.attach(reader.session, explicit, starts_at_latest=False, epoch=epoch)
         return reader
 
@@ -61,6 +61,13 @@ class Reader:
 
     session: Session
     got: "chat_pb2.ChatResponse | None" = None
+    on_wake: Callable[[], object] = lambda: None
+
+    @classmethod
+    def of(cls, username: str, device_id: str) -> "Reader":
+        """Makes a session, whose wakes the test may follow by `on_wake`."""
+        reader = cls(Session(secrets.randbits(62) | 1, username, device_id, wake=lambda: reader.on_wake()))
+        return reader
 
     def read(self) -> chat_pb2.ChatResponse:
         """Takes all frames that wait; gives all that came so far."""

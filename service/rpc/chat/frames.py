@@ -82,7 +82,7 @@ class FrameTicket:
             asyncio.get_running_loop().call_soon(self._flush)
         self._ready.append((index, outcome))
         if isinstance(outcome, errors.ParleyError):
-            self._session.on_error(outcome.reason)
+            self._session.outbox.on_error(outcome.reason)
 
     def _flush(self) -> None:
         ready, self._ready = self._ready, []
@@ -94,12 +94,13 @@ class FrameTicket:
                     stored_at[conversation_id] = outcome.seq
         for conversation_id, seq in stored_at.items():
             self._session.note_stored(conversation_id, seq)
-        self._session.unanswered_count -= len(ready)
+        outbox = self._session.outbox
+        outbox.note_answers(len(ready))
         body = responses.results(self._correlation_id, self._conversation_ids, ready)
         if body:
-            self._session.put(body)
+            outbox.put(body)
         else:
-            self._session.wake()
+            outbox.wake()
 
 
 class FrameHandlers:
@@ -162,12 +163,16 @@ class FrameHandlers:
         if hello.epoch < 0:
             raise errors.InvalidRequest("epoch", "must not be negative")
         explicit = dict(_to_position(position) for position in hello.positions)
-        session.device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
-        session.no_echo = hello.no_echo
-        session.mode = to_mode(hello)
+        device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
+        mode = to_mode(hello)
         starts_at_latest = _to_starts_at_latest(hello)
         window = _to_window(hello)
-        session.window = window if session.mode.ack_mode is AckMode.CUMULATIVE else None
+        session.configure(
+            device_id,
+            no_echo=hello.no_echo,
+            mode=mode,
+            window=window if mode.ack_mode is AckMode.CUMULATIVE else None,
+        )
         self.is_open = True
         session.is_held = True
         try:
@@ -179,10 +184,10 @@ class FrameHandlers:
             raise
         finally:
             session.is_held = False
-        session.put_first(self._welcome(correlation_id))
+        session.outbox.put_first(self._welcome(correlation_id))
         self.heartbeat_seconds = heartbeat_seconds  # signs of life follow the welcome; until then nothing is written
         for nth, refusal in enumerate(refusals, 1):
-            session.put_error(correlation_id, refusal)
+            session.outbox.put_error(correlation_id, refusal)
             if nth % _REFUSALS_A_TURN == 0:
                 await asyncio.sleep(0)
         if hello.watch_receipts:
@@ -220,7 +225,7 @@ class FrameHandlers:
                     session_id=f"{session.session_id:016x}",
                     epoch=self._parts.epoch,
                     server_time=to_timestamp(datetime.now(UTC)),
-                    conversation_count=len(session.conversation_ids),
+                    conversation_count=len(session.subscriptions.conversation_ids),
                     access_expire_time=to_timestamp(datetime.fromtimestamp(principal.expire_time, UTC)),
                 )
             ]
@@ -246,7 +251,7 @@ class FrameHandlers:
                 self._parts.writer.submit(submissions)
             except errors.ParleyError as refusal:
                 refused += [(submission.index, refusal) for submission in submissions]
-        self._session.unanswered_count += len(frame.requests)
+        self._session.outbox.expect_answers(len(frame.requests))
         for index, why in refused:
             ticket.settle(index, why)
 
@@ -258,14 +263,14 @@ class FrameHandlers:
         for conversation_id, seq in _to_positions(frame.positions):
             delivered_seq = self._parts.hub.delivered_seq(conversation_id, session)
             if delivered_seq is None:
-                session.put_error(correlation_id, errors.ConversationNotFound(conversation_id))
+                session.outbox.put_error(correlation_id, errors.ConversationNotFound(conversation_id))
             elif seq > delivered_seq:
-                session.put_error(correlation_id, errors.AckBeyondDelivered(conversation_id, delivered_seq))
+                session.outbox.put_error(correlation_id, errors.AckBeyondDelivered(conversation_id, delivered_seq))
             else:
                 self._parts.acks.note(session.username, session.device_id, conversation_id, seq)
                 if session.window is not None:
                     session.window.ack(conversation_id, seq)
-        session.wake()
+        session.outbox.wake()
 
     def _flow(self, frame: chat_pb2.FlowFrame) -> None:
         window = self._session.window
@@ -275,7 +280,7 @@ class FrameHandlers:
             raise errors.InvalidRequest(
                 "total_messages", f"is above what this stream brought, which is {window.delivered_count}"
             )
-        self._session.wake()
+        self._session.outbox.wake()
 
     def _nack(self, frame: chat_pb2.NackFrame, correlation_id: int) -> None:
         session = self._session
@@ -288,11 +293,11 @@ class FrameHandlers:
             try:
                 await self._parts.conversations.mark_read(self._session.username, conversation_id, seq)
             except errors.ParleyError as refusal:
-                self._session.put_error(correlation_id, refusal)
+                self._session.outbox.put_error(correlation_id, refusal)
 
     def _type(self, frame: chat_pb2.TypingFrame) -> None:
         conversation_id = checks.to_conversation_id(frame.conversation_id)
-        if not self._session.is_in(conversation_id):
+        if not self._session.subscriptions.is_in(conversation_id):
             raise errors.ConversationNotFound(conversation_id)
         if not self._typing.take():
             return  # readers let a state lapse by themselves

@@ -7,6 +7,7 @@ loop is its task; it stops reading while too much is unanswered. `frames.py` say
 import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -92,15 +93,14 @@ class ChatHandlers:
 
     async def chat(self, _request: None, context: Context, call: Call) -> None:
         """Serves a session with frames from the client."""
-        await self._serve(_ChatStream(self._parts, self._replayer, context, call, self._counts), "Chat")
+        await self._serve(self._stream(context, call, "Chat"))
 
     async def subscribe(self, request: chat_pb2.SubscribeRequest, context: Context, call: Call) -> None:
         """Serves a session that only receives."""
         for name in ("window_messages", "window_bytes"):
             if getattr(request.hello, name):
                 raise errors.InvalidRequest(f"hello.{name}", "needs the frames of Chat, by which a window opens again")
-        stream = _ChatStream(self._parts, self._replayer, context, call, self._counts, hello=request.hello)
-        await self._serve(stream, "Subscribe")
+        await self._serve(self._stream(context, call, "Subscribe", request.hello))
 
     async def ack(self, request: chat_pb2.AckRequest, call: Call) -> chat_pb2.AckResponse:
         """Stores what a device has; six statements at most."""
@@ -155,9 +155,13 @@ class ChatHandlers:
             if seq > end_seq:
                 raise errors.AckBeyondDelivered(conversation_id, end_seq)
 
-    async def _serve(self, stream: "_ChatStream", method: str) -> None:
+    def _stream(self, context: Context, call: Call, method: str, hello: chat_pb2.Hello | None = None) -> "_ChatStream":
+        """Makes the stream of a call; `hello` when it came with the call."""
+        on_error = partial(self._errors.note, method)
+        return _ChatStream(self._parts, self._replayer, context, call, self._counts, hello, on_error)
+
+    async def _serve(self, stream: "_ChatStream") -> None:
         is_clean = False
-        stream.open_stream.session.on_error = lambda reason: self._errors.note(method, reason)
         with self._streams.register(stream.open_stream):
             try:
                 await stream.run()
@@ -195,8 +199,8 @@ class _ChatStream:
         context: Context,
         call: Call,
         counts: FrameCounts,
-        *,
-        hello: chat_pb2.Hello | None = None,
+        hello: chat_pb2.Hello | None,
+        on_error: Callable[[str], None],
     ) -> None:
         self._parts = parts
         self._counts = counts
@@ -208,7 +212,8 @@ class _ChatStream:
         self._is_half_closed = False
         self._write_time = 0.0  # of the last frame, on the event loop's clock
         self._silence_timer: asyncio.TimerHandle | None = None
-        session = Session(secrets.randbits(63) | 1, call.caller.username, "", wake=self._wake.ring)
+        session_id = secrets.randbits(63) | 1
+        session = Session(session_id, call.caller.username, wake=self._wake.ring, on_error=on_error)
         self.open_stream = OpenStream(session, call.caller)
         self._session = session
         self._frames = FrameHandlers(parts, self.open_stream)
@@ -256,8 +261,8 @@ class _ChatStream:
 
     async def _read(self) -> Any:
         """Reads a frame's bytes, or EOF, when there is room for what it may bring."""
-        if not self._session.may_read:
-            await self._wait_until(lambda: self._session.may_read)
+        if not self._session.outbox.may_read:
+            await self._wait_until(lambda: self._session.outbox.may_read)
         return await self._context.read()
 
     async def _finish(self) -> None:
@@ -266,7 +271,7 @@ class _ChatStream:
         There is no limit of time: what is missing was committed, so it comes as soon as the database can be read.
         """
         session = self._session
-        await self._wait_until(lambda: not session.unanswered_count)
+        await self._wait_until(lambda: not session.outbox.unanswered_count)
         await self._store_acks()
         await self._parts.subscriptions.attach_own(session)
         await self._wait_until(lambda: not self._parts.hub.has_pending_own(session))
@@ -297,9 +302,9 @@ class _ChatStream:
             await self._frames.handle(frame)
         except DecodeError:
             refusal: errors.ParleyError = errors.InvalidRequest("frame", "can't be decoded as parley.v1.ChatRequest")
-            self._session.put_error(0, refusal)
+            self._session.outbox.put_error(0, refusal)
         except Exception as error:  # noqa: BLE001 # told to the client by to_refusal, and logged if unforeseen
-            self._session.put_error(correlation_id, to_refusal(error))
+            self._session.outbox.put_error(correlation_id, to_refusal(error))
 
     async def _write_all(self, reader: "asyncio.Task[None]") -> None:
         session = self._session
@@ -311,7 +316,7 @@ class _ChatStream:
             self._replayer.schedule(session)  # what was written, or dealt with by the client, makes room
             frame = session.take_frame()
             if frame:
-                self._counts.note(len(frame), session.taken_count)
+                self._counts.note(len(frame), session.outbox.taken_count)
                 await self._context.write(frame)
                 self._write_time = loop.time()
                 self._turned.ring()
@@ -320,7 +325,7 @@ class _ChatStream:
             self._turned.ring()
             if reader.done():
                 self._check_reader(reader)
-            if session.is_going_away and not session.unanswered_count:
+            if session.is_going_away and not session.outbox.unanswered_count:
                 raise errors.ShuttingDown
             if self._is_half_closed and session.is_settled:
                 return
@@ -337,7 +342,7 @@ class _ChatStream:
         self._silence_timer = None
         seconds = self._frames.heartbeat_seconds
         if seconds is not None and asyncio.get_running_loop().time() >= self._write_time + seconds:
-            self._session.put(responses.heartbeat())  # its write begins the next silence
+            self._session.outbox.put(responses.heartbeat())  # its write begins the next silence
         else:
             self._watch_silence()
 
