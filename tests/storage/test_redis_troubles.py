@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import structlog
+from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
 
 from storage.errors import Unavailable
 from storage.redis.presence import PresenceStore
@@ -17,7 +17,7 @@ from storage.redis.troubles import ACL_RULES, explain
 from tests.support.buses import hears, open_servers, running_bus, works
 from tests.support.proxy import open_proxy
 from tests.support.redises import Server, running_servers
-from tests.support.waiting import wait_for
+from tests.support.waiting import wait_for, wait_until
 
 PASSWORD = "p/w#[r@t%"
 LOGIN = "parley:p%2Fw%23%5Br%40t%25@"
@@ -68,6 +68,17 @@ def allow(server: Server, rules: str) -> str:
     return f"redis://{LOGIN}{server.place}/0"
 
 
+def is_loading(server: Server) -> bool:
+    """Whether a server still reads its data."""
+    try:
+        server.run("GET", "1")
+    except BusyLoadingError:
+        return True
+    except RedisConnectionError:
+        pass  # it does not listen yet
+    return False
+
+
 async def test_the_rights_that_the_manual_lists_are_enough(server: Server) -> None:
     url = allow(server, ACL_RULES)
     assert await look(url) == Seen(True)
@@ -113,6 +124,26 @@ async def test_forbidden_scripts_cost_presence_alone() -> None:
         assert seen.bus
         assert "renamed or switched off" in seen.presence
         assert "presence:" not in seen.presence, "nothing of the command's arguments"
+
+
+async def test_server_that_loads_its_data_is_waited_for(server: Server) -> None:
+    """A server that was restarted with much data answers with LOADING until it has read all of it."""
+    server.run("EVAL", "for n = 1, 30000 do redis.call('SET', n, n) end", 0)
+    server.run("SAVE")
+    server.kill()
+    # A millisecond a key, and commands are answered meanwhile.
+    server.options |= {"key-load-delay": "1000", "loading-process-events-interval-bytes": "1024"}
+    server.launch()
+    await asyncio.to_thread(wait_until, lambda: is_loading(server), what="a server that loads")
+    seen = await look(f"redis://{server.place}")
+    assert seen.bus, "messages need no data, and go through"
+    assert "it is loading its data, and answers when that is done" in seen.presence
+    assert "it is loading its data, and answers when that is done" in seen.timelines
+    async with open_servers(f"redis://{server.place}") as servers:
+        store = PresenceStore(servers, namespace="d.1.a")
+        assert not await works(store)
+        server.run("CONFIG", "SET", "key-load-delay", "0")
+        await wait_for(lambda: works(store), what="presence")
 
 
 @pytest.mark.parametrize("command", ["PUBLISH", "SUBSCRIBE"])

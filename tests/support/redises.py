@@ -64,11 +64,15 @@ class Server:
 
     def start(self) -> None:
         """Starts it and waits until it answers."""
+        self.launch()
+        wait_until(self.answers, limit_seconds=START_SECONDS, what="valkey")
+
+    def launch(self) -> None:
+        """Starts it."""
         self.directory.mkdir(exist_ok=True)
         starter = [sys.executable, "-I", "-S", "-c", _START, str(int(signal.SIGKILL)), "-1", "-1"]
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen([*starter, *self.command()], stdout=log, stderr=log)
-        wait_until(self.answers, limit_seconds=START_SECONDS, what="valkey")
 
     def answers(self) -> bool:
         """Whether it answers, be it to ask for a password."""
