@@ -22,8 +22,8 @@ from service.delivery.attendance import SubscriptionManager
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.session import Session
-from service.delivery.submission import Submission
 from service.delivery.window import Window
+from service.messages.submission import Submission
 from service.messages.writer import Writer
 from storage.errors import StorageError
 from storage.postgres.connections.database import Database, translated
@@ -131,12 +131,12 @@ def no_sweep(parts: Parts) -> None:
 
 def no_republish(parts: Parts) -> None:
     """A batch that was found committed after an unknown outcome is not published."""
-    announce = parts.writer.announce
+    announce = parts.writer.settlements.announce
 
     def announce_new(stored: Sequence[tuple[Submission, Stored]]) -> None:
         announce([(submission, answer) for submission, answer in stored if not submission.is_tried])
 
-    _put(parts.writer, "announce", announce_new)
+    _put(parts.writer.settlements, "announce", announce_new)
 
 
 def no_dedupe(parts: Parts) -> None:
@@ -213,8 +213,8 @@ def no_resubscribe_check(parts: Parts) -> None:
 
 def lanes_off(parts: Parts) -> None:
     """A message takes any lane, whatever waits of its conversation in another."""
-    lanes = parts.writer._lanes
-    _put(parts.writer, "_lane_of", lambda conversation_id: random.choice(lanes))  # noqa: S311
+    queues = [lane.queue for lane in parts.writer._lanes]
+    _put(parts.writer, "_queue_of", lambda conversation_id: random.choice(queues))  # noqa: S311
 
 
 def deadlines_off(parts: Parts) -> None:
@@ -260,14 +260,14 @@ def manual_acks_unwritten(parts: Parts) -> None:
 
 def die_before_publish(parts: Parts) -> None:
     """No fault, but a moment: the worker dies between the commit of certain words and their publication."""
-    announce = parts.writer.announce
+    announce = parts.writer.settlements.announce
 
     def announce_or_die(stored: Sequence[tuple[Submission, Stored]]) -> None:
         if any(submission.draft.text.startswith(LAST_WORDS) for submission, _ in stored):
             os.kill(os.getpid(), signal.SIGKILL)
         announce(stored)
 
-    _put(parts.writer, "announce", announce_or_die)
+    _put(parts.writer.settlements, "announce", announce_or_die)
 
 
 FAILPOINTS: dict[str, Callable[[Parts], None]] = {

@@ -4,17 +4,16 @@ What is lost between commit and publication is found again by its seq.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from service.convert import fast_wire, responses
+from service.convert import responses
 from service.convert.items import Item
 from service.delivery import bus_messages
 from service.delivery.attendance import SubscriptionManager, conversation_channel, user_channel
 from service.delivery.bus_messages import FrameType
 from service.delivery.hub import Hub
-from service.delivery.submission import Submission
-from storage.records import Entry, EntryKind, Revocation, Stored
+from storage.records import Entry, Revocation
 from storage.redis.bus import Bus
 
 REVOCATIONS_CHANNEL = "revocations"
@@ -30,21 +29,8 @@ class Fanout:
         self._attendants = subscriptions
         self._bus = bus
 
-    def publish_stored(self, stored: Sequence[tuple[Submission, Stored]]) -> None:
-        """Publishes a committed batch; messages of one conversation are in the order of their seqs."""
-        by_conversation: dict[str, list[Item]] = {}
-        for submission, (_, seq, create_time) in stored:
-            assert create_time is not None
-            item = Item(
-                seq,
-                fast_wire.stored_message(submission.message, seq, create_time),
-                EntryKind.MESSAGE,
-                submission.origin,
-            )
-            conversation_id = submission.draft.conversation_id
-            if (items := by_conversation.get(conversation_id)) is None:
-                items = by_conversation[conversation_id] = []
-            items.append(item)
+    def publish_items(self, by_conversation: Mapping[str, list[Item]]) -> None:
+        """Publishes committed messages; those of one conversation are in the order of their seqs."""
         for conversation_id, items in by_conversation.items():
             self._publish(conversation_id, items)
 

@@ -1,12 +1,12 @@
-"""What may wait to be stored: so many messages and bytes in all, and a share of that for each sender. Pure.
+"""The bounds of what waits to be stored: messages and bytes, in all and of each sender. Pure.
 
-The share keeps one sender's flood from refusing the others.
+The bound of a sender keeps one sender's flood from having the others refused.
 """
 
 from collections.abc import Sequence
 
-from service.delivery.submission import Submission
 from service.domain.errors import Overloaded
+from service.messages.submission import Submission
 
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
 # A sender may hold this part of either limit.
@@ -14,11 +14,14 @@ _SHARE = 4
 
 
 class Budget:
-    """Counts what waits.
+    """Counts the messages that wait, and refuses what is too much.
 
     Args:
-        max_messages: messages of all senders.
-        max_bytes: their sizes in all.
+        max_messages: how many messages of all senders may wait.
+        max_bytes: how many bytes they may have together.
+
+    Attributes:
+        count: messages that wait.
     """
 
     def __init__(self, max_messages: int, max_bytes: int = MAX_QUEUED_BYTES) -> None:
@@ -49,7 +52,7 @@ class Budget:
         self._bytes += size_bytes
 
     def give_back(self, submissions: Sequence[Submission]) -> None:
-        """Says that messages wait no more."""
+        """Frees the room of messages that wait no more."""
         for sender, (less, less_bytes) in _by_sender(submissions).items():
             self.count -= less
             self._bytes -= less_bytes
@@ -61,7 +64,7 @@ class Budget:
 
 
 def _by_sender(submissions: Sequence[Submission]) -> dict[str, tuple[int, int]]:
-    """Counts messages and bytes of each sender."""
+    """Returns (messages, bytes) of each sender."""
     if len(submissions) == 1:  # what a unary call brings, and most frames
         draft = submissions[0].draft
         return {draft.sender: (1, draft.size_bytes)}

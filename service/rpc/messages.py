@@ -9,11 +9,11 @@ from service.convert import fast_wire, responses
 from service.convert.drafts import Drafter, check_batch
 from service.convert.messages import to_message
 from service.convert.timestamps import from_timestamp
-from service.delivery.submission import Submission
 from service.domain import checks
 from service.domain.call import Call
 from service.domain.errors import ConversationNotFound, CursorBeyondEnd, InvalidRequest, ParleyError
 from service.domain.hashes import RequestHasher
+from service.messages.submission import Submission
 from service.messages.writer import Writer
 from service.rpc.telemetry import ErrorCounts
 from storage.errors import Absent

@@ -12,12 +12,12 @@ from service.convert.fast_wire import encodings
 from service.convert.items import Item
 from service.delivery import channel, hub
 from service.delivery.outbox import MAX_BUFFERED_BYTES
-from service.delivery.submission import Submission
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.members import Members
 from storage.postgres.log.append import Appender
 from storage.postgres.log.messages import Messages
-from storage.records import EntryKind, MembershipAction, MembershipChange, Role, Span, Stored
+from storage.records import EntryKind, MembershipAction, MembershipChange, Outcome, Role, Span, Stored
+from tests.support.desks import announce
 from tests.support.log import add_group, draft
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
@@ -35,12 +35,6 @@ async def db(database: Database) -> Database:
 async def worker(db: Database, redis_url: str) -> AsyncIterator[Worker]:
     async with running_worker(db, redis_url, has_bus=False) as running:
         yield running
-
-
-class NoTicket:
-    """Nobody waits."""
-
-    def settle(self, index: int, outcome: object) -> None: ...
 
 
 async def items(db: Database, first_seq: int, last_seq: int) -> list[Item]:
@@ -266,14 +260,11 @@ async def test_stream_that_opens_while_messages_are_stored_has_no_seam(db, redis
             while not is_over.is_set():
                 drafts = [draft("g", "ann") for _ in range(3)]
                 answers = await appender.store(drafts)
-                submissions = [
-                    Submission(one, message_pb2.Message(conversation_id="g").SerializeToString(), NoTicket(), 0)
-                    for one in drafts
-                ]
+                message = message_pb2.Message(conversation_id="g").SerializeToString()
                 # Published where it was not stored first, every other time, and now and then not at all.
                 worker = there if last % 2 else here
                 if last % 5:
-                    worker.fanout.publish_stored(list(zip(submissions, answers, strict=True)))
+                    announce(worker.fanout.publish_items, [(one, message) for one in drafts], answers)
                 else:
                     for one in (here, there):
                         one.hub.note_last_seq("g", answers[-1].seq)
@@ -347,12 +338,11 @@ async def test_stored_batch_is_encoded_once_and_reaches_other_workers(db, redis_
     ):
         readers = [await worker.attach("bob", f"d{nth}") for nth in range(3) for worker in (here, there)]
         now = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
-        stored = []
-        for seq in range(1, 101):
-            message = message_pb2.Message(conversation_id="g", text=f"text {seq}").SerializeToString()
-            stored.append((Submission(draft("g", "ann"), message, NoTicket(), 0), Stored(0, seq, now)))
+        messages = [message_pb2.Message(conversation_id="g", text=f"text {seq}") for seq in range(1, 101)]
+        answers = [Stored(Outcome.STORED, seq, now) for seq in range(1, 101)]
+        stored = [(draft("g", "ann"), message.SerializeToString()) for message in messages]
         before = encodings.count
-        here.fanout.publish_stored(stored)
+        announce(here.fanout.publish_items, stored, answers)
         for reader in readers:
             await reader.until("g", *range(1, 101))
         assert encodings.count - before == 100

@@ -13,9 +13,9 @@ from redis.asyncio import Redis
 
 from service.convert import fast_wire
 from service.delivery import hub
-from service.delivery.submission import Submission
 from storage.postgres.connections.database import Database
 from storage.postgres.log.append import Appender
+from tests.support.desks import announce
 from tests.support.log import add_group, draft
 from tests.support.logs import add_users, send
 from tests.support.waiting import wait_for
@@ -23,12 +23,6 @@ from tests.support.worker import Reader, Worker, running_worker
 
 SENDERS = [f"sender{nth}" for nth in range(64)]
 READERS = [f"reader{nth}" for nth in range(40)]
-
-
-class NoTicket:
-    """Nobody waits."""
-
-    def settle(self, index: int, outcome: object) -> None: ...
 
 
 @dataclass(slots=True)
@@ -43,11 +37,8 @@ class Storing:
         batch = [draft("g", sender) for sender in senders]
         answers = await self.appender.store(batch)
         messages = [message_pb2.Message(conversation_id="g", sender=one.sender, text=one.text) for one in batch]
-        submissions = [
-            Submission(one, message.SerializeToString(), NoTicket(), 0)
-            for one, message in zip(batch, messages, strict=True)
-        ]
-        self.worker.fanout.publish_stored(list(zip(submissions, answers, strict=True)))
+        stored = [(one, message.SerializeToString()) for one, message in zip(batch, messages, strict=True)]
+        announce(self.worker.fanout.publish_items, stored, answers)
 
 
 @pytest.fixture

@@ -4,18 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.delivery.submission import Submission
 from service.domain.errors import Overloaded
 from service.messages.budget import Budget
-from service.rpc.messages import CallTicket
+from service.messages.submission import Submission
 from storage.records import Draft
+from tests.support.desks import NoTicket
 
 MAX_MESSAGES, MAX_BYTES = 16, 1600
 
 
 async def waiting(sender: str, count: int, size_bytes: int = 10) -> list[Submission]:
     draft = Draft("g", sender, "r", b"", size_bytes)
-    return [Submission(draft, b"", CallTicket(1), 0) for _ in range(count)]
+    return [Submission(draft, b"", NoTicket(), 0) for _ in range(count)]
 
 
 async def test_sender_may_hold_a_quarter_of_the_messages_and_the_others_go_on():
@@ -49,12 +49,6 @@ async def test_refused_messages_leave_no_trace_and_given_back_ones_make_room():
         budget.give_back([submission])
     budget.take(taken)
     assert budget.count == 4
-
-
-class NoTicket:
-    """Nobody waits."""
-
-    def settle(self, index: int, outcome: object) -> None: ...
 
 
 def of(sender: str, count: int, size_bytes: int = 1) -> list[Submission]:

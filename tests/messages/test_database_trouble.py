@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from service.domain import errors
-from service.messages import lanes as lane_module
+from service.messages import lane_queue as lane_module
 from storage.errors import Unavailable
 from storage.postgres.connections.database import Database
 from storage.postgres.schema.migrate import migrate
@@ -63,7 +63,7 @@ class Senders:
 
     def is_held_up(self) -> bool:
         """Whether something could not be stored at the last attempt."""
-        return any(lane._is_retrying for lane in self.at.writer._lanes)
+        return any(lane.queue.is_retrying for lane in self.at.writer._lanes)
 
     async def run(self, group: str) -> None:
         number = 0

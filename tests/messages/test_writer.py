@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from service.delivery.submission import Submission
 from service.domain import errors
 from service.domain.errors import ParleyError
-from service.messages import lanes as module
+from service.messages import lane_queue as module
+from service.messages.submission import Submission
 from storage.errors import OutcomeUnknown
 from storage.postgres.connections.database import Database
 from storage.postgres.log.append import Appender

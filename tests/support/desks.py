@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from service.delivery.submission import Submission
+from service.convert.items import Item
 from service.domain.errors import ParleyError
+from service.messages.budget import Budget
+from service.messages.counts import WriterCounts
+from service.messages.settlements import Publish, Settlements
+from service.messages.submission import Submission
 from service.messages.writer import Writer
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
@@ -65,13 +69,13 @@ async def desk(
         opened.made.append(conversation_id)
         return await conversations.ensure_direct(conversation_id)
 
-    def announce(stored: Sequence[tuple[Submission, Stored]]) -> None:
-        opened.announced += [(one.draft.conversation_id, answer.seq) for one, answer in stored]
+    def publish(by_conversation: Mapping[str, list[Item]]) -> None:
+        opened.announced += [(name, item.seq) for name, items in by_conversation.items() for item in items]
 
     writer = Writer(
         connect or (lambda lock_timeout_ms: Appender(database, lock_timeout_ms=lock_timeout_ms)),
         lane_count=lanes,
-        announce=announce,
+        publish=publish,
         ensure_direct=ensure_direct,
         announce_members=lambda members: None,
         max_queued=max_queued,
@@ -83,6 +87,18 @@ async def desk(
         yield opened
     finally:
         await writer.close(5)
+
+
+class NoTicket:
+    """Nobody waits for the outcome."""
+
+    def settle(self, index: int, outcome: object) -> None: ...
+
+
+def announce(publish: Publish, messages: Sequence[tuple[Draft, bytes]], answers: Sequence[Stored]) -> None:
+    """Announces stored messages as a lane does after its commit."""
+    submissions = [Submission(one, message, NoTicket(), 0) for one, message in messages]
+    Settlements(Budget(len(messages)), WriterCounts(), publish).announce(list(zip(submissions, answers, strict=True)))
 
 
 def shown(outcomes: Sequence[Stored | ParleyError]) -> list[object]:

@@ -20,11 +20,11 @@ from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.session import Session
 from service.delivery.streams import OpenStream
-from service.delivery.submission import Submission
 from service.delivery.window import MAX_WINDOW_MESSAGES, Window
 from service.domain import checks, errors
 from service.domain.hashes import RequestHasher
 from service.domain.token_bucket import Rate, TokenBucket
+from service.messages.submission import Submission
 from service.messages.writer import Writer
 from service.presence.tracker import PresenceTracker
 from service.receipts.tracker import ReceiptTracker

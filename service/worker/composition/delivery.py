@@ -80,7 +80,7 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
     writer = Writer(
         lambda lock_timeout_ms: Appender(stores.database, lock_timeout_ms=lock_timeout_ms),
         lane_count=settings.database.lanes,
-        announce=fanout.publish_stored,
+        publish=fanout.publish_items,
         ensure_direct=stores.conversations.ensure_direct,
         announce_members=fanout.publish_memberships,
         max_queued=settings.limits.max_queued_messages,
