@@ -3,7 +3,8 @@
 import sys
 
 
-def _main() -> None:
+def main() -> None:
+    """Runs what the first argument names."""
     match sys.argv[1:]:
         case ["worker", index, beats, page, *more]:
             from service.worker.main import main as run_worker
@@ -26,10 +27,10 @@ def _main() -> None:
 
             run(["serve", *arguments], serve_by=answer)
         case _:
-            from service.cli.main import main
+            from service.cli.main import main as run_command
 
-            main()
+            run_command()
 
 
 if __name__ == "__main__":
-    _main()
+    main()

@@ -9,11 +9,11 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from service.host.roles import to_command
 from service.host.signals import Signals
 from service.settings.start_error import StartError
 from storage.embedded.children import die_with_parent
@@ -80,7 +80,7 @@ class PreparerProcess:
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 # our own command
-                [sys.executable, "-P", "-m", "service", "prepare", *arguments],  # -P: as for workers
+                to_command("prepare", *arguments),
                 stdin=theirs.fileno(),
                 start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone
                 preexec_fn=die_with_parent(signal.SIGKILL),

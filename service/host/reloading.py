@@ -5,13 +5,13 @@ Reading them takes much memory, so a process of its own does it, as at the start
 
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from service import logs
+from service.host.roles import to_command
 
 # What workers take over; all else needs a restart. The certificate's files count only where there is TLS already.
 RELOADABLE = frozenset(
@@ -94,10 +94,13 @@ def _read(arguments: Sequence[str], settings: str) -> Reloaded:
     Raises:
         ReloadError: those that are there now are wrong; the ones in force stay.
     """
-    command = [sys.executable, "-P", "-m", "service", "reload", *arguments]  # -P: as for workers
     try:
         done = subprocess.run(  # noqa: S603 # our own command
-            command, input=settings.encode(), capture_output=True, timeout=_LIMIT_SECONDS, check=False
+            to_command("reload", *arguments),
+            input=settings.encode(),
+            capture_output=True,
+            timeout=_LIMIT_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise ReloadError(f"reading them takes longer than {_LIMIT_SECONDS:.0f} s") from None

@@ -10,10 +10,10 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 
 from service.host.process_end import End
+from service.host.roles import to_command
 from service.metrics.segment import make_page
 from storage.embedded.children import die_with_parent
 
@@ -62,18 +62,7 @@ class WorkerProcess:
         descriptors = (write_end, self.page, self._news)
         try:
             self._process = subprocess.Popen(  # noqa: S603 # our own command
-                # -P: a folder named "service" where the operator stands must not be taken for ours.
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "service",
-                    "worker",
-                    str(self.index),
-                    str(write_end),
-                    str(self.page),
-                    str(self._news),
-                ],
+                to_command("worker", self.index, write_end, self.page, self._news),
                 stdin=subprocess.PIPE,
                 pass_fds=descriptors,
                 start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone

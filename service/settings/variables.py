@@ -11,8 +11,6 @@ FILE_VARIABLE = "PARLEY_CONFIG"
 # The commit that an image was built from; no setting. GetServerInfo and the metrics tell it.
 COMMIT_VARIABLE = "PARLEY_COMMIT"
 
-# Switches of tests, which workers read (service/failpoints.py).
-_TEST_SWITCH = re.compile(r"PARLEY_FAILPOINTS(_CONSENT)?")
 # Kubernetes puts these into every container beside a Service named "parley" or "parley-anything"; and Docker, for a
 # linked container. Both the name and the value are as there, so that a setting that is misspelt is still told.
 _ADDRESS = r"(tcp|udp|sctp)://\S+"
@@ -36,9 +34,7 @@ def read_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Returns the variables that are settings or should be, in capitals; without empty ones, which are not set."""
     found = {name.upper(): clean(value) for name, value in environment.items() if name.upper().startswith(PREFIX)}
     return {
-        name: value
-        for name, value in found.items()
-        if value and name != COMMIT_VARIABLE and not _TEST_SWITCH.fullmatch(name) and not _is_link(name, value)
+        name: value for name, value in found.items() if value and name != COMMIT_VARIABLE and not _is_link(name, value)
     }
 
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 import grpc
 import structlog
 
-from service import failpoints
 from service.convert.fast_wire import encodings
 from service.delivery.fanout import REVOCATIONS_CHANNEL
 from service.metrics.catalogue import UNARY_METHODS
@@ -74,7 +73,6 @@ async def run_worker(
     with suppress(Unavailable):  # without Redis it is known as soon as the bus is there
         await share_timelines(stores)
     delivery = build_delivery(settings, stores, worker_id=worker_id)
-    failpoints.arm(_breakable(stores, delivery))
     auth = await build_auth(settings, stores, delivery)
     health = Health(
         lambda: stores.database.fetchval("SELECT 1"), lambda: delivery.bus.is_alive and delivery.presence.is_alive
@@ -110,20 +108,6 @@ async def run_worker(
     await _close(stores, delivery, auth, background)
     if publisher is not None:
         publisher.publish()
-
-
-def _breakable(stores: Stores, delivery: Delivery) -> failpoints.Parts:
-    return failpoints.Parts(
-        database=stores.database,
-        feed=stores.feed,
-        bus=delivery.bus,
-        hub=delivery.hub,
-        subscriptions=delivery.subscriptions,
-        fanout=delivery.fanout,
-        writer=delivery.writer,
-        acks=delivery.acks,
-        deliveries=stores.deliveries,
-    )
 
 
 def _build_server(

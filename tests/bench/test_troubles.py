@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from tests.bench.running import begin, bench, wait, wait_for_line
+from tests.faults.armed_service import serve_command
 from tests.support.certificates import make_certificate
 from tests.support.disks import small_disk
 from tests.support.servers import RunningServer, running_server
@@ -229,12 +230,8 @@ def test_refusals_are_counted_by_reason_and_end_nothing(tmp_path: Path):
 def test_server_that_breaks_its_promises_fails_the_run(
     tmp_path: Path, failpoint: str, arguments: tuple[str, ...], expected: str
 ):
-    settings = {
-        "PARLEY_FAILPOINTS": failpoint,
-        "PARLEY_FAILPOINTS_CONSENT": "lose-messages",
-        "PARLEY_DATABASE_LANES": "2",  # with one, none can be the wrong one
-    }
-    with running_server(settings=settings) as server:
+    settings = {"PARLEY_DATABASE_LANES": "2"}  # with one, none can be the wrong one
+    with running_server(settings=settings, command=serve_command([failpoint])) as server:
         ended = bench(tmp_path, *arguments, "--target", server.target, "--warmup", "0", "--seconds", "2")
     assert ended.status == 1
     assert ended.last_line.startswith("parley: verification failed: ")

@@ -18,9 +18,8 @@ TELLERS = {"fail", "BadParameter", "Lasting", "NotPrimary", "Unavailable"}
 # Errors of these are for operators; other classes are for callers, or never leave the code.
 ERRORS = re.compile(r"(Start|Embedded|Url|Config|SettingsFile|Keys|DataDirectory|Address|Certificate|Migration)Error")
 MORE_ERRORS = re.compile(r"(Archive|Reload|Probe|Install)Error")
-# What nobody is to see: `failpoints` are for tests, the others say that the code itself is wrong, or are never alone.
+# What nobody is to see: these say that the code itself is wrong, or are never alone.
 LEFT_OUT = (
-    "failpoints are on",
     "PostgreSQL's programs were not looked up yet",
     "foreign keys lead in a circle",
     "the database is not open",

@@ -6,10 +6,10 @@ Each has two servers on the same databases and clients that stay on one of them,
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from service.failpoints import LAST_WORDS
 from tests.faults.actions import is_publisher
 from tests.faults.bounds import Bound, Measured
 from tests.faults.client import Client
+from tests.faults.failpoints import LAST_WORDS
 from tests.faults.final_log import read_last_seqs
 from tests.faults.stage import Plan, Stage
 from tests.support.waiting import wait_for

@@ -15,9 +15,9 @@ from pathlib import Path
 import psutil
 from parley.v1 import conversation_pb2
 
-from service import failpoints
 from service.auth.keys import ensure_keys_file
 from storage.embedded import EmbeddedPostgres, EmbeddedValkey
+from tests.faults.armed_service import serve_command
 from tests.faults.bounds import Measured
 from tests.faults.client import Client
 from tests.faults.consumers import Consumer
@@ -46,7 +46,7 @@ class Plan:
         postgres_proxy: PostgreSQL is.
         client_proxy: the server is.
         has_standby: PostgreSQL is a primary and a synchronous standby.
-        failpoints: switched on in the server.
+        failpoints: built into the servers' workers (`failpoints.py`).
         lanes: of each worker; 0: as the server has them by itself.
         users: each with `devices` devices; all of them are in all conversations.
         bystanders: further users with 50 devices each, who are in no conversation.
@@ -263,8 +263,6 @@ async def open_stage(plan: Plan, rng: random.Random) -> AsyncIterator[Stage]:
         settings = {"PARLEY_LOG_FORMAT": "json", "PARLEY_AUTH_ATTEMPTS_PER_MINUTE_PER_ADDRESS": "100000"}
         if plan.lanes:
             settings["PARLEY_DATABASE_LANES"] = str(plan.lanes)
-        if plan.failpoints:
-            settings |= {failpoints.VARIABLE: ",".join(plan.failpoints), failpoints.SWITCH: failpoints.CONSENT}
         stage = Stage(plan, rng, [], settings, "")
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-stage-")))
         if plan.redis_proxy or plan.nodes > 1:
@@ -320,7 +318,12 @@ async def kept(directory: Path, plan: Plan, settings: dict[str, str]) -> AsyncIt
     """Serves on a port that stays its own when it is started again; proxies go on while it starts and stops."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         listen = f"127.0.0.1:{free.getsockname()[1]}"
-    server = start_server(directory, workers=plan.workers, settings=settings | {"PARLEY_LISTEN": listen})
+    server = start_server(
+        directory,
+        workers=plan.workers,
+        settings=settings | {"PARLEY_LISTEN": listen},
+        command=serve_command(plan.failpoints),
+    )
     try:
         await asyncio.to_thread(wait_ready, server)
         yield server
@@ -335,7 +338,10 @@ async def kept(directory: Path, plan: Plan, settings: dict[str, str]) -> AsyncIt
 async def restart(stage: Stage, server: RunningServer) -> None:
     """Starts a server that has ended again, on its directory and port, without holding up the traffic."""
     again = start_server(
-        server.data_dir, workers=stage.plan.workers, settings=stage.settings | {"PARLEY_LISTEN": server.target}
+        server.data_dir,
+        workers=stage.plan.workers,
+        settings=stage.settings | {"PARLEY_LISTEN": server.target},
+        command=serve_command(stage.plan.failpoints),
     )
     server.process, server.output = again.process, again.output
     await wait_for(lambda: is_ready(again), limit_seconds=60, what="the server again")

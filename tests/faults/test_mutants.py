@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from service.failpoints import FAILPOINTS
 from tests.faults import actions, quiet
+from tests.faults.failpoints import FAILPOINTS
 from tests.faults.run import Action, Report, assert_held, run_script, run_under_load
 from tests.faults.stage import CONSUMERS, Plan, Stage
 

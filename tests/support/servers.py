@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.support.waiting import wait_until
 
 START_SECONDS = 30.0
+SERVE = (sys.executable, "-m", "service", "serve")
 
 
 @dataclass(slots=True)
@@ -45,7 +46,11 @@ class RunningServer:
 
 @contextlib.contextmanager
 def running_server(
-    data_dir: Path | None = None, *, workers: int = 1, settings: dict[str, str] | None = None
+    data_dir: Path | None = None,
+    *,
+    workers: int = 1,
+    settings: dict[str, str] | None = None,
+    command: Sequence[str] = SERVE,
 ) -> Iterator[RunningServer]:
     """Starts a server on a free port and waits until it is ready; stops it at the end.
 
@@ -56,7 +61,7 @@ def running_server(
     with contextlib.ExitStack() as stack:
         if data_dir is None:
             data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-server-")))
-        server = start_server(data_dir, workers=workers, settings=settings)
+        server = start_server(data_dir, workers=workers, settings=settings, command=command)
         try:
             wait_ready(server)
             yield server
@@ -69,7 +74,7 @@ def start_server(
     *,
     workers: int = 1,
     settings: dict[str, str] | None = None,
-    command: Sequence[str] = (sys.executable, "-m", "service", "serve"),
+    command: Sequence[str] = SERVE,
     user: str | None = None,
     terminal: int | None = None,
 ) -> RunningServer:

@@ -1,7 +1,6 @@
-"""Known faults that tests switch on to see that they would be found (tests/faults, docs/reliability.md).
+"""Known faults that are built into a worker, to see that the checker finds each of them (docs/reliability.md).
 
-Production does not pay for them: `arm` is called once, when a worker has built its parts, and without the variable it
-returns at once and leaves every object as it was built. It is refused unless a second variable consents.
+`armed_service.py` starts a server whose workers have some of these faults. The product has none of this code.
 """
 
 import asyncio
@@ -9,7 +8,7 @@ import os
 import random
 import secrets
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -33,9 +32,6 @@ from storage.postgres.log.feed import Feed
 from storage.records import Draft, Entry, EntryKind, Outcome, Stored
 from storage.redis.bus import Bus
 
-VARIABLE = "PARLEY_FAILPOINTS"
-SWITCH = "PARLEY_FAILPOINTS_CONSENT"
-CONSENT = "lose-messages"
 # With `die_before_publish` a worker kills itself after the commit of a text that begins so, before anybody is told.
 LAST_WORDS = "last words"
 # How long a commit that was told too early takes, so that a fault falls between the two.
@@ -47,7 +43,7 @@ Store: TypeAlias = Callable[[Sequence[Draft]], Awaitable[list[Stored]]]
 
 
 class FailpointError(Exception):
-    """The variable names what there is not, or was set without consent."""
+    """A failpoint of this name does not exist, or the place that it changes does not exist any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +61,15 @@ class Parts:
     deliveries: Deliveries
 
 
-def arm(parts: Parts, environment: Mapping[str, str] = os.environ) -> None:
-    """Switches on what the environment names; nothing by default.
+def arm(parts: Parts, names: Iterable[str]) -> None:
+    """Switches failpoints on.
 
     Raises:
-        FailpointError: a name is unknown, or the consent is missing.
+        FailpointError: a name is unknown; no failpoint is on then.
     """
-    names = [name for name in environment.get(VARIABLE, "").split(",") if name]
-    if not names:
-        return
-    if environment.get(SWITCH) != CONSENT:
-        raise FailpointError(f"{VARIABLE} breaks the server on purpose; it needs {SWITCH}={CONSENT}")
+    names = list(names)
     if unknown := sorted(set(names) - set(FAILPOINTS)):
-        raise FailpointError(f"{VARIABLE} names what there is not: {', '.join(unknown)}")
+        raise FailpointError(f"there is no failpoint {', '.join(unknown)}")
     _log.warning("failpoints are on; this server loses messages", names=names)
     for name in names:
         FAILPOINTS[name](parts)
@@ -117,7 +109,7 @@ def publish_before_commit(parts: Parts) -> None:
 
 def no_gap_repair(parts: Parts) -> None:
     """A gap waits for the bus to fill it, for ever."""
-    _put(parts.hub, "_watch_gap", lambda channel: None)
+    put(parts.hub, "_watch_gap", lambda channel: None)
 
 
 def no_sweep(parts: Parts) -> None:
@@ -126,7 +118,7 @@ def no_sweep(parts: Parts) -> None:
     async def read() -> dict[str, int]:
         return {}
 
-    _put(parts.feed, "read", read)
+    put(parts.feed, "read", read)
 
 
 def no_republish(parts: Parts) -> None:
@@ -136,7 +128,7 @@ def no_republish(parts: Parts) -> None:
     def announce_new(stored: Sequence[tuple[Submission, Stored]]) -> None:
         announce([(submission, answer) for submission, answer in stored if not submission.is_tried])
 
-    _put(parts.writer.settlements, "announce", announce_new)
+    put(parts.writer.settlements, "announce", announce_new)
 
 
 def no_dedupe(parts: Parts) -> None:
@@ -180,12 +172,12 @@ def cursor_early(parts: Parts) -> None:
             parts.acks.note(session.username, session.device_id, conversation_id, run[taken_count - 1].seq)
         return taken_count
 
-    _put(Session, "offer", offer_and_ack)
+    put(Session, "offer", offer_and_ack)
 
 
 def window_ignored(_: Parts) -> None:
     """What the client lets be under way is counted and not kept to."""
-    _put(Window, "has_room_for", lambda *_: True)
+    put(Window, "has_room_for", lambda *_: True)
 
 
 def no_version_check(parts: Parts) -> None:
@@ -202,19 +194,19 @@ def no_version_check(parts: Parts) -> None:
             was_away.clear()
             await refresh_changed()
 
-    _put(parts.bus, "_on_connect", note_and_connect)
-    _put(parts.subscriptions, "refresh_changed", refresh_after_connect)
+    put(parts.bus, "_on_connect", note_and_connect)
+    put(parts.subscriptions, "refresh_changed", refresh_after_connect)
 
 
 def no_resubscribe_check(parts: Parts) -> None:
     """A bus that was away is taken up again as if nothing had been missed."""
-    _put(parts.bus, "_on_connect", lambda: None)
+    put(parts.bus, "_on_connect", lambda: None)
 
 
 def lanes_off(parts: Parts) -> None:
     """A message takes any lane, whatever waits of its conversation in another."""
     queues = [lane.queue for lane in parts.writer._lanes]
-    _put(parts.writer, "_queue_of", lambda conversation_id: random.choice(queues))  # noqa: S311
+    put(parts.writer, "_queue_of", lambda conversation_id: random.choice(queues))
 
 
 def deadlines_off(parts: Parts) -> None:
@@ -224,7 +216,7 @@ def deadlines_off(parts: Parts) -> None:
     async def claim_for_long(username: str, device_id: str, places: Sequence[Place], names: Sequence[str]) -> Claim:
         return await claim(username, device_id, [replace(place, deadline_seconds=3600) for place in places], names)
 
-    _put(parts.deliveries, "claim", claim_for_long)
+    put(parts.deliveries, "claim", claim_for_long)
 
 
 def attempts_forgotten(parts: Parts) -> None:
@@ -239,7 +231,7 @@ def attempts_forgotten(parts: Parts) -> None:
         )
         return await claim(username, device_id, places, names)
 
-    _put(parts.deliveries, "claim", claim_anew)
+    put(parts.deliveries, "claim", claim_anew)
 
 
 def manual_acks_unwritten(parts: Parts) -> None:
@@ -255,7 +247,7 @@ def manual_acks_unwritten(parts: Parts) -> None:
         answers = iter(await ack(username, device_id, kept))
         return [Settlement(True, False, True, place[3]) if place in lost else next(answers) for place in places]
 
-    _put(parts.deliveries, "ack", ack_most)
+    put(parts.deliveries, "ack", ack_most)
 
 
 def die_before_publish(parts: Parts) -> None:
@@ -267,7 +259,7 @@ def die_before_publish(parts: Parts) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         announce(stored)
 
-    _put(parts.writer.settlements, "announce", announce_or_die)
+    put(parts.writer.settlements, "announce", announce_or_die)
 
 
 FAILPOINTS: dict[str, Callable[[Parts], None]] = {
@@ -300,11 +292,11 @@ def _replace_store(
 
     def change(connection: Appender) -> Appender:
         original = connection.store
-        _put(connection, "store", lambda drafts: store(connection, original, drafts))
+        put(connection, "store", lambda drafts: store(connection, original, drafts))
         return connection
 
     connect = writer._connect
-    _put(writer, "_connect", lambda lock_timeout_ms: change(connect(lock_timeout_ms)))
+    put(writer, "_connect", lambda lock_timeout_ms: change(connect(lock_timeout_ms)))
     for lane in writer._lanes:
         change(lane._connection)
 
@@ -318,7 +310,7 @@ async def _begin(connection: Appender, original: Store, drafts: Sequence[Draft])
 
     try:
         await _run(connection, "BEGIN")
-        _put(connection, "_open", stay_open)
+        put(connection, "_open", stay_open)
         return await original(drafts)
     except StorageError:
         connection.discard()
@@ -357,7 +349,7 @@ def _to_entry(draft: Draft, answer: Stored) -> Entry:
     )
 
 
-def _put(owner: object, name: str, value: object) -> None:
+def put(owner: object, name: str, value: object) -> None:
     """Sets an attribute that is there, so that a failpoint whose place was renamed fails at once."""
     if not hasattr(owner, name):
         raise FailpointError(f"{owner!r} has no {name}: the failpoint must follow the code")
