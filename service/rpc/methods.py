@@ -20,8 +20,8 @@ from service.rpc.chat.stream import ChatHandlers
 from service.rpc.conversations import ConversationHandlers
 from service.rpc.dead_letters import DeadLetterHandlers
 from service.rpc.messages import MessageHandlers
+from service.rpc.method_kinds import Stream, Unary
 from service.rpc.presence import PresenceHandlers
-from service.rpc.registry import Stream, Unary
 from service.rpc.server_info import ServerInfoHandlers
 
 

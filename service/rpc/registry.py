@@ -7,8 +7,6 @@ that are encoded once for all readers. Generic handlers are registered, not meth
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -18,39 +16,16 @@ from parley.v1 import chat_service_pb2
 from service.domain.call import Call
 from service.domain.errors import InvalidRequest
 from service.rpc.authentication import Authenticator
+from service.rpc.grpc_transport import GrpcTransport
 from service.rpc.in_flight import InFlight
+from service.rpc.method_kinds import Stream, Unary
 from service.rpc.refusals import abort_with
-from service.rpc.telemetry import CallCounts, begin_call, call_metadata, peer_address
+from service.rpc.telemetry import CallCounts, begin_call
+from service.rpc.transport import Transport
 
 SERVICE: str = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].full_name
 
 Context = grpc.aio.ServicerContext[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Unary:
-    """A unary method.
-
-    Attributes:
-        handle: gives the response, or its bytes.
-        needs_token: False for the few that are called before there is one.
-    """
-
-    request_type: type[Message]
-    handle: Callable[[Any, Call], Awaitable[Message | bytes]]
-    needs_token: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A streaming method; always needs a token.
-
-    Attributes:
-        request_type: of the single request; None when requests are streamed, and then the handler reads them.
-    """
-
-    request_type: type[Message] | None
-    handle: Callable[[Any, Context, Call], Awaitable[None]]
 
 
 def decode(request_type: type[Message], data: bytes, field: str = "request") -> Message:
@@ -87,8 +62,9 @@ def _to_unary(name: str, method: Unary, authenticator: Authenticator, in_flight:
 
     async def call_unary(data: bytes, context: Context) -> bytes:
         begin = time.monotonic()
+        transport = GrpcTransport(context)
         try:
-            call = _begin(context, authenticator, needs_token=method.needs_token)
+            call = _begin(transport, authenticator, needs_token=method.needs_token)
             with in_flight:
                 if in_flight.is_held:
                     await in_flight.wait()
@@ -97,7 +73,7 @@ def _to_unary(name: str, method: Unary, authenticator: Authenticator, in_flight:
             counts.note_end(name, "OK", begin)
             return answer
         except BaseException as error:  # noqa: BLE001 # abort_with lets cancellations and aborts pass
-            await abort_with(context, error, name, counts, begin)
+            await abort_with(transport, error, name, counts, begin)
         finally:
             observe_seconds(time.monotonic() - begin)
 
@@ -107,11 +83,12 @@ def _to_unary(name: str, method: Unary, authenticator: Authenticator, in_flight:
 def _to_stream(name: str, method: Stream, authenticator: Authenticator, counts: CallCounts) -> Any:
     async def call_stream(_requests: object, context: Context) -> None:
         begin = time.monotonic()
+        transport = GrpcTransport(context)
         try:
-            await method.handle(None, context, _begin(context, authenticator, needs_token=True))
+            await method.handle(None, transport, _begin(transport, authenticator, needs_token=True))
             counts.note_end(name, "OK", begin)
         except BaseException as error:  # noqa: BLE001 # as above
-            await abort_with(context, error, name, counts, begin)
+            await abort_with(transport, error, name, counts, begin)
 
     return call_stream
 
@@ -122,24 +99,24 @@ def _to_subscription(name: str, method: Stream, authenticator: Authenticator, co
 
     async def call_subscription(data: bytes, context: Context) -> None:
         begin = time.monotonic()
+        transport = GrpcTransport(context)
         try:
-            call = _begin(context, authenticator, needs_token=True)
-            await method.handle(decode(request_type, data), context, call)
+            call = _begin(transport, authenticator, needs_token=True)
+            await method.handle(decode(request_type, data), transport, call)
             counts.note_end(name, "OK", begin)
         except BaseException as error:  # noqa: BLE001 # as above
-            await abort_with(context, error, name, counts, begin)
+            await abort_with(transport, error, name, counts, begin)
 
     return call_subscription
 
 
-def _begin(context: Context, authenticator: Authenticator, *, needs_token: bool) -> Call:
-    metadata = context.invocation_metadata()
-    call_id = begin_call(metadata)
-    context.set_trailing_metadata(call_metadata(call_id))
-    remaining = context.time_remaining()
+def _begin(transport: Transport, authenticator: Authenticator, *, needs_token: bool) -> Call:
+    call_id = begin_call(transport.metadata)
+    transport.name_call(call_id)
+    remaining = transport.time_remaining()
     return Call(
         call_id=call_id,
-        address=peer_address(context),
+        address=transport.peer,
         deadline=None if remaining is None else asyncio.get_running_loop().time() + remaining,
-        principal=authenticator.principal_of(metadata) if needs_token else None,
+        principal=authenticator.principal_of(transport.metadata) if needs_token else None,
     )

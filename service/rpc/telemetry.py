@@ -5,11 +5,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable
-from functools import lru_cache
-from typing import Any
-from urllib.parse import unquote
 
-import grpc
 import structlog
 
 from service.logs import current_call_id, current_trace_id
@@ -17,7 +13,6 @@ from service.metrics.histogram import SECONDS, Histogram
 
 _log = structlog.get_logger(__name__)
 
-CALL_ID_KEY = "x-call-id"
 # https://www.w3.org/TR/trace-context/#traceparent-header: version, trace id, parent id, flags; later versions may add.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
@@ -68,25 +63,7 @@ def begin_call(metadata: Iterable[tuple[str, str | bytes]] | None) -> str:
     return call_id
 
 
-def call_metadata(call_id: str) -> tuple[tuple[str, str], ...]:
-    """Returns what every call sends back in its trailers: the id by which the log speaks of it."""
-    return ((CALL_ID_KEY, call_id),)
-
-
 def _trace_id_of(value: str | bytes) -> str:
     """Returns the trace id of a `traceparent` (W3C Trace Context); "" for what is none."""
     found = _TRACEPARENT.fullmatch(value) if isinstance(value, str) else None
     return found[1] if found is not None and found[1].strip("0") else ""
-
-
-def peer_address(context: "grpc.aio.ServicerContext[Any, Any]") -> str:
-    """Returns the peer's host without its port; "" for a Unix socket."""
-    return _host_of(context.peer())
-
-
-@lru_cache(maxsize=4096)
-def _host_of(peer: str) -> str:
-    family, _, rest = unquote(peer).partition(":")  # ipv4:127.0.0.1:5000, ipv6:[::1]:5000, unix:...
-    if family not in ("ipv4", "ipv6"):
-        return ""
-    return rest.rpartition(":")[0].strip("[]")

@@ -5,7 +5,6 @@ import gc
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import grpc
 import structlog
@@ -16,17 +15,9 @@ from service.metrics.catalogue import UNARY_METHODS
 from service.metrics.publisher import Publisher
 from service.metrics.segment import open_page
 from service.receipts.tracker import WATCH_CHANNEL
-from service.rpc.accounts import AccountHandlers
-from service.rpc.chat.frames import ChatParts
-from service.rpc.chat.stream import ChatHandlers, FrameCounts
-from service.rpc.conversations import ConversationHandlers
-from service.rpc.dead_letters import DeadLetterHandlers
+from service.rpc.chat.stream import FrameCounts
 from service.rpc.in_flight import InFlight
-from service.rpc.messages import MessageHandlers
-from service.rpc.methods import Handlers, to_methods
-from service.rpc.presence import PresenceHandlers
 from service.rpc.registry import SERVICE, to_generic_handler
-from service.rpc.server_info import ServerInfoHandlers
 from service.rpc.telemetry import CallCounts
 from service.settings.tree import Settings
 from service.worker.composition.auth import Auth, build_auth
@@ -34,6 +25,7 @@ from service.worker.composition.background import follow_certificate, start_back
 from service.worker.composition.delivery import Delivery, build_delivery
 from service.worker.composition.metrics import list_sources
 from service.worker.composition.reloading import LiveSettings
+from service.worker.composition.rpc import build_methods
 from service.worker.composition.stores import Stores, open_stores, share_timelines
 from service.worker.grpc_server import add_port, open_certificate, server_options, shows_reflection
 from service.worker.health import Health
@@ -121,48 +113,9 @@ def _build_server(
     frames: FrameCounts,
     in_flight: InFlight,
 ) -> grpc.aio.Server:
-    epoch = stores.deployment.epoch
-    parts = ChatParts(
-        authenticator=auth.authenticator,
-        hub=delivery.hub,
-        subscriptions=delivery.subscriptions,
-        writer=delivery.writer,
-        fanout=delivery.fanout,
-        acks=delivery.acks,
-        modes=delivery.modes,
-        manual=delivery.manual,
-        presence=delivery.presence,
-        receipts=delivery.receipts,
-        conversations=delivery.conversations,
-        hasher=delivery.hasher,
-        epoch=epoch,
-        ack_deadline_seconds=settings.retry.ack_deadline_seconds,
-    )
-    handlers = Handlers(
-        server_info=ServerInfoHandlers(
-            settings,
-            start_time=datetime.now(UTC),
-            epoch=lambda: epoch,
-            component_states=health.component_states,
-        ),
-        accounts=AccountHandlers(auth.accounts),
-        conversations=ConversationHandlers(delivery.conversations),
-        messages=MessageHandlers(delivery.writer, stores.messages, delivery.hasher, calls.errors),
-        chat=ChatHandlers(
-            parts,
-            delivery.replayer,
-            auth.streams,
-            stores.cursors,
-            stores.epochs,
-            max_devices=settings.limits.max_devices,
-            counts=frames,
-            errors=calls.errors,
-        ),
-        dead_letters=DeadLetterHandlers(stores.dead_letters, announce=delivery.manual.announce),
-        presence=PresenceHandlers(delivery.presence),
-    )
+    methods = build_methods(settings, stores, delivery, auth, health, calls, frames)
     server = grpc.aio.server(options=server_options(settings))
-    server.add_generic_rpc_handlers((to_generic_handler(to_methods(handlers), auth.authenticator, in_flight, calls),))
+    server.add_generic_rpc_handlers((to_generic_handler(methods, auth.authenticator, in_flight, calls),))
     health.add_to(server)
     if shows_reflection(settings, listen):
         server.add_generic_rpc_handlers(tuple(reflection_handlers([SERVICE, "grpc.health.v1.Health"])))

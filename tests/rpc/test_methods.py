@@ -10,9 +10,9 @@ from service.rpc.chat.stream import ChatHandlers
 from service.rpc.conversations import ConversationHandlers
 from service.rpc.dead_letters import DeadLetterHandlers
 from service.rpc.messages import MessageHandlers
+from service.rpc.method_kinds import Stream, Unary
 from service.rpc.methods import Handlers, to_methods
 from service.rpc.presence import PresenceHandlers
-from service.rpc.registry import Stream, Unary
 from service.rpc.server_info import ServerInfoHandlers
 from tests.support.people import connected, reason_of, registered, status_of
 from tests.support.servers import RunningServer

@@ -8,9 +8,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
 
-import grpc
 import structlog
 from google.protobuf.message import DecodeError
 from parley.v1 import chat_pb2
@@ -26,8 +24,8 @@ from service.rpc.chat.frames import MAX_POSITIONS, ChatParts, FrameHandlers
 from service.rpc.chat.manual_frames import to_acks
 from service.rpc.chat.wake_event import WakeEvent
 from service.rpc.refusals import to_refusal
-from service.rpc.registry import Context
 from service.rpc.telemetry import ErrorCounts
+from service.rpc.transport import Transport
 from storage.errors import Unavailable
 from storage.postgres.devices.cursors import Ack, Cursors
 from storage.postgres.log.epochs import Epochs
@@ -91,16 +89,16 @@ class ChatHandlers:
         self._epochs = epochs
         self._max_devices = max_devices
 
-    async def chat(self, _request: None, context: Context, call: Call) -> None:
+    async def chat(self, _request: None, transport: Transport, call: Call) -> None:
         """Serves a session with frames from the client."""
-        await self._serve(self._stream(context, call, "Chat"))
+        await self._serve(self._stream(transport, call, "Chat"))
 
-    async def subscribe(self, request: chat_pb2.SubscribeRequest, context: Context, call: Call) -> None:
+    async def subscribe(self, request: chat_pb2.SubscribeRequest, transport: Transport, call: Call) -> None:
         """Serves a session that only receives."""
         for name in ("window_messages", "window_bytes"):
             if getattr(request.hello, name):
                 raise errors.InvalidRequest(f"hello.{name}", "needs the frames of Chat, by which a window opens again")
-        await self._serve(self._stream(context, call, "Subscribe", request.hello))
+        await self._serve(self._stream(transport, call, "Subscribe", request.hello))
 
     async def ack(self, request: chat_pb2.AckRequest, call: Call) -> chat_pb2.AckResponse:
         """Stores what a device has; six statements at most."""
@@ -155,10 +153,12 @@ class ChatHandlers:
             if seq > end_seq:
                 raise errors.AckBeyondDelivered(conversation_id, end_seq)
 
-    def _stream(self, context: Context, call: Call, method: str, hello: chat_pb2.Hello | None = None) -> "_ChatStream":
+    def _stream(
+        self, transport: Transport, call: Call, method: str, hello: chat_pb2.Hello | None = None
+    ) -> "_ChatStream":
         """Makes the stream of a call; `hello` when it came with the call."""
         on_error = partial(self._errors.note, method)
-        return _ChatStream(self._parts, self._replayer, context, call, self._counts, hello, on_error)
+        return _ChatStream(self._parts, self._replayer, transport, call, self._counts, hello, on_error)
 
     async def _serve(self, stream: "_ChatStream") -> None:
         is_clean = False
@@ -196,7 +196,7 @@ class _ChatStream:
         self,
         parts: ChatParts,
         replayer: Replayer,
-        context: Context,
+        transport: Transport,
         call: Call,
         counts: FrameCounts,
         hello: chat_pb2.Hello | None,
@@ -205,7 +205,7 @@ class _ChatStream:
         self._parts = parts
         self._counts = counts
         self._replayer = replayer
-        self._context = context
+        self._transport = transport
         self._hello = hello
         self._wake = WakeEvent()
         self._turned = WakeEvent()  # the write loop came round: the read loop may look whether it may go on
@@ -254,16 +254,16 @@ class _ChatStream:
                     data = await self._read()
             if self._session.ending is not None:
                 return  # nothing of a login that has ended takes effect, even while its stream can't be closed
-            if data is grpc.aio.EOF:
+            if not isinstance(data, bytes):
                 await self._finish()
                 return
             await self._take(data)
 
-    async def _read(self) -> Any:
-        """Reads a frame's bytes, or EOF, when there is room for what it may bring."""
+    async def _read(self) -> object:
+        """Reads the bytes of a frame, or the half-close, when there is room for what the frame may bring."""
         if not self._session.outbox.may_read:
             await self._wait_until(lambda: self._session.outbox.may_read)
-        return await self._context.read()
+        return await self._transport.read()
 
     async def _finish(self) -> None:
         """After the half-close: waits until all is answered, and until what the stream stored has come to it.
@@ -317,7 +317,7 @@ class _ChatStream:
             frame = session.take_frame()
             if frame:
                 self._counts.note(len(frame), session.outbox.taken_count)
-                await self._context.write(frame)
+                await self._transport.write(frame)
                 self._write_time = loop.time()
                 self._turned.ring()
                 self._frames.go_on()
