@@ -1,4 +1,5 @@
-"""The methods of ChatService, one thin file an area, and what stands around each: names, tokens, refusals, counts.
+"""The methods of ChatService, one thin file an area, and the steps around each one (`pipeline.py`).
 
-Policy is not here: it is in the rooms below. Imported by `worker` alone. ADR 4 is the page.
+Policy is in the rooms below. `grpc_transport.py` and `registry.py` alone know gRPC. Imported by `worker` alone. ADR 4
+and ADR 19 are the pages.
 """

@@ -16,7 +16,9 @@ from service.metrics.publisher import Publisher
 from service.metrics.segment import open_page
 from service.receipts.tracker import WATCH_CHANNEL
 from service.rpc.chat.stream import FrameCounts
+from service.rpc.grpc_transport import GrpcTransport
 from service.rpc.in_flight import InFlight
+from service.rpc.pipeline import Around, compose_methods
 from service.rpc.registry import SERVICE, to_generic_handler
 from service.rpc.telemetry import CallCounts
 from service.settings.tree import Settings
@@ -115,7 +117,8 @@ def _build_server(
 ) -> grpc.aio.Server:
     methods = build_methods(settings, stores, delivery, auth, health, calls, frames)
     server = grpc.aio.server(options=server_options(settings))
-    server.add_generic_rpc_handlers((to_generic_handler(methods, auth.authenticator, in_flight, calls),))
+    serve = compose_methods(methods, Around(GrpcTransport, auth.authenticator, in_flight, calls))
+    server.add_generic_rpc_handlers((to_generic_handler(methods, serve),))
     health.add_to(server)
     if shows_reflection(settings, listen):
         server.add_generic_rpc_handlers(tuple(reflection_handlers([SERVICE, "grpc.health.v1.Health"])))

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 import structlog
-from google.protobuf.message import DecodeError
 from parley.v1 import chat_pb2
 
 from service.convert import responses
@@ -20,10 +19,10 @@ from service.delivery.streams import OpenStream, Streams
 from service.domain import checks, errors
 from service.domain.call import Call
 from service.metrics.histogram import MESSAGES, Histogram
+from service.rpc.chat.frame_steps import FrameScope, TakeFrame, compose_frames
 from service.rpc.chat.frames import MAX_POSITIONS, ChatParts, FrameHandlers
 from service.rpc.chat.manual_frames import to_acks
 from service.rpc.chat.wake_event import WakeEvent
-from service.rpc.refusals import to_refusal
 from service.rpc.telemetry import ErrorCounts
 from service.rpc.transport import Transport
 from storage.errors import Unavailable
@@ -88,8 +87,9 @@ class ChatHandlers:
         self._cursors = cursors
         self._epochs = epochs
         self._max_devices = max_devices
+        self._take = compose_frames()
 
-    async def chat(self, _request: None, transport: Transport, call: Call) -> None:
+    async def chat(self, _requests: object, transport: Transport, call: Call) -> None:
         """Serves a session with frames from the client."""
         await self._serve(self._stream(transport, call, "Chat"))
 
@@ -158,7 +158,7 @@ class ChatHandlers:
     ) -> "_ChatStream":
         """Makes the stream of a call; `hello` when it came with the call."""
         on_error = partial(self._errors.note, method)
-        return _ChatStream(self._parts, self._replayer, transport, call, self._counts, hello, on_error)
+        return _ChatStream(self._parts, self._replayer, transport, call, self._counts, self._take, hello, on_error)
 
     async def _serve(self, stream: "_ChatStream") -> None:
         is_clean = False
@@ -199,6 +199,7 @@ class _ChatStream:
         transport: Transport,
         call: Call,
         counts: FrameCounts,
+        take: TakeFrame,
         hello: chat_pb2.Hello | None,
         on_error: Callable[[str], None],
     ) -> None:
@@ -217,6 +218,8 @@ class _ChatStream:
         self.open_stream = OpenStream(session, call.caller)
         self._session = session
         self._frames = FrameHandlers(parts, self.open_stream)
+        self._take = take
+        self._scope = FrameScope(session, self._frames.handle)
 
     async def run(self) -> None:
         """Serves the stream to its end.
@@ -252,12 +255,12 @@ class _ChatStream:
             else:
                 async with asyncio.timeout_at(deadline):
                     data = await self._read()
-            if self._session.ending is not None:
-                return  # nothing of a login that has ended takes effect, even while its stream can't be closed
-            if not isinstance(data, bytes):
+            if isinstance(data, bytes):
+                await self._take(self._scope, data)
+                continue
+            if self._session.ending is None:
                 await self._finish()
-                return
-            await self._take(data)
+            return
 
     async def _read(self) -> object:
         """Reads the bytes of a frame, or the half-close, when there is room for what the frame may bring."""
@@ -293,18 +296,6 @@ class _ChatStream:
         while not condition():
             self._turned.clear()
             await self._turned.wait()
-
-    async def _take(self, data: bytes) -> None:
-        correlation_id = 0
-        try:
-            frame = chat_pb2.ChatRequest.FromString(data)
-            correlation_id = frame.correlation_id
-            await self._frames.handle(frame)
-        except DecodeError:
-            refusal: errors.ParleyError = errors.InvalidRequest("frame", "can't be decoded as parley.v1.ChatRequest")
-            self._session.outbox.put_error(0, refusal)
-        except Exception as error:  # noqa: BLE001 # told to the client by to_refusal, and logged if unforeseen
-            self._session.outbox.put_error(correlation_id, to_refusal(error))
 
     async def _write_all(self, reader: "asyncio.Task[None]") -> None:
         session = self._session
