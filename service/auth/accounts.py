@@ -20,7 +20,8 @@ from service.auth.attempts import Attempts
 from service.auth.passwords import Passwords
 from service.auth.refresh_tokens import RefreshTokens
 from service.auth.refusals import RefusalLog
-from service.auth.tokens import MAX_LIFE_SECONDS, TokenIssuer
+from service.auth.signer import TokenSigner
+from service.auth.tokens import MAX_LIFE_SECONDS
 from service.domain.call import Call
 from service.domain.checks import to_device_id, to_request_id, to_username
 from service.domain.errors import (
@@ -81,7 +82,7 @@ class AccountService:
         *,
         passwords: Passwords,
         attempts: Attempts,
-        issuer: TokenIssuer,
+        signer: TokenSigner,
         refresh_tokens: RefreshTokens,
         leave_all: Callable[[str], Awaitable[object]],
         announce_revocation: Callable[[Revocation], None],
@@ -92,13 +93,13 @@ class AccountService:
         self._accounts = accounts
         self._passwords = passwords
         self._attempts = attempts
-        self._issuer = issuer
+        self._signer = signer
         self._refresh_tokens = refresh_tokens
         self._leave_all = leave_all
         self._announce = announce_revocation
         self._is_registration_open = is_registration_open
         self._refresh_life = timedelta(seconds=refresh_token_seconds)
-        self._login_token_life = timedelta(seconds=issuer.life_seconds + _SPARE_SECONDS)
+        self._login_token_life = timedelta(seconds=signer.life_seconds + _SPARE_SECONDS)
         self._clock = clock
         self._refusals = RefusalLog()
 
@@ -380,7 +381,7 @@ class AccountService:
         return login, refresh_token
 
     def _grant(self, user: User, login: Login, refresh_token: str, now: float) -> Grant:
-        access = self._issuer.mint(user.username, login_id=login.login_id, device_id=login.device_id, now=now)
+        access = self._signer.mint(user.username, login_id=login.login_id, device_id=login.device_id, now=now)
         return Grant(
             user=user,
             device_id=login.device_id,

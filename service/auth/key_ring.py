@@ -52,7 +52,7 @@ class KeyRing:
 
     Args:
         keys: at least one; the last one can sign.
-        reload: gives other keys when there are such by now, else None; asked before signing and for ids not known.
+        reload: gives other keys when there are such by now, else None; asked by `refresh` and for ids not known.
     """
 
     def __init__(self, keys: Sequence[Key], reload: Callable[[], Sequence[Key] | None] = lambda: None) -> None:
@@ -63,8 +63,7 @@ class KeyRing:
 
     @property
     def signing_key(self) -> Key:
-        """The newest key."""
-        self.refresh()
+        """The key that signs, as of the last `refresh`."""
         return self._signing
 
     def find(self, key_id: str) -> Key | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from service.auth.bearer import token_from_metadata
 from service.auth.revocations import Revocations
-from service.auth.tokens import TokenVerifier
+from service.auth.verifier import TokenVerifier
 from service.domain.call import Principal
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from service.auth.issuers import Issuers, own_issuer
 from service.auth.key_ring import KeyRing, to_keys
-from service.auth.tokens import TokenIssuer, TokenVerifier
+from service.auth.signer import TokenSigner
+from service.auth.verifier import TokenVerifier
 
 NOW = 1_750_000_000.25
 
@@ -54,13 +56,13 @@ def ring(*jwks: dict[str, str]) -> KeyRing:
     return KeyRing(to_keys({"keys": list(jwks) or [secret_jwk()]}))
 
 
-def issuer(keys: KeyRing, **changes: object) -> TokenIssuer:
+def signer(keys: KeyRing, **changes: object) -> TokenSigner:
     settings: dict = {"issuer": "parley", "audience": "parley", "life_seconds": 900} | changes
-    return TokenIssuer(keys, **settings)
+    return TokenSigner(keys, **settings)
 
 
 def verifier(keys: KeyRing, clock: Clock | None = None) -> TokenVerifier:
-    return TokenVerifier(keys, issuer="parley", audience="parley", clock=clock or Clock())
+    return TokenVerifier(Issuers(own_issuer(keys, name="parley", audience="parley")), clock=clock or Clock())
 
 
 def write_keys(path: Path, *jwks: dict[str, str], mode: int = 0o600) -> Path:

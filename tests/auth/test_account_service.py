@@ -11,7 +11,7 @@ from service.auth.attempts import Attempts
 from service.auth.passwords import Passwords
 from service.auth.refresh_tokens import RefreshTokens, new_login_id
 from service.auth.revocations import Revocations
-from service.auth.tokens import TokenVerifier
+from service.auth.verifier import TokenVerifier
 from service.domain.call import Call
 from service.domain.errors import (
     BadCredentials,
@@ -29,7 +29,7 @@ from service.rpc.accounts import AccountHandlers
 from storage.postgres.accounts.accounts import Accounts
 from storage.postgres.connections.database import Database
 from storage.records import Revocation
-from tests.auth.rings import NOW, Clock, issuer, ring, verifier
+from tests.auth.rings import NOW, Clock, ring, signer, verifier
 from tests.support.patient import patient_database
 
 PASSWORD = "correct horse"
@@ -57,7 +57,7 @@ class Worker:
             self.accounts,
             passwords=self.passwords,
             attempts=Attempts(per_account_per_minute=self.attempts_per_minute, per_address_per_minute=1000),
-            issuer=issuer(KEYS),
+            signer=signer(KEYS),
             refresh_tokens=RefreshTokens(b"k" * 32),
             leave_all=self.leave_all,
             announce_revocation=self.announce,
@@ -468,7 +468,7 @@ async def test_wrong_password_deletes_nothing(worker: Worker) -> None:
 
 async def test_account_without_a_password_is_deleted_without_one(worker: Worker) -> None:
     await worker.accounts.create_users(["robot"])
-    token = issuer(KEYS).mint("robot", login_id="minted", now=NOW).text
+    token = signer(KEYS).mint("robot", login_id="minted", now=NOW).text
     call = Call("c1", "127.0.0.1", principal=worker.verifier.verify(token))
     with pytest.raises(BadCredentials):
         await worker.service.delete_account(call, password="guessed it")

@@ -36,6 +36,8 @@ def test_added_key_verifies_signs_when_promoted_and_the_one_before_goes_on_verif
     assert ring.signing_key.key_id == old
     assert states(path) == {new: "waits", old: "signs"}
     assert promote_key(path, clock=lambda: NOW + 5) == new
+    assert ring.signing_key.key_id == old  # in memory, until the file is read
+    ring.refresh()
     assert ring.signing_key.key_id == new
     assert ring.find(old) is not None
     retired, signing = list_keys(path)

@@ -188,6 +188,7 @@ def test_bad_change_leaves_the_keys_of_before_in_force(tmp_path: Path) -> None:
         keys.refresh()
         assert keys.signing_key.key_id == "k1"
     write_keys(path, secret_jwk("k2"))
+    keys.refresh()
     assert keys.signing_key.key_id == "k2"
     assert keys.find("k1") is None
     assert keys.version == 1

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.auth.keys import ensure_keys_file, load_keys
-from service.auth.tokens import TokenIssuer
+from service.auth.signer import TokenSigner
 from tests.conformance.newer_server import newer_server
 from tests.support.databases import Backends, running_backends
 from tests.support.proxy import Proxy, open_proxy
@@ -52,7 +52,7 @@ class Stage:
 
     directory: Path
     backends: Backends
-    issuer: TokenIssuer
+    signer: TokenSigner
     main: RunningServer
     strict: RunningServer
     strict_database: Proxy
@@ -61,7 +61,7 @@ class Stage:
 
     def token(self, username: str, *, seconds: float = _TOKEN_SECONDS, scope: str = "", age_seconds: float = 0) -> str:
         """Mints a token as `parley token` does; with an age, as it did then."""
-        return self.issuer.mint(
+        return self.signer.mint(
             username,
             login_id=secrets.token_hex(8),
             now=time.time() - age_seconds,
@@ -115,7 +115,7 @@ async def open_stage() -> AsyncIterator[Stage]:
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
         backends = stack.enter_context(running_backends())
         ensure_keys_file(directory / "keys.json")
-        issuer = TokenIssuer(
+        signer = TokenSigner(
             load_keys(directory / "keys.json"), issuer="parley", audience="parley", life_seconds=_TOKEN_SECONDS
         )
         database = await stack.enter_async_context(open_proxy(str(backends.postgres.socket_path)))
@@ -126,7 +126,7 @@ async def open_stage() -> AsyncIterator[Stage]:
             for schema, settings in (("conformance", {}), ("strict", strict))
         ]
         newer_target = await stack.enter_async_context(newer_server())
-        yield Stage(directory, backends, issuer, servers[0], servers[1], database, newer_target)
+        yield Stage(directory, backends, signer, servers[0], servers[1], database, newer_target)
 
 
 async def _start(

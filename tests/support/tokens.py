@@ -5,7 +5,7 @@ import time
 import jwt
 
 from service.auth.keys import load_keys
-from service.auth.tokens import TokenIssuer
+from service.auth.signer import TokenSigner
 from tests.support.servers import RunningServer
 
 
@@ -18,10 +18,10 @@ def mint(
     issuer: str = "parley",
 ) -> tuple[str, float]:
     """A token that belongs to no login; gives when it ends, too, in Unix seconds."""
-    issuing = TokenIssuer(
+    signer = TokenSigner(
         load_keys(server.data_dir / "keys.json"), issuer=issuer, audience=audience, life_seconds=life_seconds
     )
-    token = issuing.mint(username, login_id="minted", now=time.time())
+    token = signer.mint(username, login_id="minted", now=time.time())
     return token.text, token.expire_time
 
 

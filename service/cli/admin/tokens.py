@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from service.auth.key_ring import KeysError
 from service.auth.keys import load_keys
-from service.auth.tokens import MAX_LIFE_SECONDS, TokenIssuer
+from service.auth.signer import TokenSigner
+from service.auth.tokens import MAX_LIFE_SECONDS
 from service.cli.admin.opening import open_database, to_names
 from service.domain.call import SCOPES
 from service.domain.checks import to_device_id
@@ -49,10 +50,10 @@ async def mint_tokens(
     async with open_database(settings) as database:
         await _ensure_open(Accounts(database), usernames, for_services=for_services)
     auth = settings.auth
-    issuer = TokenIssuer(keys, issuer=auth.issuer, audience=auth.audience, life_seconds=auth.access_token_seconds)
+    signer = TokenSigner(keys, issuer=auth.issuer, audience=auth.audience, life_seconds=auth.access_token_seconds)
     now = time.time()
     return {
-        name: issuer.mint(
+        name: signer.mint(
             name,
             login_id=f"minted-{secrets.token_hex(8)}",
             device_id=device_id,

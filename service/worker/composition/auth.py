@@ -5,12 +5,14 @@ from pathlib import Path
 
 from service.auth.accounts import AccountService
 from service.auth.attempts import Attempts
+from service.auth.issuers import Issuers, own_issuer
 from service.auth.key_ring import KeyRing
 from service.auth.keys import load_keys
 from service.auth.passwords import Passwords
 from service.auth.refresh_tokens import RefreshTokens
 from service.auth.revocations import RevocationReader, Revocations
-from service.auth.tokens import TokenIssuer, TokenVerifier
+from service.auth.signer import TokenSigner
+from service.auth.verifier import TokenVerifier
 from service.delivery.streams import Streams
 from service.rpc.authentication import Authenticator
 from service.settings.tree import Settings
@@ -67,12 +69,12 @@ async def build_auth(settings: Settings, stores: Stores, delivery: Delivery) -> 
             per_account_per_minute=auth.attempts_per_minute,
             per_address_per_minute=auth.attempts_per_minute_per_address,
         ),
-        issuer=TokenIssuer(keys, issuer=auth.issuer, audience=auth.audience, life_seconds=auth.access_token_seconds),
+        signer=TokenSigner(keys, issuer=auth.issuer, audience=auth.audience, life_seconds=auth.access_token_seconds),
         refresh_tokens=RefreshTokens(stores.deployment.hash_key),
         leave_all=delivery.conversations.leave_all,
         announce_revocation=announce,
         is_registration_open=auth.registration == "open",
         refresh_token_seconds=auth.refresh_token_seconds,
     )
-    verifier = TokenVerifier(keys, issuer=auth.issuer, audience=auth.audience)
-    return Auth(Authenticator(verifier, revocations), keys, reader, streams, accounts, passwords)
+    issuers = Issuers(own_issuer(keys, name=auth.issuer, audience=auth.audience))
+    return Auth(Authenticator(TokenVerifier(issuers), revocations), keys, reader, streams, accounts, passwords)
