@@ -97,6 +97,7 @@ class EmbeddedPostgres(EmbeddedServer):
         users.check_name()
         if os.geteuid() == 0:
             self._system_user = self._choose_user()
+            users.open_data_directory(self.data_dir, self._system_user)
             users.open_way(self.directory, self._system_user)
             users.open_programs(self._install, self._system_user)
         if not self.directory.exists():

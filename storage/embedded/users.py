@@ -51,15 +51,28 @@ def check_name() -> None:
         ) from None
 
 
+def open_data_directory(directory: Path, user: tuple[int, int]) -> None:
+    """Gives others the search bit, and no more, on the data directory, which the server made private itself."""
+    if _let_pass(directory, user):
+        _log.info("others may search (not list) %s: PostgreSQL's own user gets to its files", directory)
+
+
 def open_way(path: Path, user: tuple[int, int]) -> None:
     """Gives others the search bit, and no more, on each directory above `path` that the user can't pass."""
     for directory in path.resolve().parents:
-        found = directory.stat()
-        if not _allows(found, user, stat.S_IXUSR):
+        if _let_pass(directory, user):
             _log.warning(
                 "letting others search (not list) %s, so that PostgreSQL's own user gets to its files", directory
             )
-            directory.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
+
+
+def _let_pass(directory: Path, user: tuple[int, int]) -> bool:
+    """Adds the search bit for others where the user needs it; returns whether it was added."""
+    found = directory.stat()
+    if _allows(found, user, stat.S_IXUSR):
+        return False
+    directory.chmod(stat.S_IMODE(found.st_mode) | stat.S_IXOTH)
+    return True
 
 
 def open_programs(install: Path, user: tuple[int, int]) -> None:
