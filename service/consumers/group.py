@@ -49,7 +49,7 @@ class Consumer:
     def room(self, now: float) -> int:
         """How many messages it can take now."""
         self.forget_overdue(now)
-        if self.session.ending is not None or self.session.is_going_away or not self.session.has_room:
+        if not (self.session.state.course.takes_deliveries and self.session.has_room):
             return 0
         return max(0, self.window_messages - len(self.held))
 

@@ -219,7 +219,7 @@ class ManualDelivery:
             incident_id = secrets.token_hex(6)
             _log.exception("manual acks failed", incident=incident_id)
             for consumer in group.consumers.values():
-                consumer.session.end(errors.Internal(incident_id))
+                consumer.session.state.end(errors.Internal(incident_id))
         finally:
             if self._services.get(group.key) is service:
                 del self._services[group.key]

@@ -83,7 +83,7 @@ class Replayer:
         if (error := task.exception()) is not None:
             incident_id = secrets.token_hex(6)
             _log.error("replay failed", incident=incident_id, exc_info=error)
-            session.end(Internal(incident_id))
+            session.state.end(Internal(incident_id))
             return
         self.schedule(session)  # room may have come after the last look
 

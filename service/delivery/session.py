@@ -1,17 +1,17 @@
 """One stream of one device: what it subscribes to, what it has to write, and the rules that need both. Pure.
 
-`outbox.py` has what waits to be written, `subscriptions.py` where the session stands in each conversation, `window.py`
-what the client lets be under way. A session takes entries as far as buffer and window have room, and lags from there
-on.
+`outbox.py` has what waits to be written, `subscriptions.py` where the session stands in each conversation,
+`stream_state.py` how far the stream has come, `window.py` what the client lets be under way. A session takes entries as
+far as buffer and window have room, and lags from there on.
 """
 
 from collections.abc import Callable
 
 from service.convert.items import Item, message_bytes
 from service.delivery.outbox import Outbox
+from service.delivery.stream_state import StreamState
 from service.delivery.subscriptions import Subscriptions
 from service.delivery.window import Window
-from service.domain.errors import ParleyError
 from storage.records import DeviceMode
 
 
@@ -28,24 +28,18 @@ class Session:
         no_echo: the client does not want its own messages.
         mode: how the device acknowledges.
         window: what the client lets be under way; None: no limit of its own.
-        ending: why the stream is to end; None while it goes on.
-        is_going_away: the server asked the client to leave.
-        is_held: nothing is given out yet, since the welcome must come first.
     """
 
     __slots__ = (
         "_on_entries",
         "device_id",
-        "ending",
-        "is_going_away",
-        "is_held",
         "mode",
         "no_echo",
         "outbox",
         "session_id",
+        "state",
         "subscriptions",
         "username",
-        "wake",
         "window",
     )
 
@@ -63,12 +57,9 @@ class Session:
     ) -> None:
         self.session_id = session_id
         self.username = username
-        self.wake = wake
         self.outbox = Outbox(wake, on_error)
         self.subscriptions = Subscriptions(wake)
-        self.ending: ParleyError | None = None
-        self.is_going_away = False
-        self.is_held = False
+        self.state = StreamState(wake)
         self._on_entries: Callable[[str], None] | None = None
         self.configure(device_id, no_echo=no_echo, mode=mode or DeviceMode(), window=window)
 
@@ -119,10 +110,6 @@ class Session:
     def _is_echo(self, item: Item) -> bool:
         return self.no_echo and item.origin == self.session_id
 
-    def take_frame(self) -> bytes:
-        """Returns the next frame to write; empty when nothing waits, or the welcome is still to come."""
-        return b"" if self.is_held else self.outbox.take_frame()
-
     def note_stored(self, conversation_id: str, seq: int) -> None:
         """Notes a message that this stream stored, unless the client does not want it back."""
         if not self.no_echo:
@@ -151,9 +138,3 @@ class Session:
     @property
     def _is_window_full(self) -> bool:
         return self.window is not None and self.window.is_full
-
-    def end(self, reason: ParleyError) -> None:
-        """Asks the stream to end; the first reason counts."""
-        if self.ending is None:
-            self.ending = reason
-        self.wake()

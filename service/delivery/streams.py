@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from service.convert import responses
 from service.delivery.session import Session
+from service.delivery.stream_state import ENDING
 from service.domain import errors
 from service.domain.call import Principal
 from storage.records import Revocation
@@ -24,16 +25,34 @@ _END_SECONDS = 2.0
 
 @dataclass(slots=True, eq=False)
 class OpenStream:
-    """A stream and whom its latest token speaks for.
-
-    Attributes:
-        task: what serves it; cancelled when the end that was asked for does not come, because its client does not read.
-    """
+    """A stream and the principal of its latest token."""
 
     session: Session
     principal: Principal
-    task: "asyncio.Task[None] | None" = None
-    end_deadline: float | None = None
+    _task: "asyncio.Task[None] | None" = None
+    _end_deadline: float | None = None
+
+    def serve_by(self, task: "asyncio.Task[None] | None") -> None:
+        """Notes the task that serves the stream."""
+        self._task = task
+
+    def authenticate(self, principal: Principal) -> None:
+        """Takes the principal of a newer token of the same user."""
+        self.principal = principal
+
+    def hasten(self, now: float) -> None:
+        """Cancels the task of a stream that can't end: a write that waits for its client holds it.
+
+        Called again and again from when the end was asked for.
+
+        Args:
+            now: monotonic seconds.
+        """
+        if self._end_deadline is None:
+            self._end_deadline = now + _END_SECONDS
+        elif self._end_deadline < now and self._task is not None and self.session.state.course is ENDING:
+            self.session.state.cancel()
+            self._task.cancel()
 
 
 class Streams:
@@ -41,7 +60,8 @@ class Streams:
 
     Args:
         is_revoked: whether a principal's login has ended.
-        clock: Unix seconds.
+        clock: Unix seconds, for tokens.
+        monotonic: seconds, for how long an end may take.
     """
 
     def __init__(
@@ -51,11 +71,13 @@ class Streams:
         max_streams_per_user: int,
         is_revoked: Callable[[Principal], bool],
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_streams = max_streams
         self._max_streams_per_user = max_streams_per_user
         self._is_revoked = is_revoked
         self._clock = clock
+        self._monotonic = monotonic
         self._streams: set[OpenStream] = set()
         self._per_user: dict[str, int] = {}
         self._is_closing = False
@@ -102,27 +124,22 @@ class Streams:
         """Ends the streams of a login, or of a user's logins of before."""
         for stream in self._streams:
             if stream.principal.username == revocation.username and self._is_revoked(stream.principal):
-                stream.session.end(errors.TokenInvalid("The login has ended."))
+                stream.session.state.end(errors.TokenInvalid("The login has ended."))
 
     async def run(self) -> None:
-        """Ends streams whose token has expired, until it is cancelled."""
+        """Looks at all streams every _TICK_SECONDS, until it is cancelled."""
         while True:
             await asyncio.sleep(_TICK_SECONDS)
-            now = self._clock()
-            for stream in self._streams:
-                if stream.principal.expire_time <= now:
-                    stream.session.end(errors.TokenExpired())
-                if stream.session.ending is not None:
-                    self._hasten(stream)
+            self.look()
 
-    def _hasten(self, stream: OpenStream) -> None:
-        """Cancels a stream that was asked to end and can't: a write that waits for its client holds it."""
-        now = asyncio.get_running_loop().time()
-        if stream.end_deadline is None:
-            stream.end_deadline = now + _END_SECONDS
-        elif stream.end_deadline < now and stream.task is not None:
-            stream.task.cancel()
-            stream.task = None  # once is enough; what cleans up must not be disturbed
+    def look(self) -> None:
+        """Ends streams whose token has expired, and cancels those that were asked to end and can't."""
+        wall_time, now = self._clock(), self._monotonic()
+        for stream in self._streams:
+            if stream.principal.expire_time <= wall_time:
+                stream.session.state.end(errors.TokenExpired())
+            if stream.session.state.reason is not None:
+                stream.hasten(now)
 
     def ask_to_leave(self, *, spread_seconds: float) -> None:
         """Tells the streams that are open to leave; those that come later are let in.
@@ -131,11 +148,9 @@ class Streams:
             spread_seconds: reconnect delays are spread over this, so that not all come at once.
         """
         for stream in self._streams:
-            if not stream.session.is_going_away:
+            if stream.session.state.go_away():
                 # How fast a client comes back is no secret: any generator will do.
                 stream.session.outbox.put(responses.go_away(random.uniform(0, spread_seconds)))  # noqa: S311
-                stream.session.is_going_away = True
-                stream.session.wake()
 
     async def go_away(self, *, drain_seconds: float, spread_seconds: float) -> None:
         """Tells all streams to leave, lets what was begun end, then ends them; no more are let in.
@@ -152,4 +167,4 @@ class Streams:
                     await self._changed.wait()
         except TimeoutError:
             for stream in self._streams:
-                stream.session.end(errors.ShuttingDown())
+                stream.session.state.end(errors.ShuttingDown())

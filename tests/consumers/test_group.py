@@ -51,12 +51,12 @@ def test_stream_that_ends_or_does_not_read_has_no_room() -> None:
     one = consumer()
     one.session.outbox.put(b"x" * MAX_BUFFERED_BYTES)
     assert one.room(0.0) == 0
-    one.session.take_frame()
+    one.session.outbox.take_frame()
     assert one.room(0.0) == 3
-    one.session.is_going_away = True
+    one.session.state.go_away()
     assert one.room(0.0) == 0
     two = consumer()
-    two.session.end(ShuttingDown())
+    two.session.state.end(ShuttingDown())
     assert two.room(0.0) == 0
 
 

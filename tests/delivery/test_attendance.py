@@ -86,7 +86,7 @@ async def test_marks_of_very_many_conversations_come_in_frames_that_fit(worker, 
     reader = await worker.attach("bob", g=3)
     sizes = []
     marks = 0
-    while frame := reader.session.take_frame():
+    while frame := reader.session.outbox.take_frame():
         sizes.append(len(frame))
         marks += frame.count(b"g" * 59)
     assert marks == 16_000

@@ -36,7 +36,7 @@ def resets(reader: Reader) -> dict[str, int]:
     """Takes all frames that wait; gives where to start again, and sees to it that nothing stood beside a reset."""
     found = {}
     reader.got = reader.got or chat_pb2.ChatResponse()
-    while frame := reader.session.take_frame():
+    while frame := reader.session.outbox.take_frame():
         response = chat_pb2.ChatResponse.FromString(frame)
         if response.resets:
             assert len(response.ListFields()) == 1, "a reset is alone in its frame"

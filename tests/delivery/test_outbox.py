@@ -131,6 +131,14 @@ def test_requests_are_not_read_while_too_much_is_unanswered_or_unwritten():
     assert not outbox.has_room
 
 
+def test_welcome_goes_before_what_waited_for_it():
+    outbox = make_outbox()
+    outbox.put(b"entry")
+    outbox.put_ephemeral(("presence", "bob"), b"online")
+    outbox.put_first(b"welcome ")
+    assert b"".join(take_all(outbox)) == b"welcome entryonline"
+
+
 def test_what_must_be_alone_is_joined_with_nothing():
     outbox = make_outbox()
     outbox.put(b"a")

@@ -7,7 +7,6 @@ from service.convert.items import Item
 from service.delivery.outbox import MAX_BUFFERED_BYTES
 from service.delivery.session import Session
 from service.delivery.window import Window
-from service.domain.errors import ShuttingDown, TokenExpired
 
 ME = 7
 
@@ -16,18 +15,11 @@ def make_session(**fields: object) -> Session:
     return Session(ME, "ann", "phone", **fields)
 
 
-def take_all(session: Session) -> list[bytes]:
-    frames = []
-    while frame := session.take_frame():
-        frames.append(frame)
-    return frames
-
-
 def test_run_that_does_not_fit_is_not_taken_with_or_without_a_window():
     for session in (make_session(), make_session(no_echo=True), make_session(window=Window(9, 0))):
         run = [Item(1, b"\x1a\x80\xb5\x18" + b"x" * 400_000, 1, 0)]
         assert [session.offer("g", run, run[0].body) for _ in range(4)] == [1, 1, 0, 0]
-        session.take_frame()
+        session.outbox.take_frame()
         largest = [Item(1, b"\x1a\x80\xb5\x18" + b"x" * MAX_BUFFERED_BYTES, 1, 0)]
         assert session.offer("g", largest, largest[0].body)
         assert not session.offer("g", run, run[0].body)
@@ -39,7 +31,7 @@ def test_no_echo_leaves_out_own_messages_alone(origins, no_echo):
     run = [Item(nth, b"<%d>" % nth, 1, origin) for nth, origin in enumerate(origins)]
     assert session.offer("g", run, b"".join(item.body for item in run))
     wanted = [item.body for item in run if not (no_echo and item.origin == ME)]
-    assert session.take_frame() == b"".join(wanted)
+    assert session.outbox.take_frame() == b"".join(wanted)
     if wanted:
         assert session.outbox.taken_count == len(wanted)
 
@@ -57,22 +49,10 @@ def test_growth_is_signalled_in_place_of_entries_until_that_ends():
     run = [Item(1, b"entry", 1, 0)]
     session.signal_growth(grown.append)
     assert session.offer("g", run, b"entry") == 1
-    assert (grown, session.take_frame()) == (["g"], b"")
+    assert (grown, session.outbox.take_frame()) == (["g"], b"")
     session.signal_growth(None)
     assert session.offer("g", run, b"entry") == 1
-    assert (grown, session.take_frame()) == (["g"], b"entry")
-
-
-def test_nothing_is_given_out_before_the_welcome():
-    session = make_session()
-    session.is_held = True
-    session.offer("g", [Item(1, b"entry", 1, 0)], b"entry")
-    session.outbox.put_ephemeral(("presence", "bob"), b"online")
-    assert session.take_frame() == b""
-    assert session.outbox.has_output
-    session.is_held = False
-    session.outbox.put_first(b"welcome ")
-    assert b"".join(take_all(session)) == b"welcome entryonline"
+    assert (grown, session.outbox.take_frame()) == (["g"], b"entry")
 
 
 def test_settled_means_answered_brought_and_written():
@@ -80,8 +60,8 @@ def test_settled_means_answered_brought_and_written():
     outbox, subscriptions = session.outbox, session.subscriptions
     assert session.is_settled
     for unsettle, settle in (
-        (lambda: outbox.put(b"x"), session.take_frame),
-        (lambda: outbox.put_ephemeral(("g", "bob"), b"x"), session.take_frame),
+        (lambda: outbox.put(b"x"), session.outbox.take_frame),
+        (lambda: outbox.put_ephemeral(("g", "bob"), b"x"), session.outbox.take_frame),
         (lambda: subscriptions.fall_behind("g", 0), lambda: subscriptions.catch_up("g")),
         (lambda: subscriptions.to_catch_up.add("g"), lambda: subscriptions.note_caught_up("g")),
         (lambda: outbox.expect_answers(1), lambda: outbox.note_answers(1)),
@@ -92,29 +72,19 @@ def test_settled_means_answered_brought_and_written():
         assert session.is_settled
 
 
-def test_first_reason_to_end_counts_and_wakes():
-    woken = []
-    session = make_session(wake=lambda: woken.append(1))
-    first = TokenExpired()
-    session.end(first)
-    session.end(ShuttingDown())
-    assert session.ending is first
-    assert len(woken) == 2
-
-
 def test_window_takes_a_run_as_far_as_it_has_room_and_echoes_take_none():
     session = make_session(no_echo=True, window=Window(3, 0))
     run = [Item(nth, b"\x1a\x01%d" % nth, 1, ME if nth in (1, 3) else 0) for nth in range(1, 8)]
     joined = b"".join(item.body for item in run)
     assert session.offer("g", run, joined) == 5  # 2, 4, 5 count; 1 and 3 are its own
-    assert session.take_frame() == b"".join(run[nth - 1].body for nth in (2, 4, 5))
+    assert session.outbox.take_frame() == b"".join(run[nth - 1].body for nth in (2, 4, 5))
     assert not session.has_room
     assert session.offer("g", run[5:], joined) == 0
     assert session.window is not None
     session.window.ack("g", 2)
     assert session.has_room
     assert session.offer("g", run[5:], joined) == 1
-    assert session.take_frame() == run[5].body
+    assert session.outbox.take_frame() == run[5].body
 
 
 def test_half_closed_stream_does_not_wait_for_a_window_that_can_not_open_any_more():
@@ -123,5 +93,5 @@ def test_half_closed_stream_does_not_wait_for_a_window_that_can_not_open_any_mor
     assert not session.is_settled
     run = [Item(1, b"\x1a\x011", 1, 0), Item(2, b"\x1a\x012", 1, 0)]
     assert session.offer("g", run, b"") == 1
-    session.take_frame()
+    session.outbox.take_frame()
     assert session.is_settled

@@ -37,7 +37,7 @@ async def worker(db: Database, redis_url: str) -> AsyncIterator[Worker]:
 def events(session: Session) -> list[tuple[str, int, int]]:
     """Takes what waits: (user, state, correlation id)."""
     taken = []
-    while frame := session.take_frame():
+    while frame := session.outbox.take_frame():
         taken += chat_pb2.ChatResponse.FromString(frame).presence
     return [(event.presence.username, event.presence.state, event.correlation_id) for event in taken]
 

@@ -31,7 +31,7 @@ class Frames:
     def refusals(self) -> list[tuple[int, str]]:
         """(correlation id, reason) of what the client was told since the last look."""
         found = []
-        for error in chat_pb2.ChatResponse.FromString(self.session.take_frame()).errors:
+        for error in chat_pb2.ChatResponse.FromString(self.session.outbox.take_frame()).errors:
             info = error_details_pb2.ErrorInfo()
             assert any(detail.Unpack(info) for detail in error.error.details)
             found.append((error.correlation_id, info.reason))
@@ -41,7 +41,7 @@ class Frames:
 async def test_nothing_of_a_login_that_has_ended_takes_effect() -> None:
     frames = Frames()
     await frames.take(1)
-    frames.session.ending = errors.TokenExpired()
+    frames.session.state.end(errors.TokenExpired())
     for data in (b"\xff", chat_pb2.ChatRequest(correlation_id=2).SerializeToString()):
         with pytest.raises(errors.TokenExpired):
             await TAKE(frames.scope, data)

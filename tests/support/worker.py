@@ -72,7 +72,7 @@ class Reader:
     def read(self) -> chat_pb2.ChatResponse:
         """Takes all frames that wait; gives all that came so far."""
         self.got = self.got or chat_pb2.ChatResponse()
-        while frame := self.session.take_frame():
+        while frame := self.session.outbox.take_frame():
             self.got.MergeFromString(frame)
         return self.got
 

@@ -59,8 +59,8 @@ def _look_at_login(rest: Link) -> Link:
     """Ends the reading where the login has ended: nothing takes effect then, even while the stream can't be closed."""
 
     def run(stream: FrameScope, data: bytes) -> Any:
-        if stream.session.ending is not None:
-            raise stream.session.ending
+        if (reason := stream.session.state.reason) is not None:
+            raise reason
         return rest(stream, data)
 
     return run

@@ -19,6 +19,7 @@ from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.session import Session
+from service.delivery.stream_state import PhaseEvent
 from service.delivery.streams import OpenStream
 from service.delivery.window import MAX_WINDOW_MESSAGES, Window
 from service.domain import checks, errors
@@ -117,7 +118,6 @@ class FrameHandlers:
         self._drafter = Drafter(stream.session.username, parts.hasher)
         self._typing = TokenBucket(_TYPING_RATE, clock)
         self.heartbeat_seconds: float | None = None
-        self.is_open = False
 
     async def handle(self, frame: chat_pb2.ChatRequest) -> None:
         """Does what a frame asks for.
@@ -131,7 +131,7 @@ class FrameHandlers:
         if arm == "hello":
             await self.open(frame.hello, frame.correlation_id)
             return
-        if not self.is_open:
+        if not self._session.state.phase.takes_frames:
             raise errors.OutOfOrder(f"`hello` must come first, before `{arm}`.", metadata={"payload": arm})
         match arm:
             case "send":
@@ -154,7 +154,7 @@ class FrameHandlers:
 
     async def open(self, hello: chat_pb2.Hello, correlation_id: int) -> None:
         """Opens the session."""
-        if self.is_open:
+        if not self._session.state.phase.takes_hello:
             raise errors.OutOfOrder("`hello` came already; it comes once.", metadata={"payload": "hello"})
         session, principal = self._session, self._stream.principal
         heartbeat_seconds = _to_heartbeat(hello)
@@ -173,17 +173,15 @@ class FrameHandlers:
             mode=mode,
             window=window if mode.ack_mode is AckMode.CUMULATIVE else None,
         )
-        self.is_open = True
-        session.is_held = True
+        session.state.note(PhaseEvent.HELLO)
         try:
             refusals = await self._attach(hello, explicit, starts_at_latest=starts_at_latest)
             await self._parts.presence.arrive(session)  # before the welcome: who has it is online for the others
         except BaseException:
-            self.is_open = False
+            session.state.note(PhaseEvent.REFUSAL)
             self._parts.hub.detach(session)
             raise
-        finally:
-            session.is_held = False
+        session.state.note(PhaseEvent.WELCOME)
         session.outbox.put_first(self._welcome(correlation_id))
         self.heartbeat_seconds = heartbeat_seconds  # signs of life follow the welcome; until then nothing is written
         for nth, refusal in enumerate(refusals, 1):
@@ -309,7 +307,7 @@ class FrameHandlers:
         principal = self._parts.authenticator.verify(frame.access_token)
         if principal.username != self._session.username:
             raise errors.TokenInvalid("The token is of another user than this stream's.")
-        self._stream.principal = principal
+        self._stream.authenticate(principal)
 
 
 def _to_heartbeat(hello: chat_pb2.Hello) -> float | None:

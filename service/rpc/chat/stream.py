@@ -15,6 +15,7 @@ from parley.v1 import chat_pb2
 from service.convert import responses
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
+from service.delivery.stream_state import PhaseEvent
 from service.delivery.streams import OpenStream, Streams
 from service.domain import checks, errors
 from service.domain.call import Call
@@ -210,7 +211,6 @@ class _ChatStream:
         self._hello = hello
         self._wake = WakeEvent()
         self._turned = WakeEvent()  # the write loop came round: the read loop may look whether it may go on
-        self._is_half_closed = False
         self._write_time = 0.0  # of the last frame, on the event loop's clock
         self._silence_timer: asyncio.TimerHandle | None = None
         session_id = secrets.randbits(63) | 1
@@ -227,7 +227,7 @@ class _ChatStream:
         Raises:
             ParleyError: why it ends, if not by the client's half-close.
         """
-        self.open_stream.task = asyncio.current_task()
+        self.open_stream.serve_by(asyncio.current_task())
         reader = asyncio.create_task(self._read_all() if self._hello is None else self._subscribe(self._hello))
         reader.add_done_callback(lambda _: self._wake.ring())
         try:
@@ -248,9 +248,10 @@ class _ChatStream:
 
     async def _read_all(self) -> None:
         """Reads frames until the client's half-close; a refused frame is answered, and the stream goes on."""
+        state = self._session.state
         deadline = asyncio.get_running_loop().time() + HELLO_SECONDS
         while True:
-            if self._frames.is_open:
+            if not state.phase.takes_hello:
                 data = await self._read()
             else:
                 async with asyncio.timeout_at(deadline):
@@ -258,7 +259,8 @@ class _ChatStream:
             if isinstance(data, bytes):
                 await self._take(self._scope, data)
                 continue
-            if self._session.ending is None:
+            if state.course.takes_requests:
+                state.note(PhaseEvent.HALF_CLOSE)
                 await self._finish()
             return
 
@@ -278,7 +280,7 @@ class _ChatStream:
         await self._store_acks()
         await self._parts.subscriptions.attach_own(session)
         await self._wait_until(lambda: not self._parts.hub.has_pending_own(session))
-        self._is_half_closed = True
+        session.state.note(PhaseEvent.ALL_ANSWERED)
 
     async def _store_acks(self) -> None:
         """Waits until what the client acknowledged is stored: it is not to come again to the device's next stream."""
@@ -298,16 +300,16 @@ class _ChatStream:
             await self._turned.wait()
 
     async def _write_all(self, reader: "asyncio.Task[None]") -> None:
-        session = self._session
+        session, outbox, state = self._session, self._session.outbox, self._session.state
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            if session.ending is not None:
-                raise session.ending
+            if state.reason is not None:
+                raise state.reason
             self._replayer.schedule(session)  # what was written, or dealt with by the client, makes room
-            frame = session.take_frame()
+            frame = outbox.take_frame() if state.phase.is_written else b""
             if frame:
-                self._counts.note(len(frame), session.outbox.taken_count)
+                self._counts.note(len(frame), outbox.taken_count)
                 await self._transport.write(frame)
                 self._write_time = loop.time()
                 self._turned.ring()
@@ -316,9 +318,9 @@ class _ChatStream:
             self._turned.ring()
             if reader.done():
                 self._check_reader(reader)
-            if session.is_going_away and not session.outbox.unanswered_count:
+            if state.course.ends_when_answered and not outbox.unanswered_count:
                 raise errors.ShuttingDown
-            if self._is_half_closed and session.is_settled:
+            if state.phase.may_finish and session.is_settled:
                 return
             self._watch_silence()
             await self._wake.wait()
