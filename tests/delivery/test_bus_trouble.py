@@ -18,7 +18,7 @@ from service.delivery import bus_messages
 from service.delivery.attendance import conversation_channel
 from service.delivery.bus_messages import FrameType
 from service.delivery.session import Session
-from service.worker.jobs import Job, run_job
+from service.worker.jobs import Job, JobRunner
 from storage.embedded import EmbeddedValkey
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
@@ -53,7 +53,7 @@ async def swept(database: Database, worker: Worker) -> AsyncIterator[None]:
         for conversation_id, last_seq in (await feed.read()).items():
             worker.hub.note_last_seq(conversation_id, last_seq)
 
-    sweeping = asyncio.create_task(run_job(Job("commit feed", 1.0, sweep)))
+    sweeping = asyncio.create_task(JobRunner(Job("commit feed", 1.0), sweep).run())
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from storage.postgres.log.epochs import Epochs
 from storage.postgres.log.feed import Feed
 from storage.postgres.log.messages import Messages
 from storage.postgres.schema.migrate import read_deployment
+from storage.postgres.schema.turns import Turns
 from storage.postgres.schema.upkeep import Upkeep
 from storage.records import Deployment
 from storage.redis.servers import Servers
@@ -43,6 +44,7 @@ class Stores:
     feed: Feed
     content_changes: ContentChanges
     erasures: Erasures
+    turns: Turns
     upkeep: Upkeep
     timelines: TimelineStore
 
@@ -84,6 +86,7 @@ async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
         feed=Feed(database),
         content_changes=ContentChanges(database),
         erasures=Erasures(database),
+        turns=Turns(database),
         upkeep=Upkeep(database),
         timelines=TimelineStore(
             redis,
