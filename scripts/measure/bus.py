@@ -24,11 +24,11 @@ import uvloop
 from redis import Redis as SyncRedis
 
 from service.convert.items import Item
-from service.delivery import bus_messages
-from service.delivery.bus_messages import FrameType
+from service.delivery import bus_frames
+from service.delivery.bus_frames import FrameType
 from storage.embedded import EmbeddedValkey
 from storage.records import EntryKind
-from storage.redis.bus import Bus
+from storage.redis.bus import Bus, Receiver
 from storage.redis.servers import Servers
 from tests.support.waiting import wait_for
 
@@ -73,10 +73,10 @@ class _Ears:
         position = self.positions.get(name)
         if position is None:
             self._heard["unwanted"] += 1
-        elif bus_messages.last_seq(payload) <= position:
+        elif bus_frames.last_seq(payload) <= position:
             self._heard["own"] += 1
         else:
-            frame = bus_messages.unpack(payload)
+            frame = bus_frames.unpack(payload)
             self.positions[frame.conversation_id] = frame.items[-1].seq
             self._heard["wanted"] += 1
 
@@ -88,7 +88,7 @@ async def _publish(bus: Bus, ears: _Ears, scheme: str, sending: list[str], per_s
         while count < passed * per_second:
             name = sending[count % len(sending)]
             seq = ears.positions[name] = ears.positions[name] + 1
-            payload = bus_messages.pack(FrameType.ENTRIES, name, [Item(seq, _BODY, EntryKind.MESSAGE, 0)])
+            payload = bus_frames.pack(FrameType.ENTRIES, name, [Item(seq, _BODY, EntryKind.MESSAGE, 0)])
             bus.publish_nowait(_to_channel[scheme](name), payload)
             count += 1
         await asyncio.sleep(_TICK_SECONDS)
@@ -115,11 +115,8 @@ async def _work(url: str, scheme: str, wanted: list[str], sending: list[str], pe
         common="m:workers",
         worker_id=str(os.getpid()),
         is_peer=lambda _: True,
-        on_common=lambda _: None,
-        on_message=ears.take,
-        on_connect=lambda: None,
     )
-    running = asyncio.create_task(bus.run())
+    running = asyncio.create_task(bus.run(Receiver(ears.take, lambda _: None, lambda: None)))
     await wait_for(lambda: bus.is_alive, what="the bus")
     gc.collect()
     process, to_channel = psutil.Process(), _to_channel[scheme]

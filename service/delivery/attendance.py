@@ -12,6 +12,8 @@ from contextlib import asynccontextmanager
 import structlog
 
 from service.convert import responses
+from service.delivery.bus_messages import USER, conversation_channel, subscribed_names, user_channel
+from service.delivery.changed_memberships import ChangedMemberships
 from service.delivery.channel import Channel
 from service.delivery.device_modes import DeviceModes
 from service.delivery.hub import Hub
@@ -34,16 +36,6 @@ _MARKS_A_PIECE = 1000
 _RETRY_SECONDS = 0.25
 
 
-def conversation_channel(conversation_id: str) -> str:
-    """The bus channel of a conversation."""
-    return f"c:{conversation_id}"
-
-
-def user_channel(username: str) -> str:
-    """The bus channel that says that a user's memberships changed."""
-    return f"u:{username}"
-
-
 class SubscriptionManager:
     """Attaches sessions to conversations.
 
@@ -60,6 +52,7 @@ class SubscriptionManager:
         epochs: Epochs,
         modes: DeviceModes,
         bus: Bus,
+        changed_memberships: ChangedMemberships,
         *,
         epoch: int,
         max_devices: int,
@@ -70,6 +63,7 @@ class SubscriptionManager:
         self._epochs = epochs
         self._modes = modes
         self._bus = bus
+        self._changed_memberships = changed_memberships
         self._epoch = epoch
         self._max_devices = max_devices
         self._opening: dict[str, asyncio.Task[None]] = {}
@@ -243,6 +237,12 @@ class SubscriptionManager:
         self._refreshing[username] = task
         task.add_done_callback(lambda _: self._refreshed(username))
 
+    async def run(self) -> None:
+        """Refreshes users whose memberships changed until it is cancelled."""
+        while True:
+            for username in await self._changed_memberships.take():
+                self.refresh(username)
+
     async def refresh_changed(self) -> None:
         """Compares the version of every user here with the one last seen; one statement. Repairs lost announcements."""
         for username in [name for name in self._versions if name not in self._hub.users]:
@@ -254,7 +254,7 @@ class SubscriptionManager:
     async def drop_idle(self) -> None:
         """Ends the subscriptions of channels and users that nobody here needs any more."""
         gone = [conversation_channel(name) for name in self._hub.drop_idle()]
-        gone += [name for name in self._bus.channels("u:") if name.removeprefix("u:") not in self._hub.users]
+        gone += [user_channel(name) for name in subscribed_names(self._bus, USER) if name not in self._hub.users]
         if gone:
             await self._bus.unsubscribe(gone)
 

@@ -7,14 +7,16 @@ when their seq is handed on, before the next one. A large fan-out gets what come
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import structlog
 
 from service.convert import responses
 from service.convert.items import Item
+from service.delivery.changed_memberships import ChangedMemberships
 from service.delivery.channel import PARK_SECONDS, Channel
 from service.delivery.session import Session
+from service.domain.clock import Clock
 from service.metrics.histogram import SECONDS, Histogram
 from storage.errors import Unavailable
 from storage.postgres.log.messages import TOP_SEQ, Messages
@@ -41,16 +43,14 @@ class Hub:
 
     Args:
         messages: the log, for gaps.
-        on_lag: called when a session fell behind.
-        on_added: called with (user name) when an entry added a user who has a session here.
+        changed_memberships: gets users with a session here whom an entry added.
+        clock: for the wait before a gap is read, for cooldowns and for channels that linger.
     """
 
-    def __init__(
-        self, messages: Messages, *, on_lag: Callable[[Session], None], on_added: Callable[[str], None]
-    ) -> None:
+    def __init__(self, messages: Messages, changed_memberships: ChangedMemberships, clock: Clock) -> None:
         self._messages = messages
-        self._on_lag = on_lag
-        self._on_added = on_added
+        self._changed_memberships = changed_memberships
+        self._clock = clock
         self._gap_slots = asyncio.Semaphore(_GAP_READERS)
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_cooling_down = False
@@ -58,9 +58,14 @@ class Hub:
         self.channels: dict[str, Channel] = {}
         self.users: dict[str, set[Session]] = {}
         self.delivery_seconds = Histogram(SECONDS)
-        self._next_look_time = 0.0  # when the next message's age is looked at, on the event loop's clock
+        self._next_look_time = 0.0  # when the next message's age is looked at, on the clock
         self.gap_read_count = 0
         self.gap_entry_count = 0  # what the bus had not brought by then
+
+    def wants(self, conversation_id: str, last_seq: int) -> bool:
+        """Whether somebody here listens to a conversation and lacks entries up to `last_seq` (0: not known)."""
+        channel = self.channels.get(conversation_id)
+        return channel is not None and not 0 < last_seq <= channel.position
 
     def deliver(self, conversation_id: str, items: Iterable[Item]) -> None:
         """Takes what was just stored, in any order, new or not; it waits for a large fan-out during the cooldown."""
@@ -109,7 +114,7 @@ class Hub:
         session.subscriptions.detach(conversation_id)
         channel = self.channels.get(conversation_id)
         if channel is not None:
-            channel.leave(session, asyncio.get_running_loop().time())
+            channel.leave(session, self._clock.time())
 
     def detach(self, session: Session) -> None:
         """Takes a session out of everything."""
@@ -148,7 +153,7 @@ class Hub:
 
     def drop_idle(self) -> list[str]:
         """Forgets channels that nobody has listened to for LINGER_SECONDS; gives their conversations."""
-        limit = asyncio.get_running_loop().time() - LINGER_SECONDS
+        limit = self._clock.time() - LINGER_SECONDS
         gone = [
             conversation_id
             for conversation_id, channel in self.channels.items()
@@ -172,14 +177,14 @@ class Hub:
         comes for large fan-outs during a cooldown is handed on together after it; while less comes, nothing waits.
         """
         self._is_cooling_down = True
-        loop = asyncio.get_running_loop()
-        begin_time = loop.time()
+        clock = self._clock
+        begin_time = clock.time()
 
         def cool_down_as_long() -> None:  # the streams that were woken had their turn before this
-            seconds = min(loop.time() - begin_time, _MAX_COOLDOWN_SECONDS)
-            loop.call_later(seconds, self._end_cooldown)
+            seconds = min(clock.time() - begin_time, _MAX_COOLDOWN_SECONDS)
+            clock.call_later(seconds, self._end_cooldown)
 
-        loop.call_soon(cool_down_as_long)
+        asyncio.get_running_loop().call_soon(cool_down_as_long)
 
     def _end_cooldown(self) -> None:
         self._is_cooling_down = False
@@ -227,12 +232,12 @@ class Hub:
         for session, next_seq in behind:
             channel.live.discard(session)
             channel.lagging.add(session)
+            # Nobody is called: the session has no room now, and its stream asks for a replay when it has.
             session.subscriptions.fall_behind(channel.conversation_id, next_seq - 1, next_seq)
-            self._on_lag(session)
 
     def _look_at_age(self, item: Item) -> None:
         """Notes how old a message is that was just handed on; of many only a few, since it must be decoded for that."""
-        now = asyncio.get_running_loop().time()
+        now = self._clock.time()
         if now >= self._next_look_time:
             self._next_look_time = now + _LOOK_SECONDS
             self.delivery_seconds.observe(max(0.0, time.time() - responses.create_seconds_of(item)))
@@ -241,7 +246,7 @@ class Hub:
         added, removed, are_all_removed = responses.membership_of(item)
         for username in added:
             if username in self.users:
-                self._on_added(username)
+                self._changed_memberships.note(username)
         if not removed and not are_all_removed:
             return
         for session in [*channel.live, *channel.lagging]:
@@ -267,9 +272,9 @@ class Hub:
         try:
             while channel.has_gap and self.channels.get(channel.conversation_id) is channel:
                 before = channel.position
-                await asyncio.sleep(PARK_SECONDS)
+                await self._clock.sleep(PARK_SECONDS)
                 if channel.position == before and channel not in self._waiting and not await self._read_gap(channel):
-                    await asyncio.sleep(_RETRY_SECONDS)
+                    await self._clock.sleep(_RETRY_SECONDS)
         finally:
             channel.is_reading = False
 

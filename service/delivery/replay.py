@@ -20,6 +20,7 @@ from service.delivery.history import History
 from service.delivery.hub import Hub
 from service.delivery.session import Session
 from service.delivery.subscriptions import Lag
+from service.domain.clock import Clock
 from service.domain.errors import Internal
 from storage.errors import Unavailable
 from storage.postgres.log.messages import Messages
@@ -39,11 +40,13 @@ class Replayer:
     """All replays of a worker.
 
     Args:
+        clock: for the waits between steps that moved nothing.
         on_complete: called when a session has the past of all conversations of its hello.
     """
 
-    def __init__(self, messages: Messages, hub: Hub, *, on_complete: Callable[[Session], None]) -> None:
+    def __init__(self, messages: Messages, hub: Hub, clock: Clock, *, on_complete: Callable[[Session], None]) -> None:
         self._messages = messages
+        self._clock = clock
         self._on_complete = on_complete
         self._hub = hub
         self.history = History(messages)
@@ -98,10 +101,10 @@ class Replayer:
                         self.running_count -= 1
             except Unavailable as error:
                 _log.warning("replay waits", session=f"{session.session_id:x}", error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+                await self._clock.sleep(_RETRY_SECONDS)
                 continue
             # What is all in memory awaits nothing: others must come to their turn between steps.
-            await asyncio.sleep(0 if has_progress else PARK_SECONDS)
+            await (asyncio.sleep(0) if has_progress else self._clock.sleep(PARK_SECONDS))
 
     async def _step(self, session: Session) -> bool:
         """Serves the next conversations; False when none moved."""

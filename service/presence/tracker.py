@@ -5,15 +5,20 @@ While Redis is away everybody who is watched is UNKNOWN; so is, for a moment aft
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 
 import structlog
 from parley.v1 import chat_pb2, presence_pb2
 
 from service.convert.timestamps import to_timestamp
+from service.delivery.bus_messages import (
+    PRESENCE,
+    PresenceChanged,
+    presence_channel,
+    publish_nowait,
+    subscribed_names,
+)
 from service.delivery.session import Session
 from service.presence.writer import PresenceWriter
 from storage.errors import Unavailable
@@ -29,11 +34,6 @@ _ALIVE_SECONDS = 15.0
 SharedWith = Callable[[str, Sequence[str]], Awaitable[set[str]]]
 # Gives those of users' membership versions that are not what is known of them.
 ChangedVersions = Callable[[Mapping[str, int]], Awaitable[dict[str, int]]]
-
-
-def presence_channel(username: str) -> str:
-    """The bus channel of a user's presence."""
-    return f"p:{username}"
 
 
 class PresenceTracker:
@@ -106,10 +106,9 @@ class PresenceTracker:
             now_known = self._known.get(name, record)  # a change may have come since it was read
             session.outbox.put_ephemeral(("presence", name), encode_event(name, now_known, correlation_id))
 
-    def take_announcement(self, username: str, payload: bytes) -> None:
-        """Takes what the bus says of a user."""
-        is_online, seen = json.loads(payload)
-        self._tell(username, PresenceRecord(is_online, datetime.fromisoformat(seen) if seen else None))
+    def take(self, message: PresenceChanged) -> None:
+        """Takes what another worker published of a user."""
+        self._tell(message.username, message.record)
 
     async def run(self) -> None:
         """Refreshes and compares until it is cancelled."""
@@ -161,8 +160,7 @@ class PresenceTracker:
 
     def _announce(self, username: str, record: PresenceRecord) -> None:
         self._tell(username, record)
-        seen = record.last_seen_time.isoformat() if record.last_seen_time else None
-        self._bus.publish_nowait(presence_channel(username), json.dumps([record.is_online, seen]).encode())
+        publish_nowait(self._bus, PresenceChanged(username, record))
 
     def _tell(self, username: str, record: PresenceRecord | None) -> None:
         """Tells the watchers of a change; times alone are none."""
@@ -227,8 +225,8 @@ class PresenceTracker:
 
     async def drop_unwatched(self) -> None:
         """Ends the subscriptions to users whom nobody here watches any more."""
-        names = [name for name in self._bus.channels("p:") if name.removeprefix("p:") not in self._watchers]
-        await self._bus.unsubscribe(names)
+        gone = [name for name in subscribed_names(self._bus, PRESENCE) if name not in self._watchers]
+        await self._bus.unsubscribe(map(presence_channel, gone))
 
 
 def to_presence(username: str, record: PresenceRecord | None) -> presence_pb2.Presence:

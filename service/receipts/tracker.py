@@ -6,25 +6,19 @@ worker, nothing is read and nothing published.
 """
 
 import asyncio
-from collections.abc import Iterable
 
 import structlog
 
 from service.convert import responses
-from service.convert.items import Item
-from service.delivery import bus_messages
-from service.delivery.attendance import conversation_channel
-from service.delivery.bus_messages import FrameType
+from service.delivery.bus_messages import MovedReceipt, ReceiptsMoved, ReceiptsWatched, publish_nowait
 from service.delivery.hub import Hub
 from service.delivery.session import Session
 from storage.errors import Unavailable
 from storage.postgres.conversations.receipts import Receipts
-from storage.records import Receipt
 from storage.redis.bus import Bus
 
 _log = structlog.get_logger(__name__)
 
-WATCH_CHANNEL = "receipts"
 # Workers with watchers say so this often; the others go on publishing for this long after they heard it last.
 _WATCH_SECONDS = 1.0
 _HEARD_SECONDS = 5.0
@@ -62,7 +56,7 @@ class ReceiptTracker:
     def watch(self, session: Session) -> None:
         """Tells a session from here on; the state as it is, once its past has been brought."""
         self._watchers.add(session)
-        self._bus.publish_nowait(WATCH_CHANNEL, b"")
+        publish_nowait(self._bus, ReceiptsWatched())
         self.hear_watch()
         if not session.subscriptions.to_catch_up:
             self.tell_state(session)
@@ -87,13 +81,13 @@ class ReceiptTracker:
         """Takes word that somebody watches, here or elsewhere."""
         self._heard_time = asyncio.get_running_loop().time()
 
-    def take(self, conversation_id: str, items: Iterable[Item]) -> None:
+    def take(self, message: ReceiptsMoved) -> None:
         """Takes published receipts for those who watch here."""
+        conversation_id = message.conversation_id
         watching = self._watching(conversation_id)
         if not watching:
             return
-        for item in items:
-            username, body = unpack_receipt(item.body)
+        for username, body in message.moved:
             if not username:
                 self._to_count[conversation_id] = None
             for session in watching:
@@ -169,13 +163,11 @@ class ReceiptTracker:
         except Unavailable:
             self._moved.update(dict.fromkeys(pairs))
             raise
-        by_conversation: dict[str, list[bytes]] = {name: [pack_receipt(None)] for name in counted}
+        by_conversation = {name: [MovedReceipt.of(None)] for name in counted}
         for receipt in named:
-            by_conversation.setdefault(receipt.conversation_id, []).append(pack_receipt(receipt))
-        for conversation_id, bodies in by_conversation.items():
-            items = [Item(nth, body, 0, 0) for nth, body in enumerate(bodies)]
-            frame = bus_messages.pack(FrameType.RECEIPTS, conversation_id, items)
-            self._bus.publish_nowait(conversation_channel(conversation_id), frame)
+            by_conversation.setdefault(receipt.conversation_id, []).append(MovedReceipt.of(receipt))
+        for conversation_id, moved in by_conversation.items():
+            publish_nowait(self._bus, ReceiptsMoved(conversation_id, moved))
 
     async def _count_forever(self) -> None:
         loop = asyncio.get_running_loop()
@@ -209,20 +201,6 @@ class ReceiptTracker:
             await asyncio.sleep(_WATCH_SECONDS)
             if self._watchers:
                 self.hear_watch()
-                self._bus.publish_nowait(WATCH_CHANNEL, b"")
+                publish_nowait(self._bus, ReceiptsWatched())
             if self._to_tell:
                 self._filled.set()  # there may be room by now
-
-
-def pack_receipt(receipt: Receipt | None) -> bytes:
-    """A receipt as it goes over the bus: the name's length, the name, ready bytes; None: a count has moved."""
-    if receipt is None:
-        return b"\0"
-    name = receipt.username.encode()
-    return bytes([len(name)]) + name + responses.receipts([receipt])
-
-
-def unpack_receipt(payload: bytes) -> tuple[str, bytes]:
-    """The opposite of `pack_receipt`: (name, ready bytes), both empty for a count."""
-    length = payload[0]
-    return payload[1 : 1 + length].decode(), payload[1 + length :]

@@ -7,12 +7,12 @@ and then taken or left out.
 """
 
 import asyncio
-import json
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from service.delivery.bus_messages import WorkerAnnounced
 from storage.records import Deployment
 from storage.redis.bus import digest
 
@@ -41,7 +41,7 @@ class Peers:
         self._list_workers = list_workers
         self._known = {digest(worker_id)}
         self._strangers: set[bytes] = set()
-        self._announced: dict[str, dict[str, str]] = {}  # by worker id, what those said who are not known yet
+        self._announced: dict[str, WorkerAnnounced] = {}  # by worker id, what those said who are not known yet
         self._told: set[str] = set()  # databases that were told of
         self.unknown = asyncio.Event()
         self.unknown.set()
@@ -55,21 +55,14 @@ class Peers:
             self.unknown.set()
         return False
 
-    def announcement(self) -> bytes:
-        """What this worker says of itself to all that have the deployment id."""
-        return json.dumps(
-            {"worker": self._worker_id, "database": self._deployment.namespace, "host": socket.gethostname()}
-        ).encode()
+    def announcement(self) -> WorkerAnnounced:
+        """What this worker publishes of itself to all workers with the deployment id."""
+        return WorkerAnnounced(self._worker_id, self._deployment.namespace, socket.gethostname())
 
-    def hear(self, payload: bytes) -> None:
-        """Takes what a worker says of itself; what can't be read proves nothing."""
-        try:
-            said = json.loads(payload)
-            entry = {key: str(said[key])[:200] for key in ("worker", "database", "host")}
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return
-        if not self.is_peer(digest(entry["worker"])) and len(self._announced) < _MAX_STRANGERS:
-            self._announced[entry["worker"]] = entry
+    def hear(self, message: WorkerAnnounced) -> None:
+        """Takes the announcement of a worker of this database or of a copy."""
+        if not self.is_peer(digest(message.worker_id)) and len(self._announced) < _MAX_STRANGERS:
+            self._announced[message.worker_id] = message
 
     async def refresh(self) -> bool:
         """Reads who is noted here, and warns of those who are not; says whether this worker is noted.
@@ -85,18 +78,18 @@ class Peers:
             self._warn(announced[name])
         return self._worker_id in workers
 
-    def _warn(self, entry: dict[str, str]) -> None:
-        """Tells once of each database."""
-        if entry["database"] in self._told or len(self._told) >= _MAX_STRANGERS:
+    def _warn(self, stranger: WorkerAnnounced) -> None:
+        """Warns once of each database."""
+        if stranger.database in self._told or len(self._told) >= _MAX_STRANGERS:
             return
-        self._told.add(entry["database"])
-        is_same = entry["database"] == self._deployment.namespace
+        self._told.add(stranger.database)
+        is_same = stranger.database == self._deployment.namespace
         _log.warning(
             "a copy of this deployment, on another database, uses the same Redis; nothing that it says is taken."
             + (" Its presence and this server's are mixed until `parley restored` runs there." if is_same else "")
             + " Give the copy a Redis of its own, and run `parley restored` there (docs/operations/backup.md)",
-            host=entry["host"],
-            worker=entry["worker"],
-            database=entry["database"],
+            host=stranger.host,
+            worker=stranger.worker_id,
+            database=stranger.database,
             this_database=self._deployment.namespace,
         )

@@ -10,11 +10,10 @@ import grpc
 import structlog
 
 from service.convert.fast_wire import encodings
-from service.delivery.fanout import REVOCATIONS_CHANNEL
+from service.delivery.bus_messages import RECEIPTS_CHANNEL, REVOCATIONS_CHANNEL
 from service.metrics.catalogue import UNARY_METHODS
 from service.metrics.publisher import Publisher
 from service.metrics.segment import open_page
-from service.receipts.tracker import WATCH_CHANNEL
 from service.rpc.chat.stream import FrameCounts
 from service.rpc.grpc_transport import GrpcTransport
 from service.rpc.in_flight import InFlight
@@ -81,7 +80,7 @@ async def run_worker(
     await stores.feed.read()  # from here on, whatever the bus loses is found
     delivery.writer.start()
     # Noted now, in force as soon as the bus is there.
-    await delivery.bus.subscribe([REVOCATIONS_CHANNEL, WATCH_CHANNEL])
+    await delivery.bus.subscribe([REVOCATIONS_CHANNEL, RECEIPTS_CHANNEL])
     background = start_background(stores, delivery, auth, health, stop)
     if certificate is not None:
         background.append(follow_certificate(certificate, has_warnings=index == 0))

@@ -46,6 +46,21 @@ def digest(name: str) -> bytes:
     return hashlib.blake2b(name.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """Where what comes over the bus goes. All three are called on the event loop and must not block.
+
+    Attributes:
+        take: called with (channel without the namespace, payload).
+        take_common: called with what comes on the common channel, also from workers of another database.
+        reconnected: called after each (re)connection of the subscriber; what was published before it is lost.
+    """
+
+    take: Callable[[str, bytes], None]
+    take_common: Callable[[bytes], None]
+    reconnected: Callable[[], None]
+
+
 @dataclass(slots=True, eq=False)
 class _Confirmations:
     """Those that one call of `subscribe` waits for: one future for all of them, also when they are thousands."""
@@ -69,10 +84,6 @@ class Bus:
         common: the name of the channel that is common to all that have the deployment id.
         worker_id: names this worker; its beat goes over a channel of its own.
         is_peer: whether a worker, given by the digest of its id, is one of this database. Asked for every message.
-        on_common: called with what comes on the common channel; must not block.
-        on_message: called with (channel name without namespace, payload), on the event loop; must not block.
-        on_connect: called after each (re)connection of the subscriber, when what was published meanwhile is lost; must
-            not block.
     """
 
     def __init__(
@@ -83,9 +94,6 @@ class Bus:
         common: str,
         worker_id: str,
         is_peer: Callable[[bytes], bool],
-        on_common: Callable[[bytes], None],
-        on_message: Callable[[str, bytes], None],
-        on_connect: Callable[[], None],
     ) -> None:
         self._servers = servers
         self._subscriber = Subscriber(servers)
@@ -95,10 +103,7 @@ class Bus:
         self._stamp = self._namespace + digest(worker_id)
         self._publisher = Publisher(servers, stamp=self._stamp)
         self._is_peer = is_peer
-        self._on_common = on_common
         self._beat_channel = f"beat:{worker_id}"
-        self._on_message = on_message
-        self._on_connect = on_connect
         self._channels: set[str] = set()
         self._confirmed: set[str] = set()
         self._waiting: dict[str, list[_Confirmations]] = {}
@@ -191,10 +196,10 @@ class Bus:
             with suppress(RedisError, OSError):  # the reader sees the same fault and connects anew, without these
                 await self._subscriber.unsubscribe(self._prefix + channel for channel in gone)
 
-    async def run(self) -> None:
+    async def run(self, receiver: Receiver) -> None:
         """Reads, publishes and beats until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._read_forever(), name="bus reader")
+            group.create_task(self._read_forever(receiver), name="bus reader")
             group.create_task(self._publish_forever(), name="bus publisher")
             group.create_task(self._beat_forever(), name="bus beat")
             group.create_task(self._follow_forever(), name="bus follower")
@@ -212,11 +217,12 @@ class Bus:
         except TimeoutError:
             _log.warning("bus messages not published at shutdown", count=len(self._queue))
 
-    async def _read_forever(self) -> None:
+    async def _read_forever(self, receiver: Receiver) -> None:
         while True:
             try:
                 await self._connect()
-                await self._read()
+                receiver.reconnected()
+                await self._read(receiver)
             except (RedisError, OSError) as error:
                 why = explain(error) if str(error) else "the bus is silent"
                 if why != self._told_lost:
@@ -233,9 +239,8 @@ class Bus:
         async with asyncio.timeout(_SILENCE_SECONDS):
             names = (self._prefix + channel for channel in (self._beat_channel, *sorted(self._channels)))
             await self._subscriber.connect((self._common, *names))
-        self._on_connect()
 
-    async def _read(self) -> None:
+    async def _read(self, receiver: Receiver) -> None:
         """Takes what comes. Raises: RedisError, OSError (TimeoutError: nothing came for too long)."""
         loop = asyncio.get_running_loop()
         self._heard_time = loop.time()
@@ -245,7 +250,7 @@ class Bus:
                 while True:
                     kind, channel, payload = await self._subscriber.read()
                     self._heard_time = loop.time()
-                    self._take(kind, channel.decode(errors="replace"), payload)
+                    self._take(receiver, kind, channel.decode(errors="replace"), payload)
             finally:
                 self._silence_timer.cancel()
 
@@ -258,11 +263,11 @@ class Bus:
         else:
             limit.reschedule(deadline)
 
-    def _take(self, kind: bytes, name: str, payload: bytes) -> None:
+    def _take(self, receiver: Receiver, kind: bytes, name: str, payload: bytes) -> None:
         channel = name[len(self._prefix) :]
         if kind == b"message":
             if name == self._common:
-                self._on_common(payload[len(self._stamp) :])
+                receiver.take_common(payload[len(self._stamp) :])
             elif payload[:_DIGEST_BYTES] != self._namespace or not self._is_peer(
                 payload[_DIGEST_BYTES : len(self._stamp)]
             ):
@@ -271,7 +276,7 @@ class Bus:
                 self._take_beat(payload[len(self._stamp) :])
             else:
                 self.received_count += 1
-                self._on_message(channel, payload[len(self._stamp) :])
+                receiver.take(channel, payload[len(self._stamp) :])
         elif kind == b"subscribe" and name != self._common:
             self._confirmed.add(channel)
             if channel == self._beat_channel:

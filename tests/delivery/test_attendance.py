@@ -1,10 +1,12 @@
 """Which conversations a session receives, also when the bus is away and when others come and go at the same time."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
+from service.convert import responses
 from service.delivery import hub as hub_module
 from service.delivery.outbox import MAX_FRAME_BYTES
 from service.delivery.session import Session
@@ -13,7 +15,7 @@ from storage.postgres.conversations.members import Members
 from storage.postgres.devices.cursors import Ack, Cursors
 from storage.records import AckMode, DeviceMode, MembershipAction, MembershipChange, Role
 from tests.support.log import add_group
-from tests.support.logs import add_users, send
+from tests.support.logs import add_users, change_members, send
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker, running_worker
 
@@ -134,6 +136,28 @@ async def test_idle_channel_that_is_asked_for_is_not_dropped_meanwhile(db, redis
         assert worker.hub.drop_idle() == []
         cursors.gate.set()
         await (await attaching).until("g", 1, 2, 3)
+
+
+async def test_user_whom_an_entry_adds_is_attached_though_nothing_else_told_of_it(worker, db):
+    """The hub notes the user by itself: the message about the memberships is lost, and no version is compared."""
+    await add_group(db, "new", "ann")
+    await worker.attach("ann")
+    reader = await worker.attach("bob")
+    entry = await change_members(db, "new", MembershipAction.ADDED, "bob")
+    worker.hub.deliver("new", [responses.entry_item(entry)])
+    await reader.until("new", entry.seq)
+
+
+async def test_user_who_was_added_elsewhere_is_attached_by_the_message_alone(db, redis_url):
+    prefix = secrets.token_hex(4)
+    async with (
+        running_worker(db, redis_url, prefix=prefix) as there,
+        running_worker(db, redis_url, prefix=prefix) as here,
+    ):
+        reader = await here.attach("bob")
+        await add_group(db, "new", "ann", "bob")
+        there.fanout.publish_memberships(["bob"])
+        await wait_for(lambda: "new" in reader.session.subscriptions.conversation_ids, what="the new conversation")
 
 
 async def test_one_who_comes_back_gets_nothing_a_second_time(worker, db):

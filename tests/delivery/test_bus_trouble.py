@@ -14,9 +14,7 @@ from parley.v1 import chat_pb2, presence_pb2
 from redis.asyncio import Redis
 
 from service.convert import responses
-from service.delivery import bus_messages
-from service.delivery.attendance import conversation_channel
-from service.delivery.bus_messages import FrameType
+from service.delivery.bus_messages import REVOCATIONS_CHANNEL, EntriesStored, conversation_channel, publish_nowait
 from service.delivery.session import Session
 from service.worker.jobs import Job, JobRunner
 from storage.embedded import EmbeddedValkey
@@ -80,9 +78,7 @@ async def publish(database: Database, bus: Bus, conversation_id: str, wanted: Se
     entries = await Messages(database).read_spans([Span(conversation_id, 0, 501)], limit_each=500)
     items = {entry.seq: responses.entry_item(entry) for entry in entries}
     for seq in wanted:
-        bus.publish_nowait(
-            conversation_channel(conversation_id), bus_messages.pack(FrameType.ENTRIES, conversation_id, [items[seq]])
-        )
+        publish_nowait(bus, EntriesStored(conversation_id, [items[seq]]))
 
 
 async def test_last_event_of_a_quiet_conversation_comes_though_its_worker_died_before_it_published(db, redis_url):
@@ -133,7 +129,7 @@ async def test_nonsense_on_the_bus_costs_nothing(db, redis_url):
         reader = await worker.attach("bob")
         for payload in (b"", b"\x01", b"\xff" * 40, secrets.token_bytes(200)):
             liar.bus.publish_nowait(conversation_channel("g"), payload)
-            liar.bus.publish_nowait("revocations", payload)
+            liar.bus.publish_nowait(REVOCATIONS_CHANNEL, payload)
         await store(appender, "g", 2)
         await publish(db, liar.bus, "g", [1, 2])
         await reader.until("g", 1, 2)

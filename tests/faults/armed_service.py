@@ -49,7 +49,7 @@ def _change_delivery(names: list[str]) -> None:
         parts = Parts(
             database=stores.database,
             feed=stores.feed,
-            bus=delivery.bus,
+            reconnections=delivery.reconnections,
             hub=delivery.hub,
             subscriptions=delivery.subscriptions,
             fanout=delivery.fanout,

@@ -24,13 +24,13 @@ from service.delivery.session import Session
 from service.delivery.window import Window
 from service.messages.submission import Submission
 from service.messages.writer import Writer
+from service.worker.reconnections import Reconnections
 from storage.errors import StorageError
 from storage.postgres.connections.database import Database, translated
 from storage.postgres.devices.deliveries import Claim, Deliveries, Place, Settlement
 from storage.postgres.log.append import Appender
 from storage.postgres.log.feed import Feed
 from storage.records import Draft, Entry, EntryKind, Outcome, Stored
-from storage.redis.bus import Bus
 
 # With `die_before_publish` a worker kills itself after the commit of a text that begins so, before anybody is told.
 LAST_WORDS = "last words"
@@ -52,7 +52,7 @@ class Parts:
 
     database: Database
     feed: Feed
-    bus: Bus
+    reconnections: Reconnections
     hub: Hub
     subscriptions: SubscriptionManager
     fanout: Fanout
@@ -182,25 +182,25 @@ def window_ignored(_: Parts) -> None:
 
 def no_version_check(parts: Parts) -> None:
     """Memberships that changed unheard are looked for when the bus was away, and not every few seconds."""
-    on_connect, refresh_changed = parts.bus._on_connect, parts.subscriptions.refresh_changed
+    note, refresh_changed = parts.reconnections.note, parts.subscriptions.refresh_changed
     was_away = asyncio.Event()
 
-    def note_and_connect() -> None:
+    def note_both() -> None:
         was_away.set()
-        on_connect()
+        note()
 
     async def refresh_after_connect() -> None:
         if was_away.is_set():
             was_away.clear()
             await refresh_changed()
 
-    put(parts.bus, "_on_connect", note_and_connect)
+    put(parts.reconnections, "note", note_both)
     put(parts.subscriptions, "refresh_changed", refresh_after_connect)
 
 
 def no_resubscribe_check(parts: Parts) -> None:
     """A bus that was away is taken up again as if nothing had been missed."""
-    put(parts.bus, "_on_connect", lambda: None)
+    put(parts.reconnections, "note", lambda: None)
 
 
 def lanes_off(parts: Parts) -> None:

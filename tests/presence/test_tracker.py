@@ -1,22 +1,23 @@
 """What watchers are told of presence, when changes and watches meet and when announcements get lost."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from parley.v1 import chat_pb2, presence_pb2
 
+from service.delivery.bus_messages import PresenceChanged
 from service.delivery.session import Session
 from storage.errors import Unavailable
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
+from storage.redis.presence import PresenceRecord
 from tests.support.logs import add_users
 from tests.support.waiting import wait_for
 from tests.support.worker import Worker, running_worker
 
 ONLINE, OFFLINE = presence_pb2.PRESENCE_STATE_ONLINE, presence_pb2.PRESENCE_STATE_OFFLINE
-IS_ONLINE, IS_OFFLINE = (json.dumps([state, None]).encode() for state in (True, False))
+IS_ONLINE, IS_OFFLINE = (PresenceRecord(state, None) for state in (True, False))
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ async def test_change_that_comes_while_a_watch_begins_is_not_overwritten_by_what
     while "bob" not in worker.presence._watchers:  # noqa: ASYNC110
         await asyncio.sleep(0)
     assert not watching.done()
-    worker.presence.take_announcement("bob", IS_ONLINE)
+    worker.presence.take(PresenceChanged("bob", IS_ONLINE))
     await watching
     assert [(name, state) for name, state, _ in events(ann)] == [("bob", ONLINE)]
 
@@ -96,11 +97,11 @@ async def test_new_watch_ends_the_one_before_and_empty_ends_all(worker):
     await worker.presence.watch(ann, ["bob"], 1)
     await worker.presence.watch(ann, ["cid"], 2)
     events(ann)
-    worker.presence.take_announcement("bob", IS_ONLINE)
-    worker.presence.take_announcement("cid", IS_ONLINE)
+    worker.presence.take(PresenceChanged("bob", IS_ONLINE))
+    worker.presence.take(PresenceChanged("cid", IS_ONLINE))
     assert events(ann) == [("cid", ONLINE, 0)]
     await worker.presence.watch(ann, [], 3)
-    worker.presence.take_announcement("cid", IS_OFFLINE)
+    worker.presence.take(PresenceChanged("cid", IS_OFFLINE))
     assert events(ann) == []
     await worker.presence.drop_unwatched()
     assert worker.bus.channels("p:") == []

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from storage.redis.bus import MAX_QUEUED_BYTES, Bus
+from storage.redis.bus import MAX_QUEUED_BYTES, Bus, Receiver
 from storage.redis.servers import Servers
 from tests.support.databases import Backends, frozen, running_valkey
 from tests.support.proxy import open_proxy
@@ -17,9 +17,7 @@ from tests.support.waiting import wait_for
 
 
 @contextlib.asynccontextmanager
-async def made(
-    redis_url: str, prefix: str, heard: list[tuple[str, bytes]], connected: list[str] | None = None
-) -> AsyncIterator[Bus]:
+async def made(redis_url: str, prefix: str) -> AsyncIterator[Bus]:
     servers = Servers(redis_url)
     bus = Bus(
         servers,
@@ -27,9 +25,6 @@ async def made(
         common="common",
         worker_id=secrets.token_hex(4),
         is_peer=lambda _: True,
-        on_common=lambda _: None,
-        on_message=lambda channel, payload: heard.append((channel, payload)),
-        on_connect=lambda: (connected if connected is not None else []).append("connected"),
     )
     try:
         yield bus
@@ -42,8 +37,13 @@ async def made(
 async def running(
     redis_url: str, prefix: str, heard: list[tuple[str, bytes]], connected: list[str] | None = None
 ) -> AsyncIterator[Bus]:
-    async with made(redis_url, prefix, heard, connected) as bus:
-        task = asyncio.create_task(bus.run())
+    receiver = Receiver(
+        take=lambda channel, payload: heard.append((channel, payload)),
+        take_common=lambda _: None,
+        reconnected=lambda: (connected if connected is not None else []).append("connected"),
+    )
+    async with made(redis_url, prefix) as bus:
+        task = asyncio.create_task(bus.run(receiver))
         try:
             await wait_for(lambda: bus.is_alive, what="the bus")
             yield bus
@@ -143,7 +143,7 @@ async def test_one_who_gives_up_takes_no_confirmation_from_another(redis_url):
 
 
 async def test_away_bus_says_so_at_once_and_takes_what_fits(redis_url):
-    async with made(redis_url, "one", []) as bus:  # never run, so never connected
+    async with made(redis_url, "one") as bus:  # never run, so never connected
         assert not bus.is_alive
         assert not await bus.subscribe(["c:a"])
         piece = b"x" * (1024 * 1024)
@@ -170,8 +170,8 @@ async def test_lost_connection_is_made_again_with_all_subscriptions(redis_url):
 
 @pytest.mark.parametrize("steps", range(12))
 async def test_bus_ends_wherever_it_is_cancelled(redis_url, steps):
-    async with made(redis_url, "one", []) as bus:
-        task = asyncio.create_task(bus.run())
+    async with made(redis_url, "one") as bus:
+        task = asyncio.create_task(bus.run(Receiver(lambda *_: None, lambda _: None, lambda: None)))
         await wait_for(lambda: bus.is_alive)
         bus.publish_nowait("c:a", b"x")
         for _ in range(steps):
@@ -206,7 +206,7 @@ async def test_whoever_listens_hears_of_each_new_connection(redis_url):
 
 async def test_broken_connection_is_not_made_anew_by_a_subscription(redis_url):
     """redis-py would do so, and what was published in between would be missed by all other subscriptions."""
-    async with made(redis_url, "one", []) as bus:
+    async with made(redis_url, "one") as bus:
         await bus._subscriber.connect(["one:c:a"])
         assert await bus._subscriber.read() == (b"subscribe", b"one:c:a", 1)
         connection = bus._subscriber._connection

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from storage.errors import Unavailable
-from storage.redis.bus import Bus
+from storage.redis.bus import Bus, Receiver
 from storage.redis.presence import PresenceStore
 from storage.redis.servers import Servers
 from tests.support.waiting import wait_for
@@ -25,12 +25,10 @@ async def running_bus(
         common=f"{namespace.partition('.')[0]}:workers",
         worker_id=secrets.token_hex(4),
         is_peer=lambda _: True,
-        on_common=lambda _: None,
-        on_message=lambda _, payload: heard.append(payload),
-        on_connect=lambda: None,
     )
     await bus.subscribe(["c:a"])
-    task = asyncio.create_task(bus.run())
+    receiver = Receiver(lambda _, payload: heard.append(payload), lambda _: None, lambda: None)
+    task = asyncio.create_task(bus.run(receiver))
     try:
         await wait_for(lambda: bus.is_alive or until(), what="the bus")
         yield bus

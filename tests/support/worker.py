@@ -12,14 +12,19 @@ from service.auth.revocations import Revocations
 from service.consumers.service import ManualDelivery
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import SubscriptionManager
+from service.delivery.bus_messages import RECEIPTS_CHANNEL
+from service.delivery.changed_memberships import ChangedMemberships
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
+from service.domain.clock import Clock, loop_clock
 from service.presence.tracker import PresenceTracker
-from service.receipts.tracker import WATCH_CHANNEL, ReceiptTracker
-from service.worker.bus_dispatch import BusDispatcher
+from service.receipts.tracker import ReceiptTracker
+from service.worker.composition.bus import build_dispatcher
+from service.worker.peers import Peers
+from service.worker.reconnections import Reconnections
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
 from storage.postgres.conversations.receipts import Receipts
@@ -28,7 +33,8 @@ from storage.postgres.devices.deliveries import Deliveries
 from storage.postgres.devices.devices import Devices
 from storage.postgres.log.epochs import Epochs
 from storage.postgres.log.messages import Messages
-from storage.redis.bus import Bus
+from storage.postgres.schema.migrate import read_deployment
+from storage.redis.bus import Bus, Receiver
 from storage.redis.servers import Servers
 from tests.support.presence import Gated
 from tests.support.waiting import wait_for
@@ -94,53 +100,72 @@ async def running_worker(
     has_bus: bool = True,
     cursors: Cursors | None = None,
     messages: Messages | None = None,
+    clock: Clock | None = None,
 ) -> AsyncIterator[Worker]:
     """Builds the parts and runs the bus, unless it is to be away.
 
     Args:
         prefix: the namespace; workers with the same one hear each other.
+        clock: of the hub and the replayer; the event loop's when it is not given.
     """
     servers = Servers(redis_url)
-    dispatcher = BusDispatcher()
     namespace = prefix or secrets.token_hex(6)
+    clock = clock or loop_clock()
+    changed_memberships = ChangedMemberships()
+    worker_id = secrets.token_hex(4)
     bus = Bus(
         servers,
         namespace=namespace,
         common=f"{namespace}:workers",
-        worker_id=secrets.token_hex(4),
+        worker_id=worker_id,
         is_peer=lambda _: True,
-        on_common=lambda _: None,
-        on_message=dispatcher.take,
-        on_connect=dispatcher.reconnected,
     )
     messages = messages or Messages(database)
-    hub = Hub(messages, on_lag=dispatcher.schedule, on_added=dispatcher.refresh)
-    replayer = Replayer(messages, hub, on_complete=dispatcher.complete)
-    modes = DeviceModes(Devices(database, worker_id=secrets.token_hex(4)))
-    epochs = Epochs(database)
-    epoch = await epochs.get_epoch()
+    hub = Hub(messages, changed_memberships, clock)
+    receipts = ReceiptTracker(Receipts(database), hub, bus)
+    replayer = Replayer(messages, hub, clock, on_complete=receipts.tell_state)
+    devices = Devices(database, worker_id=worker_id)
+    modes = DeviceModes(devices)
+    async with database.acquire() as connection:
+        deployment = await read_deployment(connection)
     subscriptions = SubscriptionManager(
-        hub, replayer, cursors or Cursors(database), epochs, modes, bus, epoch=epoch, max_devices=100
+        hub,
+        replayer,
+        cursors or Cursors(database),
+        Epochs(database),
+        modes,
+        bus,
+        changed_memberships,
+        epoch=deployment.epoch,
+        max_devices=100,
     )
     store = Gated(servers, namespace=namespace)
     presence = PresenceTracker(
         store, bus, Conversations(database).shares_conversation, Cursors(database).changed_versions
     )
-    receipts = ReceiptTracker(Receipts(database), hub, bus)
     manual = ManualDelivery(
-        Deliveries(database, retry_seconds=[]), subscriptions, announce=lambda *_: None, on_acked=dispatcher.moved
+        Deliveries(database, retry_seconds=[]), subscriptions, announce=lambda *_: None, on_acked=receipts.note
     )
-    dispatcher.connect(hub, replayer, subscriptions, presence, Revocations(), receipts, wake_device=manual.wake)
-    acks = AckWriter(Cursors(database), dispatcher.moved, epoch=1)
-    await bus.subscribe([WATCH_CHANNEL])
-    background = [asyncio.create_task(work) for work in (receipts.run(), presence.writer.run())]
+    dispatcher = build_dispatcher(
+        hub=hub,
+        changed_memberships=changed_memberships,
+        receipts=receipts,
+        manual=manual,
+        presence=presence,
+        revocations=Revocations(),
+        peers=Peers(deployment, worker_id=worker_id, list_workers=devices.list_workers),
+    )
+    receiver = Receiver(dispatcher.take, dispatcher.take_common, Reconnections().note)
+    acks = AckWriter(Cursors(database), receipts.note, epoch=1)
+    await bus.subscribe([RECEIPTS_CHANNEL])
+    background = [asyncio.create_task(work) for work in (receipts.run(), presence.writer.run(), subscriptions.run())]
     if has_bus:
-        background.append(asyncio.create_task(bus.run()))
+        background.append(asyncio.create_task(bus.run(receiver)))
     try:
         if has_bus:
             await wait_for(lambda: bus.is_alive, what="the bus")
         yield Worker(
-            bus, hub, replayer, subscriptions, Fanout(hub, subscriptions, bus), presence, receipts, store, acks
+            bus, hub, replayer, subscriptions, Fanout(hub, changed_memberships, bus), presence, receipts, store, acks
         )
     finally:
         for task in background:

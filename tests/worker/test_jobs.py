@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from structlog.testing import capture_logs
 
-from service.worker.bus_dispatch import BusDispatcher
 from service.worker.jobs import Hurry, Job, JobRunner, Scope
+from service.worker.reconnections import Reconnections
 from storage.errors import Unavailable
 from tests.support.virtual_time import run_virtually
 from tests.support.waiting import wait_for
@@ -129,7 +129,7 @@ def test_job_of_one_of_all_can_not_be_made_without_turns() -> None:
 
 
 async def test_bus_that_was_away_has_what_it_lost_looked_for_now() -> None:
-    dispatcher = BusDispatcher()
+    reconnections = Reconnections()
     turns: list[str] = []
 
     async def look(name: str) -> None:
@@ -137,9 +137,9 @@ async def test_bus_that_was_away_has_what_it_lost_looked_for_now() -> None:
 
     sweep, versions = (Job(name, 3600, hurry=Hurry.BUS_IS_BACK) for name in ("sweep", "versions"))
     async with running(
-        JobRunner(sweep, lambda: look("sweep"), hurried=dispatcher.resync_event()),
-        JobRunner(versions, lambda: look("versions"), hurried=dispatcher.resync_event()),
+        JobRunner(sweep, lambda: look("sweep"), hurried=reconnections.event()),
+        JobRunner(versions, lambda: look("versions"), hurried=reconnections.event()),
     ):
         for times in (1, 2):
-            dispatcher.reconnected()
+            reconnections.note()
             await wait_for(lambda: sorted(turns) == ["sweep"] * times + ["versions"] * times, what="a turn each")  # noqa: B023

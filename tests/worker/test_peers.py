@@ -4,17 +4,24 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import get_args
 
 import pytest
 import structlog
 from redis.asyncio import Redis
 
+from service.delivery.bus_messages import BusMessage, WorkerAnnounced, publish_nowait
+from service.delivery.changed_memberships import ChangedMemberships
+from service.delivery.hub import Hub
+from service.domain.clock import loop_clock
+from service.worker.bus_dispatch import BusDispatcher, handler
 from service.worker.peers import Peers
 from storage.postgres.connections.database import Database
 from storage.postgres.devices.devices import Devices
+from storage.postgres.log.messages import Messages
 from storage.postgres.schema.migrate import read_deployment
 from storage.records import Deployment
-from storage.redis.bus import Bus
+from storage.redis.bus import Bus, Receiver
 from storage.redis.servers import Servers
 from tests.support.databases import fresh_schema, open_database
 from tests.support.waiting import wait_for
@@ -39,7 +46,9 @@ async def copied(database: Database, postgres_url: str) -> AsyncIterator[Databas
 class Worker:
     """A bus, and who may be heard on it."""
 
-    def __init__(self, servers: Servers, deployment: Deployment, devices: Devices, worker_id: str) -> None:
+    def __init__(
+        self, servers: Servers, database: Database, deployment: Deployment, devices: Devices, worker_id: str
+    ) -> None:
         self.heard: list[bytes] = []
         self.peers = Peers(deployment, worker_id=worker_id, list_workers=devices.list_workers)
         self.bus = Bus(
@@ -48,9 +57,20 @@ class Worker:
             common=f"{deployment.deployment_id}:workers",
             worker_id=worker_id,
             is_peer=self.peers.is_peer,
-            on_common=self.peers.hear,
-            on_message=lambda _, payload: self.heard.append(payload),
-            on_connect=lambda: None,
+        )
+        others = set(get_args(BusMessage)) - {WorkerAnnounced}
+        self.dispatcher = BusDispatcher(
+            Hub(Messages(database), ChangedMemberships(), loop_clock()),
+            [handler(WorkerAnnounced, self.peers.hear), *(handler(kind, lambda _: None) for kind in others)],
+        )
+
+    async def run(self) -> None:
+        await self.bus.run(
+            Receiver(
+                take=lambda _, payload: self.heard.append(payload),
+                take_common=self.dispatcher.take_common,
+                reconnected=lambda: None,
+            )
         )
 
 
@@ -62,9 +82,9 @@ async def running(
     devices = Devices(database, worker_id=worker_id)
     await devices.beat()
     servers = Servers(redis_url)
-    worker = Worker(servers, deployment or await deployment_of(database), devices, worker_id)
+    worker = Worker(servers, database, deployment or await deployment_of(database), devices, worker_id)
     await worker.bus.subscribe(["c:g"])
-    task = asyncio.create_task(worker.bus.run())
+    task = asyncio.create_task(worker.run())
     try:
         await wait_for(lambda: worker.bus.is_alive, what="the bus")
         yield worker
@@ -97,7 +117,7 @@ async def test_a_copy_of_all_files_is_not_heard_and_told_of_once(database, copie
         with structlog.testing.capture_logs() as logs:
             for _ in range(3):
                 other.bus.publish_nowait("c:g", b"of the copy")
-                other.bus.announce_nowait(other.peers.announcement())
+                publish_nowait(other.bus, other.peers.announcement())
                 await wait_for(lambda: here.peers._announced, what="to be heard of")
                 assert await here.peers.refresh()
         here.bus.publish_nowait("c:g", b"fence")

@@ -27,6 +27,7 @@ class Auth:
 
     authenticator: Authenticator
     keys: KeyRing
+    revocations: Revocations
     reader: RevocationReader
     streams: Streams
     accounts: AccountService
@@ -34,7 +35,7 @@ class Auth:
 
 
 async def build_auth(settings: Settings, stores: Stores, delivery: Delivery) -> Auth:
-    """Builds it, and connects what comes in over the bus, which needs it last."""
+    """Builds it; the revocations of now are read."""
     assert settings.auth.keys_file is not None
     auth = settings.auth
     revocations = Revocations()
@@ -47,15 +48,6 @@ async def build_auth(settings: Settings, stores: Stores, delivery: Delivery) -> 
         is_revoked=revocations.is_revoked,
     )
     revocations.listen(streams.end_revoked)
-    delivery.dispatcher.connect(
-        delivery.hub,
-        delivery.replayer,
-        delivery.subscriptions,
-        delivery.presence,
-        revocations,
-        delivery.receipts,
-        wake_device=delivery.manual.wake,
-    )
 
     def announce(revocation: Revocation) -> None:
         revocations.apply(revocation)
@@ -77,4 +69,6 @@ async def build_auth(settings: Settings, stores: Stores, delivery: Delivery) -> 
         refresh_token_seconds=auth.refresh_token_seconds,
     )
     issuers = Issuers(own_issuer(keys, name=auth.issuer, audience=auth.audience))
-    return Auth(Authenticator(TokenVerifier(issuers), revocations), keys, reader, streams, accounts, passwords)
+    return Auth(
+        Authenticator(TokenVerifier(issuers), revocations), keys, revocations, reader, streams, accounts, passwords
+    )

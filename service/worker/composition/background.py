@@ -9,9 +9,11 @@ from typing import TypeAlias
 
 import structlog
 
+from service.delivery.bus_messages import publish_nowait
 from service.delivery.erasure import ChangedContents, Eraser
 from service.metrics.publisher import Publisher
 from service.worker.composition.auth import Auth
+from service.worker.composition.bus import build_receiver
 from service.worker.composition.delivery import Delivery
 from service.worker.composition.stores import Stores, share_timelines
 from service.worker.health import Health
@@ -35,7 +37,8 @@ def start_background(
     """Starts the loops and the jobs; a job asks `stop` for a restart when the worker must start anew."""
     loops = {
         "database outage": stores.database.outage.run(),
-        "bus": delivery.bus.run(),
+        "bus": delivery.bus.run(build_receiver(delivery, auth.revocations)),
+        "memberships": delivery.subscriptions.run(),
         "acks": delivery.acks.run(),
         "device modes": delivery.modes.run(),
         "presence": delivery.presence.run(),
@@ -46,7 +49,7 @@ def start_background(
     tasks = [asyncio.create_task(work, name=name) for name, work in loops.items()]
     works = _bind(stores, delivery, auth, health, stop)
     hurries = {
-        Hurry.BUS_IS_BACK: delivery.dispatcher.resync_event,
+        Hurry.BUS_IS_BACK: delivery.reconnections.event,
         Hurry.UNKNOWN_WORKER: lambda: delivery.peers.unknown,
     }
     return tasks + start_jobs(ALWAYS, works, hurries, stores.turns.take)
@@ -101,7 +104,7 @@ def _bind(stores: Stores, delivery: Delivery, auth: Auth, health: Health, stop: 
 
     async def greet() -> None:
         if await delivery.peers.refresh():
-            delivery.bus.announce_nowait(delivery.peers.announcement())
+            publish_nowait(delivery.bus, delivery.peers.announcement())
 
     changed = ChangedContents(stores.content_changes, delivery.hub, delivery.replayer.history)
     eraser = Eraser(stores.erasures, delivery.conversations.leave_all)

@@ -6,18 +6,21 @@ from service.consumers.service import ManualDelivery
 from service.conversations.service import ConversationService
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import SubscriptionManager
+from service.delivery.bus_messages import WORKERS_CHANNEL
+from service.delivery.changed_memberships import ChangedMemberships
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.replay import Replayer
+from service.domain.clock import loop_clock
 from service.domain.hashes import RequestHasher
 from service.messages.writer import Writer
 from service.presence.tracker import PresenceTracker
 from service.receipts.tracker import ReceiptTracker
 from service.settings.tree import Settings
-from service.worker.bus_dispatch import BusDispatcher
 from service.worker.composition.stores import Stores
 from service.worker.peers import Peers
+from service.worker.reconnections import Reconnections
 from storage.postgres.conversations.receipts import Receipts
 from storage.postgres.log.append import Appender
 from storage.redis.bus import Bus
@@ -28,7 +31,8 @@ from storage.redis.presence import PresenceStore
 class Delivery:
     """The delivery engine."""
 
-    dispatcher: BusDispatcher
+    reconnections: Reconnections
+    changed_memberships: ChangedMemberships
     peers: Peers
     bus: Bus
     hub: Hub
@@ -46,22 +50,21 @@ class Delivery:
 
 
 def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Delivery:
-    """Builds it; nothing runs yet."""
+    """Builds it; nothing runs yet. What is built later may know what was built earlier, and never the other way."""
     deployment = stores.deployment
-    dispatcher = BusDispatcher()
+    clock = loop_clock()
+    changed_memberships = ChangedMemberships()
     peers = Peers(deployment, worker_id=worker_id, list_workers=stores.devices.list_workers)
     bus = Bus(
         stores.redis,
         namespace=deployment.namespace,
-        common=f"{deployment.deployment_id}:workers",
+        common=f"{deployment.deployment_id}:{WORKERS_CHANNEL}",
         worker_id=worker_id,
         is_peer=peers.is_peer,
-        on_common=peers.hear,
-        on_message=dispatcher.take,
-        on_connect=dispatcher.reconnected,
     )
-    hub = Hub(stores.messages, on_lag=dispatcher.schedule, on_added=dispatcher.refresh)
-    replayer = Replayer(stores.messages, hub, on_complete=dispatcher.complete)
+    hub = Hub(stores.messages, changed_memberships, clock)
+    receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
+    replayer = Replayer(stores.messages, hub, clock, on_complete=receipts.tell_state)
     modes = DeviceModes(stores.devices)
     subscriptions = SubscriptionManager(
         hub,
@@ -70,12 +73,13 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         stores.epochs,
         modes,
         bus,
+        changed_memberships,
         epoch=stores.deployment.epoch,
         max_devices=settings.limits.max_devices,
     )
-    fanout = Fanout(hub, subscriptions, bus)
+    fanout = Fanout(hub, changed_memberships, bus)
     manual = ManualDelivery(
-        stores.deliveries, subscriptions, announce=fanout.publish_given_back, on_acked=dispatcher.moved
+        stores.deliveries, subscriptions, announce=fanout.publish_given_back, on_acked=receipts.note
     )
     writer = Writer(
         lambda lock_timeout_ms: Appender(stores.database, lock_timeout_ms=lock_timeout_ms),
@@ -94,7 +98,7 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         max_members=settings.limits.max_members,
         publish_entries=fanout.publish_entries,
         publish_memberships=fanout.publish_memberships,
-        on_read=dispatcher.moved,
+        on_read=receipts.note,
     )
     presence = PresenceTracker(
         PresenceStore(stores.redis, namespace=deployment.namespace),
@@ -102,10 +106,10 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         stores.conversations.shares_conversation,
         stores.cursors.changed_versions,
     )
-    receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
-    acks = AckWriter(stores.cursors, dispatcher.moved, epoch=stores.deployment.epoch)
+    acks = AckWriter(stores.cursors, receipts.note, epoch=stores.deployment.epoch)
     return Delivery(
-        dispatcher=dispatcher,
+        reconnections=Reconnections(),
+        changed_memberships=changed_memberships,
         peers=peers,
         bus=bus,
         hub=hub,
