@@ -1,7 +1,7 @@
 """The issuers whose access tokens are accepted: for each `iss` the keys, the audience, and the meaning of the claims.
 
 The table has one row, for the tokens that Parley signs itself. Another issuer is one more row: a `KeyRing` that its own
-job fills, and a function from that issuer's claims to a principal.
+job fills, and a function from that issuer's claims to a principal (docs/adr/0022-issuers.md).
 """
 
 from collections.abc import Callable

@@ -1,10 +1,11 @@
-"""The keys that sign and verify access tokens.
+"""The keys that sign and verify access tokens, in memory.
 
-A key has one algorithm, written next to it, and is never used with another one. How keys get into their file and out
-of it is in `keys.py`; what a token says is in `tokens.py`.
+A key has one algorithm, written next to it, and is never used with another one. `keys.py` reads the file of the keys;
+`key_rotation.py` changes it.
 Source: RFC 7517 (JSON Web Key), RFC 8725 section 3.1 (one algorithm a key).
 """
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _MIN_SECRET_BYTES = 32
 # RFC 7518 section 3.3.
 _MIN_RSA_BITS = 2048
 _KEY_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+# A refresh takes a millisecond; this is for a job that hangs.
+_REFRESH_SECONDS = 2.0
 
 
 class KeysError(Exception):
@@ -48,18 +51,24 @@ class Key:
 
 
 class KeyRing:
-    """The keys in force: the last one signs, all verify.
+    """The keys in force, in memory: the last one signs, all verify.
 
     Args:
         keys: at least one; the last one can sign.
-        reload: gives other keys when there are such by now, else None; asked by `refresh` and for ids not known.
+        read: returns other keys where they have changed, else None. Only `refresh` calls it.
+
+    Attributes:
+        version: grows when the keys change.
+        wanted: set while a caller waits for a refresh. The job that refreshes waits for this event and clears it.
     """
 
-    def __init__(self, keys: Sequence[Key], reload: Callable[[], Sequence[Key] | None] = lambda: None) -> None:
-        self._reload = reload
+    def __init__(self, keys: Sequence[Key], read: Callable[[], Sequence[Key] | None] = lambda: None) -> None:
+        self._read = read
         self._keys = {key.key_id: key for key in keys}
         self._signing = keys[-1]
+        self._refreshed = asyncio.Event()
         self.version = 0
+        self.wanted = asyncio.Event()
 
     @property
     def signing_key(self) -> Key:
@@ -67,25 +76,41 @@ class KeyRing:
         return self._signing
 
     def find(self, key_id: str) -> Key | None:
-        """Gives the key of this id; one that was added to the file meanwhile too."""
-        if key_id not in self._keys and _KEY_ID.fullmatch(key_id):
-            self.refresh()
+        """Returns the key of this id, as of the last `refresh`."""
         return self._keys.get(key_id)
 
+    async def wait_for(self, key_id: str) -> bool:
+        """Asks for a refresh and waits for its end, up to 2 s; returns whether there is such a key then.
+
+        All who wait at a time wait for the same refresh.
+        """
+        if not _KEY_ID.fullmatch(key_id):
+            return False
+        refreshed = self._refreshed
+        self.wanted.set()
+        try:
+            async with asyncio.timeout(_REFRESH_SECONDS):
+                await refreshed.wait()
+        except TimeoutError:
+            pass  # the job hangs; the keys are those of before
+        return key_id in self._keys
+
     def refresh(self) -> None:
-        """Takes over what changed; `version` grows when something did. Costs a look at the file's times."""
-        keys = self._reload()
+        """Reads the keys again, if they have changed. Costs a look at the file's times."""
+        keys = self._read()
         if keys is not None:
             self._keys = {key.key_id: key for key in keys}
             self._signing = keys[-1]
             self.version += 1
+        refreshed, self._refreshed = self._refreshed, asyncio.Event()
+        refreshed.set()
 
 
 def to_keys(document: object) -> list[Key]:
-    """Reads a decoded JWK set.
+    """Returns the keys of a decoded JWK set, in its order.
 
     Raises:
-        KeysError: it is none, or a key in it can't be used.
+        KeysError: the document is not a JWK set, or a key in it can't be used.
     """
     entries = document.get("keys") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:

@@ -52,7 +52,7 @@ class TokenVerifier:
         self.signature_count = 0
 
     def verify(self, token: str) -> Principal:
-        """Returns the principal that the token speaks for. Does not ask whether the login has ended.
+        """Returns the principal that the token speaks for. Does not ask whether the login has ended; reads no file.
 
         Raises:
             TokenInvalid: no issuer of the table made such an access token.
@@ -77,6 +77,21 @@ class TokenVerifier:
         if len(self._verified) > _CACHED_COUNT:
             self._verified.popitem(last=False)
         return principal
+
+    async def has_new_key(self, token: str) -> bool:
+        """Returns whether the key of a refused token was unknown and is known after a refresh of the keys, up to 2 s.
+
+        Then another `verify` can succeed: an operator has just put the key into the file, and another worker signs with
+        it already.
+        """
+        if len(token) > MAX_TOKEN_BYTES:
+            return False
+        try:
+            key_id, _ = _read_header(token)
+        except jwt.PyJWTError:
+            return False
+        keys = self._issuers.issuer_of(token).keys
+        return keys.find(key_id) is None and await keys.wait_for(key_id)
 
     def _verify(self, token: str, issuer: Issuer, now: float) -> Principal:
         try:

@@ -18,7 +18,7 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from service.domain.call import Call, Principal
-from service.domain.errors import InvalidRequest
+from service.domain.errors import InvalidRequest, TokenInvalid
 from service.rpc.authentication import Authenticator
 from service.rpc.chain import Link, Step
 from service.rpc.in_flight import InFlight
@@ -77,7 +77,15 @@ def authenticate(authenticator: Authenticator) -> Step:
         principal_of = authenticator.principal_of
 
         def run(data: object, transport: Transport, call_id: str) -> Any:
-            return rest(data, transport, _to_call(transport, call_id, principal_of(transport.metadata)))
+            try:
+                principal = principal_of(transport.metadata)
+            except TokenInvalid as refusal:
+                return run_with_new_key(data, transport, call_id, refusal)
+            return rest(data, transport, _to_call(transport, call_id, principal))
+
+        async def run_with_new_key(data: object, transport: Transport, call_id: str, refusal: TokenInvalid) -> Any:
+            principal = await authenticator.principal_of_new_key(transport.metadata, refusal)
+            return await rest(data, transport, _to_call(transport, call_id, principal))
 
         return run
 

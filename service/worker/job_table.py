@@ -23,7 +23,7 @@ ALWAYS = (
     Job("revocations", 5.0),
     Job("epoch", 5.0),
     Job("peers", 5.0, hurry=Hurry.UNKNOWN_WORKER),
-    Job("keys file", 5.0),
+    Job("keys file", 5.0, hurry=Hurry.UNKNOWN_KEY),
     Job("idle channels", 5.0),
     Job("watched presence", 30.0),
     Job("unwatched presence", 15.0),

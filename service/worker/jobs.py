@@ -31,6 +31,7 @@ class Hurry(Enum):
 
     BUS_IS_BACK = "the bus is back"
     UNKNOWN_WORKER = "an unknown worker is heard"
+    UNKNOWN_KEY = "an unknown key signed a token"
 
 
 @dataclass(frozen=True, slots=True)

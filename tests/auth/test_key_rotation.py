@@ -32,11 +32,13 @@ def test_added_key_verifies_signs_when_promoted_and_the_one_before_goes_on_verif
     old = ring.signing_key.key_id
     new, is_first = add_key(path, clock=lambda: NOW)
     assert not is_first
+    assert ring.find(new) is None  # in memory, until the file is read
+    ring.refresh()
     assert ring.find(new) is not None
     assert ring.signing_key.key_id == old
     assert states(path) == {new: "waits", old: "signs"}
     assert promote_key(path, clock=lambda: NOW + 5) == new
-    assert ring.signing_key.key_id == old  # in memory, until the file is read
+    assert ring.signing_key.key_id == old
     ring.refresh()
     assert ring.signing_key.key_id == new
     assert ring.find(old) is not None

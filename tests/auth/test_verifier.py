@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import itertools
 import json
@@ -8,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.auth.key_ring import KeyRing, to_keys
 from service.auth.key_rotation import rotate_keys
 from service.auth.keys import ensure_keys_file, load_keys
 from service.auth.refresh_tokens import RefreshTokens, new_login_id
 from service.auth.tokens import MAX_LIFE_SECONDS
 from service.auth.verifier import MAX_TOKEN_BYTES
 from service.domain.errors import ParleyError, TokenExpired, TokenInvalid
-from tests.auth.rings import NOW, Clock, private_jwk, public_jwk, ring, signer, verifier
+from tests.auth.rings import NOW, Clock, private_jwk, public_jwk, ring, secret_jwk, signer, verifier
 
 KEYS = ring()
 MISSING = object()
@@ -195,7 +197,14 @@ def test_deeply_nested_header_is_refused() -> None:
         verifier(KEYS).verify(f"{header}.e30.")
 
 
-def test_worker_knows_a_key_that_was_added_meanwhile(tmp_path: Path) -> None:
+async def refresh_when_wanted(keys: KeyRing) -> None:
+    """What the job does."""
+    await keys.wanted.wait()
+    keys.wanted.clear()
+    keys.refresh()
+
+
+async def test_worker_knows_a_key_that_was_added_meanwhile(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     ensure_keys_file(path)
     keys_here, keys_there = load_keys(path), load_keys(path)
@@ -205,7 +214,52 @@ def test_worker_knows_a_key_that_was_added_meanwhile(tmp_path: Path) -> None:
     kid = rotate_keys(path)
     new = signer(keys_here).mint("alice", login_id="l1", now=NOW).text
     assert jwt.get_unverified_header(new)["kid"] == kid
+    for _ in range(2):
+        with pytest.raises(TokenInvalid, match="no key of this server"):
+            judge.verify(new)  # reads no file
+    refreshing = asyncio.create_task(refresh_when_wanted(keys_there))
+    assert await judge.has_new_key(new)
+    await refreshing
     assert judge.verify(new).username == judge.verify(old).username == "alice"
+    assert not await judge.has_new_key(new)
+    assert not keys_there.wanted.is_set()
+
+
+@pytest.mark.parametrize("token", ["", "garbage", "a.b.c", "ä" * 40, "x" * (MAX_TOKEN_BYTES + 1), signed(claims())])
+async def test_refused_token_whose_key_is_no_question_wakes_nobody(token: str) -> None:
+    assert not await verifier(KEYS).has_new_key(token)
+    assert not KEYS.wanted.is_set()
+
+
+@pytest.mark.parametrize("key_id", ["", "../../etc/passwd", "k" * 65])
+async def test_key_id_that_no_key_can_have_wakes_nobody(key_id: str) -> None:
+    assert not await verifier(KEYS).has_new_key(signed(claims(), kid=key_id))
+    assert not KEYS.wanted.is_set()
+
+
+async def test_key_id_as_long_as_one_can_be_is_looked_for() -> None:
+    keys = ring()
+    waiting = asyncio.create_task(verifier(keys).has_new_key(signed(claims(), kid="k" * 64)))
+    await refresh_when_wanted(keys)
+    assert not await waiting
+
+
+async def test_all_who_wait_for_keys_wait_for_one_refresh() -> None:
+    known, new = to_keys({"keys": [secret_jwk("k1"), secret_jwk("k2")]})
+    reads = [[known, new]]
+    keys = KeyRing([known], reads.pop)
+    waiting = [asyncio.create_task(keys.wait_for(key_id)) for key_id in ("k2", "k3", "k2")]
+    await refresh_when_wanted(keys)
+    assert await asyncio.gather(*waiting) == [True, False, True]
+    assert not keys.wanted.is_set()
+    assert keys.version == 1
+
+
+async def test_refresh_that_never_comes_refuses_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.auth.key_ring._REFRESH_SECONDS", 0.01)
+    keys = ring()
+    assert not await keys.wait_for("k2")
+    assert keys.wanted.is_set()
 
 
 def test_removed_key_ends_cached_tokens(tmp_path: Path) -> None:

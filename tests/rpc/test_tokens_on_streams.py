@@ -12,7 +12,7 @@ from parley.v1 import account_pb2, chat_pb2
 
 from tests.support.people import PASSWORD, Person, Stream, reason_of, refusal, registered, status_of
 from tests.support.servers import RunningServer
-from tests.support.tokens import bad_tokens, mint
+from tests.support.tokens import bad_tokens, mint, mint_with_new_key
 from tests.support.waiting import wait_for
 
 
@@ -69,6 +69,23 @@ async def test_authenticate_takes_only_good_tokens_of_the_same_user(server: Runn
         for name, (token, reason) in bad_tokens(server, alice.token, alice.refresh_token, alice.name).items():
             assert await refused(token) == reason, name
         assert await stream.say(f"{alice.name}:{alice.name}", "still here") == 1
+
+
+async def test_token_of_a_key_that_was_added_just_now_is_good_for_calls_streams_and_frames(server: RunningServer):
+    """Each worker reads the keys when it is asked about one that it does not know."""
+    async with registered(server.target) as alice:
+        token = mint_with_new_key(server, alice.name)
+        metadata = (("authorization", f"Bearer {token}"),)
+        user = await alice.stub.GetUser(account_pb2.GetUserRequest(), metadata=metadata)
+        assert user.user.username == alice.name
+        stream = open_chat(alice, mint_with_new_key(server, alice.name))
+        await stream.hello()
+        await stream.write(
+            authenticate=chat_pb2.Authenticate(access_token=mint_with_new_key(server, alice.name)), correlation_id=5
+        )
+        assert await stream.say(f"{alice.name}:{alice.name}", "still here") == 1
+        assert not stream.errors
+        await stream.close()
 
 
 async def test_authenticate_with_another_login_puts_the_stream_under_that_one(server: RunningServer):

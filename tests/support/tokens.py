@@ -4,6 +4,8 @@ import time
 
 import jwt
 
+from service.auth.key_ring import KeyRing
+from service.auth.key_rotation import add_key
 from service.auth.keys import load_keys
 from service.auth.signer import TokenSigner
 from tests.support.servers import RunningServer
@@ -23,6 +25,16 @@ def mint(
     )
     token = signer.mint(username, login_id="minted", now=time.time())
     return token.text, token.expire_time
+
+
+def mint_with_new_key(server: RunningServer, username: str) -> str:
+    """A token of a key that was added just now, so that no worker has read it yet."""
+    path = server.data_dir / "keys.json"
+    key_id, _ = add_key(path)
+    key = load_keys(path).find(key_id)
+    assert key is not None
+    signer = TokenSigner(KeyRing([key]), issuer="parley", audience="parley", life_seconds=60)
+    return signer.mint(username, login_id="minted", now=time.time()).text
 
 
 def bad_tokens(server: RunningServer, good: str, refresh_token: str, username: str) -> dict[str, tuple[str, str]]:

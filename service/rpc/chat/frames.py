@@ -150,7 +150,7 @@ class FrameHandlers:
                 usernames = to_presence_usernames(list(frame.watch_presence.usernames))
                 await self._parts.presence.watch(self._session, usernames, frame.correlation_id)
             case "authenticate":
-                self._authenticate(frame.authenticate)
+                await self._authenticate(frame.authenticate)
 
     async def open(self, hello: chat_pb2.Hello, correlation_id: int) -> None:
         """Opens the session."""
@@ -303,8 +303,8 @@ class FrameHandlers:
             conversation_id, self._session.username, is_active=frame.active, origin=self._session.session_id
         )
 
-    def _authenticate(self, frame: chat_pb2.Authenticate) -> None:
-        principal = self._parts.authenticator.verify(frame.access_token)
+    async def _authenticate(self, frame: chat_pb2.Authenticate) -> None:
+        principal = await self._parts.authenticator.authenticate(frame.access_token)
         if principal.username != self._session.username:
             raise errors.TokenInvalid("The token is of another user than this stream's.")
         self._stream.authenticate(principal)

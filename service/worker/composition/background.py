@@ -51,6 +51,7 @@ def start_background(
     hurries = {
         Hurry.BUS_IS_BACK: delivery.reconnections.event,
         Hurry.UNKNOWN_WORKER: lambda: delivery.peers.unknown,
+        Hurry.UNKNOWN_KEY: lambda: auth.keys.wanted,
     }
     return tasks + start_jobs(ALWAYS, works, hurries, stores.turns.take)
 
