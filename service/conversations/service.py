@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from service.domain import checks, page_tokens
@@ -124,13 +125,14 @@ class ConversationService:
         with _absent_told(conversation_id):
             return await self._conversations.get(conversation_id, caller)
 
-    async def list_page(self, caller: str, *, page_size: int, page_token: str) -> tuple[list[Conversation], str]:
-        """Lists the caller's conversations, newest activity first; gives the token of the next page, "" at the end.
+    async def list_page(
+        self, caller: str, *, page_size: int, after: tuple[datetime, str] | None
+    ) -> tuple[list[Conversation], str]:
+        """Lists the caller's conversations, newest activity first, with the token of the next page; "" at the end.
 
-        Raises:
-            InvalidRequest: the token is none.
+        Args:
+            after: the last one of the page before, as a page token has it; None: the first page.
         """
-        after = page_tokens.from_conversations_token(page_token)
         found, has_more = await self._conversations.list_page(caller, after=after, limit=page_size)
         if not has_more:
             return found, ""
@@ -210,14 +212,13 @@ class ConversationService:
         return await self._members.find_member(conversation_id, caller, username), changed
 
     async def list_members(
-        self, caller: str, conversation_id: str, *, page_size: int, page_token: str
+        self, caller: str, conversation_id: str, *, page_size: int, after: str
     ) -> tuple[list[Member], str]:
-        """Lists members by name; gives the token of the next page, "" at the end.
+        """Lists members by name, with the token of the next page; "" at the end.
 
-        Raises:
-            InvalidRequest: the token is none.
+        Args:
+            after: the last user name of the page before; "": the first page.
         """
-        after = page_tokens.from_members_token(page_token)
         with _absent_told(conversation_id):
             found = await self._members.list_page(conversation_id, caller, after=after, limit=page_size + 1)
         if len(found) <= page_size:

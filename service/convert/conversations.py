@@ -78,10 +78,3 @@ def from_page_size(value: int) -> int:
 def from_members_page_size(value: int) -> int:
     """Returns how many members a page has."""
     return checks.to_page_size(value, "page_size", default=_MEMBERS_PAGE_SIZE, maximum=_MAX_MEMBERS_PAGE_SIZE)
-
-
-def from_read_seq(value: int) -> int:
-    """Returns the seq of MarkRead; 0 is below the first and changes nothing."""
-    if value < 0:
-        raise InvalidRequest("seq", "must not be negative")
-    return value

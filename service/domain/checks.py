@@ -7,6 +7,7 @@ import re
 import unicodedata
 
 from service.domain.errors import InvalidRequest
+from service.domain.field_checks import FieldChecks
 
 MAX_DEVICE_ID_BYTES = 64
 MAX_REQUEST_ID_BYTES = 64
@@ -34,10 +35,12 @@ def to_username(value: str, field: str = "username") -> str:
 
 
 def to_usernames(values: list[str], field: str, *, max_count: int, min_count: int = 0) -> list[str]:
-    """Returns the names as they are kept, each once, sorted."""
+    """Returns the names as they are kept, each once, sorted; a refusal names all that are not legal."""
     if not min_count <= len(values) <= max_count:
         raise InvalidRequest(field, f"must have {min_count} to {max_count} user names, not {len(values)}")
-    return sorted({to_username(value, f"{field}[{index}]") for index, value in enumerate(values)})
+    with FieldChecks() as check:
+        names = {check(to_username, value, f"{field}[{index}]") for index, value in enumerate(values)}
+    return sorted(names)
 
 
 def to_conversation_id(value: str, field: str = "conversation_id") -> str:
@@ -94,8 +97,13 @@ def to_line(value: str, field: str, *, max_bytes: int, min_bytes: int = 0) -> st
     return text
 
 
-def to_page_size(value: int, field: str, *, default: int, maximum: int) -> int:
-    """Returns how many elements a page has: 0 is the default, more than the maximum is the maximum."""
+def to_natural(value: int, field: str) -> int:
+    """Returns a number that is 0 or more."""
     if value < 0:
         raise InvalidRequest(field, "must not be negative")
-    return min(value or default, maximum)
+    return value
+
+
+def to_page_size(value: int, field: str, *, default: int, maximum: int) -> int:
+    """Returns how many elements a page has: 0 is the default, more than the maximum is the maximum."""
+    return min(to_natural(value, field) or default, maximum)

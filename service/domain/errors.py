@@ -17,6 +17,8 @@ with a status code and retry advice; `docs/errors.md` shows the same table to cl
 
 from typing import ClassVar
 
+from service.domain.limits import MAX_VIOLATIONS
+
 
 class ParleyError(Exception):
     """A refusal that the caller is told.
@@ -59,12 +61,19 @@ class Internal(ParleyError):
 
 
 class InvalidRequest(ParleyError):
-    """A field is out of its range."""
+    """Fields are out of their range; the message is about the first one.
+
+    Args:
+        field: the path of the first one.
+        allowed: what that field may hold.
+        others: further (field path, what is allowed) pairs; those above MAX_VIOLATIONS are left out.
+    """
 
     reason = "INVALID_REQUEST"
 
-    def __init__(self, field: str, allowed: str) -> None:
-        super().__init__(f"{field}: {allowed}.", metadata={"field": field}, violations=((field, allowed),))
+    def __init__(self, field: str, allowed: str, *others: tuple[str, str]) -> None:
+        violations = ((field, allowed), *others)[:MAX_VIOLATIONS]
+        super().__init__(f"{field}: {allowed}.", metadata={"field": field}, violations=violations)
 
 
 class MessageTooLarge(ParleyError):

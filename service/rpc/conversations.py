@@ -5,8 +5,9 @@ from parley.v1 import conversation_pb2, message_pb2
 from service.conversations.service import ConversationService
 from service.convert import conversations as convert
 from service.convert.messages import to_message
-from service.domain import checks
+from service.domain import checks, page_tokens
 from service.domain.call import Call
+from service.domain.field_checks import FieldChecks
 from storage.records import Entry, Role
 
 
@@ -20,12 +21,16 @@ class ConversationHandlers:
         self, request: conversation_pb2.CreateConversationRequest, call: Call
     ) -> conversation_pb2.CreateConversationResponse:
         """Makes a group."""
+        with FieldChecks() as check:
+            title = check(convert.from_title, request.title)
+            members = check(convert.from_members, request.members, min_count=0)
+            request_id = check(checks.to_request_id, request.request_id)
         created = await self._conversations.create(
             call.caller.username,
-            title=convert.from_title(request.title),
-            members=convert.from_members(request.members, min_count=0),
+            title=title,
+            members=members,
             history_visible=request.history_visible if request.HasField("history_visible") else True,
-            request_id=checks.to_request_id(request.request_id),
+            request_id=request_id,
         )
         return conversation_pb2.CreateConversationResponse(
             conversation=convert.to_conversation(created.conversation), deduplicated=created.is_deduplicated
@@ -44,8 +49,11 @@ class ConversationHandlers:
         self, request: conversation_pb2.ListConversationsRequest, call: Call
     ) -> conversation_pb2.ListConversationsResponse:
         """Lists the caller's conversations."""
+        with FieldChecks() as check:
+            page_size = check(convert.from_page_size, request.page_size)
+            after = check(page_tokens.from_conversations_token, request.page_token)
         found, next_page_token = await self._conversations.list_page(
-            call.caller.username, page_size=convert.from_page_size(request.page_size), page_token=request.page_token
+            call.caller.username, page_size=page_size, after=after
         )
         return conversation_pb2.ListConversationsResponse(
             conversations=map(convert.to_conversation, found), next_page_token=next_page_token
@@ -55,10 +63,13 @@ class ConversationHandlers:
         self, request: conversation_pb2.UpdateConversationRequest, call: Call
     ) -> conversation_pb2.UpdateConversationResponse:
         """Changes a group."""
+        with FieldChecks() as check:
+            conversation_id = check(checks.to_conversation_id, request.conversation_id)
+            title = check(convert.from_title, request.title) if request.HasField("title") else None
         conversation = await self._conversations.update(
             call.caller.username,
-            checks.to_conversation_id(request.conversation_id),
-            title=convert.from_title(request.title) if request.HasField("title") else None,
+            conversation_id,
+            title=title,
             history_visible=request.history_visible if request.HasField("history_visible") else None,
         )
         return conversation_pb2.UpdateConversationResponse(conversation=convert.to_conversation(conversation))
@@ -74,12 +85,13 @@ class ConversationHandlers:
         self, request: conversation_pb2.AddMembersRequest, call: Call
     ) -> conversation_pb2.AddMembersResponse:
         """Adds users to a group."""
+        with FieldChecks() as check:
+            conversation_id = check(checks.to_conversation_id, request.conversation_id)
+            members = check(convert.from_members, request.members)
+            role = check(convert.from_role, request.role, "role", default=Role.MEMBER)
+            request_id = check(checks.to_request_id, request.request_id)
         changed = await self._conversations.add_members(
-            call.caller.username,
-            checks.to_conversation_id(request.conversation_id),
-            convert.from_members(request.members),
-            role=convert.from_role(request.role, "role", default=Role.MEMBER),
-            request_id=checks.to_request_id(request.request_id),
+            call.caller.username, conversation_id, members, role=role, request_id=request_id
         )
         return conversation_pb2.AddMembersResponse(
             message=_to_message(changed.entry), deduplicated=changed.is_deduplicated
@@ -89,11 +101,12 @@ class ConversationHandlers:
         self, request: conversation_pb2.RemoveMembersRequest, call: Call
     ) -> conversation_pb2.RemoveMembersResponse:
         """Takes users out of a group, or the caller."""
+        with FieldChecks() as check:
+            conversation_id = check(checks.to_conversation_id, request.conversation_id)
+            members = check(convert.from_members, request.members)
+            request_id = check(checks.to_request_id, request.request_id)
         changed = await self._conversations.remove_members(
-            call.caller.username,
-            checks.to_conversation_id(request.conversation_id),
-            convert.from_members(request.members),
-            request_id=checks.to_request_id(request.request_id),
+            call.caller.username, conversation_id, members, request_id=request_id
         )
         return conversation_pb2.RemoveMembersResponse(
             message=_to_message(changed.entry), deduplicated=changed.is_deduplicated
@@ -103,12 +116,13 @@ class ConversationHandlers:
         self, request: conversation_pb2.UpdateMemberRequest, call: Call
     ) -> conversation_pb2.UpdateMemberResponse:
         """Changes a member's role."""
+        with FieldChecks() as check:
+            conversation_id = check(checks.to_conversation_id, request.conversation_id)
+            username = check(checks.to_username, request.username)
+            role = check(convert.from_role, request.role, "role")
+            request_id = check(checks.to_request_id, request.request_id)
         member, changed = await self._conversations.update_member(
-            call.caller.username,
-            checks.to_conversation_id(request.conversation_id),
-            checks.to_username(request.username),
-            role=convert.from_role(request.role, "role"),
-            request_id=checks.to_request_id(request.request_id),
+            call.caller.username, conversation_id, username, role=role, request_id=request_id
         )
         return conversation_pb2.UpdateMemberResponse(
             member=None if member is None else convert.to_member(member),
@@ -120,11 +134,12 @@ class ConversationHandlers:
         self, request: conversation_pb2.ListMembersRequest, call: Call
     ) -> conversation_pb2.ListMembersResponse:
         """Lists the members of a conversation."""
+        with FieldChecks() as check:
+            conversation_id = check(checks.to_conversation_id, request.conversation_id)
+            page_size = check(convert.from_members_page_size, request.page_size)
+            after = check(page_tokens.from_members_token, request.page_token)
         found, next_page_token = await self._conversations.list_members(
-            call.caller.username,
-            checks.to_conversation_id(request.conversation_id),
-            page_size=convert.from_members_page_size(request.page_size),
-            page_token=request.page_token,
+            call.caller.username, conversation_id, page_size=page_size, after=after
         )
         return conversation_pb2.ListMembersResponse(
             members=map(convert.to_member, found), next_page_token=next_page_token
@@ -134,11 +149,10 @@ class ConversationHandlers:
         self, request: conversation_pb2.MarkReadRequest, call: Call
     ) -> conversation_pb2.MarkReadResponse:
         """Says up to where the caller has read."""
-        position = await self._conversations.mark_read(
-            call.caller.username,
-            checks.to_conversation_id(request.conversation_id),
-            convert.from_read_seq(request.seq),
-        )
+        with FieldChecks() as check:
+            conversation_id = check(checks.to_conversation_id, request.conversation_id)
+            seq = check(checks.to_natural, request.seq, "seq")
+        position = await self._conversations.mark_read(call.caller.username, conversation_id, seq)
         return conversation_pb2.MarkReadResponse(read_seq=position.read_seq, unread_count=position.unread_count)
 
 

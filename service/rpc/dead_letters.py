@@ -8,6 +8,7 @@ from service.convert import dead_letters as convert
 from service.domain import checks, page_tokens
 from service.domain.call import DEAD_LETTERS_SCOPE, Call
 from service.domain.errors import ScopeMissing
+from service.domain.field_checks import FieldChecks
 from storage.postgres.devices.dead_letters import DeadLetters
 
 
@@ -26,13 +27,14 @@ class DeadLetterHandlers:
         self, request: dead_letter_pb2.ListDeadLettersRequest, call: Call
     ) -> dead_letter_pb2.ListDeadLettersResponse:
         """Lists a page."""
-        conversation_id = request.conversation_id and checks.to_conversation_id(request.conversation_id)
+        with FieldChecks() as check:
+            conversation_id = request.conversation_id and check(checks.to_conversation_id, request.conversation_id)
+            owner = _to_owner(call, all_users=request.all_users)
+            device_id = check(checks.to_device_id, request.device_id)
+            after = check(page_tokens.from_dead_letters_token, request.page_token)
+            limit = check(convert.from_page_size, request.page_size)
         letters, has_more = await self._dead_letters.list_page(
-            _to_owner(call, all_users=request.all_users),
-            conversation_id=conversation_id,
-            device_id=checks.to_device_id(request.device_id),
-            after=page_tokens.from_dead_letters_token(request.page_token),
-            limit=convert.from_page_size(request.page_size),
+            owner, conversation_id=conversation_id, device_id=device_id, after=after, limit=limit
         )
         return dead_letter_pb2.ListDeadLettersResponse(
             dead_letters=map(convert.to_dead_letter, letters),

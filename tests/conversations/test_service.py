@@ -8,7 +8,6 @@ from service.domain.errors import (
     ConversationNotFound,
     CursorBeyondEnd,
     DirectConversation,
-    InvalidRequest,
     LastOwner,
     MemberNotFound,
     ParleyError,
@@ -18,6 +17,7 @@ from service.domain.errors import (
     UserNotFound,
 )
 from service.domain.hashes import RequestHasher
+from service.domain.page_tokens import from_conversations_token, from_members_token
 from service.domain.permissions import Action, may
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.conversations import Conversations
@@ -77,7 +77,7 @@ async def group(service: ConversationService, announced: Announced) -> str:
 
 
 async def roles(service: ConversationService, caller: str, conversation_id: str) -> dict[str, Role]:
-    found, _ = await service.list_members(caller, conversation_id, page_size=500, page_token="")
+    found, _ = await service.list_members(caller, conversation_id, page_size=500, after="")
     return {member.username: member.role for member in found}
 
 
@@ -200,7 +200,7 @@ async def test_strangers_and_former_members_find_nothing(service, group, was_mem
         service.remove_members("eve", group, ["eve"], request_id=""),
         service.remove_members("eve", group, ["nobody"], request_id=""),
         service.update_member("eve", group, "bob", role=Role.MEMBER, request_id=""),
-        service.list_members("eve", group, page_size=10, page_token=""),
+        service.list_members("eve", group, page_size=10, after=""),
         service.mark_read("eve", group, 10_000),
     ):
         with pytest.raises(ConversationNotFound) as caught:
@@ -367,7 +367,7 @@ async def test_deleting_a_direct_one_hides_it_and_can_be_repeated(service, annou
     for _ in range(2):
         await service.delete("ann", "ann:bob")
     assert announced == Announced([], [["ann"], ["ann"]])
-    assert await service.list_page("ann", page_size=10, page_token="") == ([], "")
+    assert await service.list_page("ann", page_size=10, after="") == ([], "")
     assert (await service.get("ann", "ann:bob")).unread_count == 0
     assert (await service.get("bob", "ann:bob")).last_entry is not None
     with pytest.raises(ConversationNotFound):
@@ -386,7 +386,7 @@ async def test_deleted_group_is_gone_for_all_and_its_last_entry_is_announced(ser
         for attempted in (service.get(caller, group), service.delete(caller, group)):
             with pytest.raises(ConversationNotFound):
                 await attempted
-    assert await service.list_page("ann", page_size=10, page_token="") == ([], "")
+    assert await service.list_page("ann", page_size=10, after="") == ([], "")
 
 
 # Leaving all
@@ -458,23 +458,17 @@ async def test_pages_by_token_together_are_the_lists(service, group):
     seen: list[str] = []
     token = ""
     for _ in range(3):
-        found, token = await service.list_page("ann", page_size=2, page_token=token)
+        after = from_conversations_token(token)
+        found, token = await service.list_page("ann", page_size=2, after=after)
         seen += [conversation.conversation_id for conversation in found]
     assert token == ""
     assert seen[-1] == group
     assert (len(seen), set(seen)) == (5, ids)
     names: list[str] = []
     for _ in range(2):
-        members, token = await service.list_members("ann", group, page_size=2, page_token=token)
+        members, token = await service.list_members("ann", group, page_size=2, after=from_members_token(token))
         names += [member.username for member in members]
     assert (names, token) == (["ann", "bob", "cid", "dan"], "")
-
-
-async def test_made_up_page_token_is_refused(service, group):
-    with pytest.raises(InvalidRequest):
-        await service.list_page("ann", page_size=2, page_token="next")
-    with pytest.raises(InvalidRequest):
-        await service.list_members("ann", group, page_size=2, page_token="next")
 
 
 async def test_refusals_are_parleys_own(service, group):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,6 +12,7 @@ from service.consumers.service import ManualDelivery
 from service.conversations.service import ConversationService
 from service.convert import responses
 from service.convert.drafts import Drafter, check_batch
+from service.convert.positions import from_position, from_positions
 from service.convert.timestamps import to_timestamp
 from service.delivery.acks import AckWriter
 from service.delivery.attendance import SubscriptionManager
@@ -35,7 +36,6 @@ from service.rpc.presence import to_presence_usernames
 from storage.records import AckMode, Outcome, Stored
 
 MAX_HELLO_POSITIONS = 10_000
-MAX_POSITIONS = 1_000
 MIN_HEARTBEAT_SECONDS = 1.0
 MAX_HEARTBEAT_SECONDS = 600.0
 # Refused positions of a hello that are told before others come to their turn: some milliseconds of work.
@@ -162,7 +162,7 @@ class FrameHandlers:
             raise errors.InvalidRequest("positions", f"must be at most {MAX_HELLO_POSITIONS}")
         if hello.epoch < 0:
             raise errors.InvalidRequest("epoch", "must not be negative")
-        explicit = dict(_to_position(position) for position in hello.positions)
+        explicit = dict(from_position(position) for position in hello.positions)
         device_id = checks.to_device_id(hello.device_id) or principal.device_id or "default"
         mode = to_mode(hello)
         starts_at_latest = _to_starts_at_latest(hello)
@@ -258,7 +258,7 @@ class FrameHandlers:
         if session.mode.ack_mode is AckMode.MANUAL:
             self._parts.manual.ack(session, to_acks(frame.positions), correlation_id)
             return
-        for conversation_id, seq in _to_positions(frame.positions):
+        for conversation_id, seq in from_positions(frame.positions).items():
             delivered_seq = self._parts.hub.delivered_seq(conversation_id, session)
             if delivered_seq is None:
                 session.outbox.put_error(correlation_id, errors.ConversationNotFound(conversation_id))
@@ -287,7 +287,7 @@ class FrameHandlers:
         self._parts.manual.nack(session, to_nacks(frame, session.session_id), correlation_id)
 
     async def _read(self, frame: chat_pb2.ReadFrame, correlation_id: int) -> None:
-        for conversation_id, seq in _to_positions(frame.positions):
+        for conversation_id, seq in from_positions(frame.positions).items():
             try:
                 await self._parts.conversations.mark_read(self._session.username, conversation_id, seq)
             except errors.ParleyError as refusal:
@@ -333,19 +333,3 @@ def _to_window(hello: chat_pb2.Hello) -> Window | None:
     if not (hello.window_messages or hello.window_bytes):
         return None
     return Window(min(hello.window_messages or MAX_WINDOW_MESSAGES, MAX_WINDOW_MESSAGES), hello.window_bytes)
-
-
-def _to_position(position: chat_pb2.Position) -> tuple[str, int]:
-    if position.seq < 0:
-        raise errors.InvalidRequest("positions.seq", "must not be negative")
-    return checks.to_conversation_id(position.conversation_id, "positions.conversation_id"), position.seq
-
-
-def _to_positions(positions: Collection[chat_pb2.Position]) -> list[tuple[str, int]]:
-    if not 1 <= len(positions) <= MAX_POSITIONS:
-        raise errors.InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements, not {len(positions)}")
-    highest: dict[str, int] = {}
-    for position in positions:
-        conversation_id, seq = _to_position(position)
-        highest[conversation_id] = max(seq, highest.get(conversation_id, 0))
-    return list(highest.items())

@@ -13,15 +13,16 @@ import structlog
 from parley.v1 import chat_pb2
 
 from service.convert import responses
+from service.convert.positions import from_ack
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from service.delivery.stream_state import PhaseEvent
 from service.delivery.streams import OpenStream, Streams
-from service.domain import checks, errors
+from service.domain import errors
 from service.domain.call import Call
 from service.metrics.histogram import MESSAGES, Histogram
 from service.rpc.chat.frame_steps import FrameScope, TakeFrame, compose_frames
-from service.rpc.chat.frames import MAX_POSITIONS, ChatParts, FrameHandlers
+from service.rpc.chat.frames import ChatParts, FrameHandlers
 from service.rpc.chat.manual_frames import to_acks
 from service.rpc.chat.wake_event import WakeEvent
 from service.rpc.telemetry import ErrorCounts
@@ -104,8 +105,8 @@ class ChatHandlers:
     async def ack(self, request: chat_pb2.AckRequest, call: Call) -> chat_pb2.AckResponse:
         """Stores what a device has; six statements at most."""
         caller = call.caller
-        wanted = _to_wanted(request)
-        device_id = checks.to_device_id(request.device_id) or caller.device_id or "default"
+        wanted, device_id = from_ack(request)
+        device_id = device_id or caller.device_id or "default"
         epoch, common_seqs = await self._look_at_epoch(request.epoch, wanted)
         is_manual = await self._parts.modes.is_manual(caller.username, device_id)
         if common_seqs is not None or not is_manual:
@@ -346,18 +347,3 @@ class _ChatStream:
             raise errors.OutOfOrder(f"No `hello` came within {HELLO_SECONDS:.0f} s.")
         if error is not None:
             raise error
-
-
-def _to_wanted(request: chat_pb2.AckRequest) -> dict[str, int]:
-    """Gives the highest seq of each conversation."""
-    if not 1 <= len(request.positions) <= MAX_POSITIONS:
-        raise errors.InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements")
-    if request.epoch < 0:
-        raise errors.InvalidRequest("epoch", "must not be negative")
-    wanted: dict[str, int] = {}
-    for position in request.positions:
-        if position.seq < 0:
-            raise errors.InvalidRequest("positions.seq", "must not be negative")
-        conversation_id = checks.to_conversation_id(position.conversation_id)
-        wanted[conversation_id] = max(position.seq, wanted.get(conversation_id, 0))
-    return wanted
