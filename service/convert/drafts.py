@@ -7,13 +7,13 @@ import json
 import secrets
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from parley.v1 import message_pb2
 
 from service.convert import fast_wire
 from service.domain import checks
-from service.domain.errors import ConversationNotFound, InvalidRequest, MessageTooLarge
+from service.domain.errors import ConversationNotFound, InvalidRequest, MessageTooLarge, ParleyError
 from service.domain.hashes import RequestHasher
 from storage.records import Draft
 
@@ -30,8 +30,11 @@ _PLACES = 8192
 _PLAIN = message_pb2.PlainMessage()
 
 
-# A checked request: the draft for the database, and the bytes of the Message for readers, without seq and time.
-Prepared = tuple[Draft, bytes]
+# A request that passed its check: the draft for the database, and the bytes of the Message for readers, which lacks seq
+# and time.
+Prepared: TypeAlias = tuple[Draft, bytes]
+# A request of several after its check: prepared, or why it is refused.
+Checked: TypeAlias = Prepared | ParleyError
 
 
 class _Place(NamedTuple):
@@ -93,6 +96,22 @@ class Drafter:
             return draft, fast_wire.plain_message(place.head, text_bytes, id_bytes)
         return self._prepare(request, place.conversation_id)
 
+    def prepare_all(self, requests: Sequence[message_pb2.SendRequest]) -> list[Checked]:
+        """Checks the requests of a batch or a frame, each for itself; keeps their order.
+
+        Raises:
+            InvalidRequest: there are none, or more than MAX_BATCH_REQUESTS.
+        """
+        if not 1 <= len(requests) <= MAX_BATCH_REQUESTS:
+            raise InvalidRequest("requests", f"must have 1 to {MAX_BATCH_REQUESTS} elements, not {len(requests)}")
+        checked: list[Checked] = []
+        for request in requests:
+            try:
+                checked.append(self.prepare(request))
+            except ParleyError as refusal:
+                checked.append(refusal)
+        return checked
+
     def _prepare(self, request: message_pb2.SendRequest, conversation_id: str) -> Prepared:
         request_id = checks.to_request_id(request.request_id) or secrets.token_hex(12)
         size_bytes = _check_sizes(request)
@@ -132,10 +151,9 @@ class Drafter:
         return draft, message.SerializeToString()
 
 
-def check_batch(requests: Sequence[message_pb2.SendRequest]) -> None:
-    """Refuses a batch that is empty or too long."""
-    if not 1 <= len(requests) <= MAX_BATCH_REQUESTS:
-        raise InvalidRequest("requests", f"must have 1 to {MAX_BATCH_REQUESTS} elements, not {len(requests)}")
+def conversation_ids_of(checked: Sequence[Checked]) -> list[str]:
+    """Returns the conversation of each request, as it is kept; "" for those that are refused."""
+    return ["" if isinstance(one, ParleyError) else one[0].conversation_id for one in checked]
 
 
 def _check_sizes(request: message_pb2.SendRequest) -> int:

@@ -1,5 +1,5 @@
-"""How messages get into the log: lanes that store batches, what they may hold, and what becomes of a failed batch.
+"""The verbs about messages (`service.py`), and how messages get into the log: a writer with lanes that store batches.
 
-Nothing here knows of calls or frames. Imported by `rpc` and `worker`; imports `delivery` and the rooms below it.
-docs/architecture.md, "One send", is the page.
+Nothing here knows of calls; of a stream only its session. Imported by `rpc` and `worker`; imports `delivery` and the
+rooms below it. docs/architecture.md, "One send", is the page.
 """

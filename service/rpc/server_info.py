@@ -8,11 +8,11 @@ from google.protobuf.duration_pb2 import Duration
 from parley.v1 import server_info_pb2
 
 from service.convert.drafts import MAX_BATCH_REQUESTS, MAX_MESSAGE_BYTES, MAX_TEXT_BYTES
+from service.convert.pulls import MAX_PULL_LIMIT
 from service.convert.timestamps import to_timestamp
 from service.delivery.outbox import MAX_FRAME_BYTES
 from service.domain import distribution
 from service.domain.call import Call
-from service.rpc.messages import MAX_PULL_LIMIT
 from service.rpc.presence import MAX_PRESENCE_USERNAMES
 from service.settings.tree import Settings
 from service.settings.variables import COMMIT_VARIABLE

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parley.v1 import message_pb2
 
-from service.convert.drafts import MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, Drafter, _find_place, check_batch
+from service.convert.drafts import MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, Drafter, _find_place, conversation_ids_of
 from service.domain.errors import ConversationNotFound, InvalidRequest, MessageTooLarge, ParleyError
 from service.domain.hashes import RequestHasher
 from storage.records import Draft
@@ -216,9 +216,19 @@ def test_text_may_be_empty_with_something_else(fields):
 
 @pytest.mark.parametrize("count", [0, 501])
 def test_batch_has_1_to_500(count):
+    drafter = Drafter("alice", HASHER)
     with pytest.raises(InvalidRequest):
-        check_batch([request()] * count)
-    check_batch([request()] * 500)
+        drafter.prepare_all([request()] * count)
+    assert len(drafter.prepare_all([request()] * 500)) == 500
+
+
+def test_requests_of_a_batch_are_checked_each_for_itself_and_keep_their_order():
+    requests = [request(text="a"), request(text=""), request(text="b")]
+    requests.append(message_pb2.SendRequest(conversation_id="bob:carol", text="c"))
+    checked = Drafter("alice", HASHER).prepare_all(requests)
+    assert [type(one) for one in checked] == [tuple, InvalidRequest, tuple, ConversationNotFound]
+    assert [one[0].text for one in checked if isinstance(one, tuple)] == ["a", "b"]
+    assert conversation_ids_of(checked) == ["alice:bob", "", "alice:bob", ""]
 
 
 def with_(one: message_pb2.SendRequest, **fields: object) -> message_pb2.SendRequest:

@@ -42,6 +42,7 @@ class Desk:
 
     writer: Writer
     announced: list[tuple[str, int]] = field(default_factory=list)
+    origins: set[int] = field(default_factory=set)
     made: list[str] = field(default_factory=list)
 
     def submit(self, *drafts: Draft, deadline: float | None = None) -> Ticket:
@@ -71,6 +72,7 @@ async def desk(
 
     def publish(by_conversation: Mapping[str, list[Item]]) -> None:
         opened.announced += [(name, item.seq) for name, items in by_conversation.items() for item in items]
+        opened.origins |= {item.origin for items in by_conversation.values() for item in items}
 
     writer = Writer(
         connect or (lambda lock_timeout_ms: Appender(database, lock_timeout_ms=lock_timeout_ms)),

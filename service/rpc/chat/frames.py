@@ -10,8 +10,7 @@ from parley.v1 import chat_pb2
 
 from service.consumers.service import ManualDelivery
 from service.conversations.service import ConversationService
-from service.convert import responses
-from service.convert.drafts import Drafter, check_batch
+from service.convert.drafts import Drafter
 from service.convert.positions import from_position, from_positions
 from service.convert.timestamps import to_timestamp
 from service.delivery.acks import AckWriter
@@ -19,21 +18,19 @@ from service.delivery.attendance import SubscriptionManager
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
-from service.delivery.session import Session
 from service.delivery.stream_state import PhaseEvent
 from service.delivery.streams import OpenStream
 from service.delivery.window import MAX_WINDOW_MESSAGES, Window
 from service.domain import checks, errors
 from service.domain.hashes import RequestHasher
 from service.domain.token_bucket import Rate, TokenBucket
-from service.messages.submission import Submission
-from service.messages.writer import Writer
+from service.messages.service import MessageService
 from service.presence.tracker import PresenceTracker
 from service.receipts.tracker import ReceiptTracker
 from service.rpc.authentication import Authenticator
 from service.rpc.chat.manual_frames import to_ack_deadline, to_acks, to_manual_window, to_mode, to_nacks
 from service.rpc.presence import to_presence_usernames
-from storage.records import AckMode, Outcome, Stored
+from storage.records import AckMode
 
 MAX_HELLO_POSITIONS = 10_000
 MIN_HEARTBEAT_SECONDS = 1.0
@@ -51,7 +48,7 @@ class ChatParts:
     authenticator: Authenticator
     hub: Hub
     subscriptions: SubscriptionManager
-    writer: Writer
+    messages: MessageService
     fanout: Fanout
     acks: AckWriter
     modes: DeviceModes
@@ -62,46 +59,6 @@ class ChatParts:
     hasher: RequestHasher
     epoch: int
     ack_deadline_seconds: float
-
-
-class FrameTicket:
-    """Gathers the outcomes of one send frame; those that come in one step of the event loop go out as one piece.
-
-    Args:
-        conversation_ids: of the frame's messages; each is there before its outcome is.
-    """
-
-    def __init__(self, session: Session, correlation_id: int, conversation_ids: list[str]) -> None:
-        self._session = session
-        self._correlation_id = correlation_id
-        self._conversation_ids = conversation_ids
-        self._ready: list[tuple[int, Stored | errors.ParleyError]] = []
-
-    def settle(self, index: int, outcome: Stored | errors.ParleyError) -> None:
-        """Takes what became of the index-th message."""
-        if not self._ready:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._ready.append((index, outcome))
-        if isinstance(outcome, errors.ParleyError):
-            self._session.outbox.on_error(outcome.reason)
-
-    def _flush(self) -> None:
-        ready, self._ready = self._ready, []
-        stored_at: dict[str, int] = {}  # the highest seq in each conversation
-        for index, outcome in ready:
-            if isinstance(outcome, Stored) and outcome.outcome is Outcome.STORED:
-                conversation_id = self._conversation_ids[index]
-                if outcome.seq > stored_at.get(conversation_id, 0):
-                    stored_at[conversation_id] = outcome.seq
-        for conversation_id, seq in stored_at.items():
-            self._session.note_stored(conversation_id, seq)
-        outbox = self._session.outbox
-        outbox.note_answers(len(ready))
-        body = responses.results(self._correlation_id, self._conversation_ids, ready)
-        if body:
-            outbox.put(body)
-        else:
-            outbox.wake()
 
 
 class FrameHandlers:
@@ -135,7 +92,8 @@ class FrameHandlers:
             raise errors.OutOfOrder(f"`hello` must come first, before `{arm}`.", metadata={"payload": arm})
         match arm:
             case "send":
-                self._send(frame.send, frame.correlation_id)
+                checked = self._drafter.prepare_all(frame.send.requests)
+                self._parts.messages.send_on_stream(self._session, checked, frame.correlation_id)
             case "ack":
                 self._ack(frame.ack, frame.correlation_id)
             case "nack":
@@ -228,30 +186,6 @@ class FrameHandlers:
                 )
             ]
         ).SerializeToString()
-
-    def _send(self, frame: chat_pb2.SendFrame, correlation_id: int) -> None:
-        check_batch(frame.requests)
-        conversation_ids = [""] * len(frame.requests)  # as they are kept; one that is refused needs none
-        ticket = FrameTicket(self._session, correlation_id, conversation_ids)
-        prepare, origin = self._drafter.prepare, self._session.session_id
-        submissions: list[Submission] = []
-        refused: list[tuple[int, errors.ParleyError]] = []
-        for index, request in enumerate(frame.requests):
-            try:
-                draft, message = prepare(request)
-            except errors.ParleyError as refusal:
-                refused.append((index, refusal))
-                continue
-            conversation_ids[index] = draft.conversation_id
-            submissions.append(Submission(draft, message, ticket, index, origin))
-        if submissions:
-            try:
-                self._parts.writer.submit(submissions)
-            except errors.ParleyError as refusal:
-                refused += [(submission.index, refusal) for submission in submissions]
-        self._session.outbox.expect_answers(len(frame.requests))
-        for index, why in refused:
-            ticket.settle(index, why)
 
     def _ack(self, frame: chat_pb2.AckFrame, correlation_id: int) -> None:
         session = self._session

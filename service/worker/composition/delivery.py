@@ -14,6 +14,7 @@ from service.delivery.hub import Hub
 from service.delivery.replay import Replayer
 from service.domain.clock import loop_clock
 from service.domain.hashes import RequestHasher
+from service.messages.service import MessageService
 from service.messages.writer import Writer
 from service.presence.tracker import PresenceTracker
 from service.receipts.tracker import ReceiptTracker
@@ -42,6 +43,7 @@ class Delivery:
     manual: ManualDelivery
     fanout: Fanout
     writer: Writer
+    messages: MessageService
     acks: AckWriter
     presence: PresenceTracker
     receipts: ReceiptTracker
@@ -119,6 +121,7 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         manual=manual,
         fanout=fanout,
         writer=writer,
+        messages=MessageService(writer, stores.messages),
         acks=acks,
         presence=presence,
         receipts=receipts,

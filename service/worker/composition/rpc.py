@@ -35,7 +35,7 @@ def build_methods(
         authenticator=auth.authenticator,
         hub=delivery.hub,
         subscriptions=delivery.subscriptions,
-        writer=delivery.writer,
+        messages=delivery.messages,
         fanout=delivery.fanout,
         acks=delivery.acks,
         modes=delivery.modes,
@@ -56,7 +56,7 @@ def build_methods(
         ),
         accounts=AccountHandlers(auth.accounts),
         conversations=ConversationHandlers(delivery.conversations),
-        messages=MessageHandlers(delivery.writer, stores.messages, delivery.hasher, calls.errors),
+        messages=MessageHandlers(delivery.messages, delivery.hasher, calls.errors),
         chat=ChatHandlers(
             parts,
             delivery.replayer,
