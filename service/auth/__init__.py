@@ -1,5 +1,5 @@
-"""Who calls: accounts and logins, passwords, tokens and the keys that sign them.
+"""Authentication: accounts and logins, passwords, tokens, and the keys that sign tokens.
 
-Nothing here knows of gRPC or of streams. Imported by `convert` and the rooms above it, by `host` for the keys and by
-`cli`; imports `domain`. docs/operations/keys.md is the operator's page.
+This room does not know gRPC or streams. `convert` and the rooms above it import it, `host` for the keys, and `cli`; it
+imports `domain`. docs/operations/keys.md is the operator's page.
 """

@@ -1,6 +1,6 @@
-"""Finds the access token in a call's metadata. Pure; what the token says is in `tokens.py`.
+"""Finds the access token in a call's metadata. Pure; `verifier.py` checks the token.
 
-Source: RFC 6750 section 2.1; the scheme's case does not matter (RFC 9110 section 11.1).
+Source: RFC 6750 section 2.1; the case of the scheme does not matter (RFC 9110 section 11.1).
 """
 
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ def token_from_metadata(metadata: Iterable[tuple[str, str | bytes]] | None) -> s
     """Returns the token of the one `authorization: Bearer <token>` in the metadata.
 
     Raises:
-        TokenMissing: there is no such entry, or it is empty.
-        TokenInvalid: there are several, or the scheme is another one.
+        TokenMissing: there is no such entry, or the entry is empty.
+        TokenInvalid: there are several entries, or the scheme is not Bearer.
     """
     values = [value for key, value in metadata or () if key.lower() == _KEY]
     if not values:

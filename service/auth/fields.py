@@ -1,6 +1,6 @@
-"""What the fields of an account must look like, but for names and ids, which are in `service/domain/checks.py`.
+"""Checks of an account's fields. Checks of user names and ids are in `service/domain/checks.py`.
 
-Pure; every refusal is InvalidRequest.
+Pure; each function raises InvalidRequest for a value that is not allowed.
 """
 
 import re
@@ -14,17 +14,17 @@ MAX_AVATAR_URI_BYTES = 2048
 MIN_PASSWORD_BYTES = 8
 MAX_PASSWORD_BYTES = 256
 
-# RFC 3986: what a URI is made of; others are percent-encoded.
+# The characters of a URI (RFC 3986); all others must be percent-encoded.
 _URI = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+", re.IGNORECASE)
 
 
 def to_display_name(value: str, field: str = "display_name") -> str:
-    """Returns the name to show; "" stays."""
+    """Returns the display name: one line of at most 128 bytes; "" is allowed."""
     return to_line(value, field, max_bytes=MAX_DISPLAY_NAME_BYTES)
 
 
 def to_avatar_uri(value: str, field: str = "avatar_uri") -> str:
-    """Returns an absolute http or https URI; "" stays."""
+    """Returns an absolute http or https URI of at most 2,048 bytes; "" is allowed."""
     uri = to_text(value, field, max_bytes=MAX_AVATAR_URI_BYTES)
     if uri and not (_URI.fullmatch(uri) and _has_host(uri)):
         raise InvalidRequest(field, "must be an absolute http or https URI")
@@ -32,12 +32,12 @@ def to_avatar_uri(value: str, field: str = "avatar_uri") -> str:
 
 
 def to_new_password(value: str, field: str = "password") -> str:
-    """Returns a password that an account may get."""
+    """Returns a password for an account: 8 to 256 bytes."""
     return to_text(value, field, min_bytes=MIN_PASSWORD_BYTES, max_bytes=MAX_PASSWORD_BYTES)
 
 
 def to_password(value: str, field: str = "password") -> str:
-    """Returns a password that is to be compared: any that fits."""
+    """Returns a password to compare with a hash: at most 256 bytes."""
     return to_text(value, field, max_bytes=MAX_PASSWORD_BYTES)
 
 

@@ -1,9 +1,10 @@
-"""Changes of the signing keys, in the order that keeps every token good on every node.
+"""Changes the signing keys, in an order in which every node accepts every token.
 
-`add_key` adds a key that only verifies; `promote_key` lets it sign; `prune_keys` takes out keys of which no token can
-live. Between two of them the file is copied to all nodes. `rotate_keys` is the first two at once, for one machine.
+`add_key` adds a key that only verifies, `promote_key` lets that key sign, and `prune_keys` removes keys whose tokens
+have all expired. Between two of these steps the operator copies the file to all nodes. `rotate_keys` is the first two
+steps at once, for one machine.
 
-When a key was added, and when it stopped signing, stands beside it in the file, as members of the JWK that others skip
+The file has the times at which a key was added and stopped signing, as members of the JWK that other readers ignore
 (RFC 7517 section 4).
 """
 
@@ -23,26 +24,26 @@ from service.domain.times import to_time
 
 _ADDED = "parley_added"  # Unix seconds
 _RETIRED = "parley_retired"  # when it stopped signing, Unix seconds
-# Other nodes get the file later than the one on which it was changed.
+# Other nodes get the file later than the node on which it was changed.
 _SPARE_SECONDS = 3600
 _END_OF_TIME = 250_000_000_000  # in the year 9892; no calendar of ours goes beyond 9999
 
 
 class KeyState(StrEnum):
-    """What a key is there for."""
+    """What a key does."""
 
     SIGNS = "signs"
-    WAITS = "waits"  # added, and not promoted yet
-    VERIFIES = "verifies"  # signed once; or a public key, whose other half signs elsewhere
+    WAITS = "waits"  # was added, and was not promoted yet
+    VERIFIES = "verifies"  # signed earlier; or a public key, whose private key signs elsewhere
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRow:
-    """A key in a list. The secret is not in it.
+    """A key in a list, without its secret.
 
     Attributes:
-        add_time: None: not known, as for a key that was put into the file by hand.
-        retire_time: when it stopped signing; None: it did not, or that is not known.
+        add_time: None where the file does not have it, as for a key that was put into the file by hand.
+        retire_time: when the key stopped signing; None where it did not, or where the file does not have the time.
     """
 
     key_id: str
@@ -55,7 +56,7 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What became of a key that does not sign any more; `removable_time` is None for a public key, which stays."""
+    """A key that does not sign any more, after `prune_keys`; `removable_time` is None for a public key, which stays."""
 
     key_id: str
     is_removed: bool
@@ -63,7 +64,7 @@ class Pruned:
 
 
 def list_keys(path: Path) -> list[KeyRow]:
-    """Lists the keys in the order of the file; the last one signs.
+    """Returns the keys in the order of the file; the last one signs.
 
     Raises:
         KeysError: the file can't be used.
@@ -84,10 +85,10 @@ def list_keys(path: Path) -> list[KeyRow]:
 
 
 def add_key(path: Path, *, clock: Callable[[], float] = time.time) -> tuple[str, bool]:
-    """Adds a new HS256 key that verifies and does not sign yet; makes the file where there is none.
+    """Adds a new HS256 key that verifies and does not sign yet; creates the file where there is none.
 
     Returns:
-        The key's id, and whether it is the first one, which signs.
+        The id of the key, and whether the key is the first one, which signs.
 
     Raises:
         KeysError: the file is not usable as it is, or can't be written.
@@ -101,13 +102,13 @@ def add_key(path: Path, *, clock: Callable[[], float] = time.time) -> tuple[str,
 
 
 def promote_key(path: Path, key_id: str | None = None, *, clock: Callable[[], float] = time.time) -> str:
-    """Lets a key sign from now on; the one before goes on verifying. Returns its id; idempotent.
+    """Makes a key sign from now on, and returns its id; idempotent. The key that signed before goes on verifying.
 
     Args:
-        key_id: None: the one that was added last and waits.
+        key_id: None takes the waiting key that was added last.
 
     Raises:
-        KeysError: there is no such key, none waits, or the file can't be used or written.
+        KeysError: there is no such key, no key waits, or the file can't be used or written.
     """
     with locked(path) as file:
         document = _read(file)
@@ -117,10 +118,10 @@ def promote_key(path: Path, key_id: str | None = None, *, clock: Callable[[], fl
 
 
 def rotate_keys(path: Path) -> str:
-    """Adds a key that signs at once, for keys that one machine has; returns its id.
+    """Adds a key that signs at once and returns its id; right where only one machine has the keys.
 
     Raises:
-        KeysError: there is no file, or it can't be used or written.
+        KeysError: there is no file, or the file can't be used or written.
     """
     _read(path)
     key_id, _ = add_key(path)
@@ -128,12 +129,15 @@ def rotate_keys(path: Path) -> str:
 
 
 def prune_keys(path: Path, *, longest_token_seconds: float, clock: Callable[[], float] = time.time) -> list[Pruned]:
-    """Takes out keys that stopped signing so long ago that no token of theirs can live.
+    """Removes keys that stopped signing so long ago that all their tokens have expired.
 
-    A key of which nothing is known is counted from now on, and stays for this time.
+    A key whose time the file does not have counts as one that stops signing now, and stays.
 
     Args:
         longest_token_seconds: the longest life of any token that was made.
+
+    Returns:
+        The keys that do not sign any more, removed or not.
 
     Raises:
         KeysError: the file can't be used or written.
@@ -180,7 +184,7 @@ def _promoted(entries: list[dict[str, Any]], key_id: str | None, now: int) -> li
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Reads the whole document, checked as a server checks it."""
+    """Returns the whole document, after the checks that a server makes."""
     read_keys_file(path)
     document: dict[str, Any] = json.loads(path.read_bytes())
     return document
@@ -198,6 +202,6 @@ def _time_of(entry: dict[str, Any], name: str) -> datetime | None:
 
 
 def _seconds_of(entry: dict[str, Any], name: str) -> int | None:
-    """The time that the file has; None where it has none, or what somebody wrote there by hand is none."""
+    """Returns the time that the file has for a key; None where there is none, or where the value is not a time."""
     seconds = entry.get(name)
     return seconds if isinstance(seconds, int) and 0 <= seconds < _END_OF_TIME else None

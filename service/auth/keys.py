@@ -1,7 +1,7 @@
-"""The file of the signing keys: a JWK set (RFC 7517), the newest key last.
+"""Reads the file of the signing keys: a JWK set (RFC 7517), the newest key last.
 
-Read at the start, and again when it changes. How it is written is in `keys_file.py`; how keys come and go, in
-`key_rotation.py`.
+The file is read at the start, and again when it has changed. `keys_file.py` writes it; `key_rotation.py` adds, promotes
+and removes keys.
 """
 
 import base64
@@ -19,14 +19,14 @@ from service.auth.key_ring import Key, KeyRing, KeysError, to_keys
 from service.auth.keys_file import locked, write
 
 _SECRET_BYTES = 32
-# Far above any set of keys; a file of another kind is not read into memory.
+# Far above the size of any set of keys, so that a wrong file is not read into memory.
 _MAX_FILE_BYTES = 1 << 20
 
 _log = structlog.get_logger(__name__)
 
 
 def load_keys(path: Path) -> KeyRing:
-    """Reads the keys; the ring follows later changes of the file.
+    """Returns the keys of the file; `KeyRing.refresh` reads later changes of the file.
 
     A change that can't be used is logged, and the keys of before stay in force.
 
@@ -38,10 +38,10 @@ def load_keys(path: Path) -> KeyRing:
 
 
 def ensure_keys_file(path: Path) -> bool:
-    """Makes the file with one new HS256 key where there is none; says whether it did. Processes may race.
+    """Creates the file with one new HS256 key where there is none; returns whether it did. Processes may race.
 
     Raises:
-        KeysError: the file can't be made.
+        KeysError: the file can't be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def ensure_keys_file(path: Path) -> bool:
 
 
 def read_keys_file(path: Path) -> list[Key]:
-    """Reads the keys as they are now.
+    """Returns the keys that the file has now.
 
     Raises:
         KeysError: as for `load_keys`.
@@ -64,7 +64,7 @@ def read_keys_file(path: Path) -> list[Key]:
 
 
 class _KeysFile:
-    """The file and what it looked like when last read."""
+    """The file, and its inode, modification time and size when it was last read."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -77,7 +77,7 @@ class _KeysFile:
             with self._path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 self._seen = _signature(status)
-                _see_to_mode(self._path, file.fileno(), status)
+                _ensure_private(self._path, file.fileno(), status)
                 content = file.read(_MAX_FILE_BYTES)
             document = json.loads(content)
         except FileNotFoundError:
@@ -98,7 +98,7 @@ class _KeysFile:
             seen = None
         if seen == self._seen:
             return None
-        self._seen = seen  # what is wrong is logged once for each change
+        self._seen = seen  # a bad file is logged once for each change
         try:
             keys = self.read()
         except KeysError as error:
@@ -112,11 +112,14 @@ def _signature(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _see_to_mode(path: Path, descriptor: int, status: os.stat_result) -> None:
-    """Takes a file that others can read away from them where it is ours; refuses another one.
+def _ensure_private(path: Path, descriptor: int, status: os.stat_result) -> None:
+    """Makes a file that others can read private, where this user owns it; refuses the file of another user.
 
-    Orchestrators that mount a volume for a group (`fsGroup`) give it all files there, at each start. A root-owned
-    file may be shared with the server's group, as Secrets are. Source: PostgreSQL's rule for ssl_key_file.
+    Orchestrators that mount a volume for a group (`fsGroup`) let the group read all its files, at each start. The
+    server's group may read a file that root owns, as Secrets are mounted. Source: PostgreSQL's rule for ssl_key_file.
+
+    Raises:
+        KeysError: others can read the file and it belongs to another user, or its mode can't be changed.
     """
     mode = stat.S_IMODE(status.st_mode)
     allowed = 0o640 if status.st_uid == 0 and os.geteuid() != 0 else 0o600

@@ -1,8 +1,8 @@
-"""How the file of the signing keys is changed: under a lock, as a whole new file in the old one's place.
+"""Writes the file of the signing keys: under a lock, by replacing the old file as a whole.
 
-Readers see the old file or the new one. A link is followed, so that it stays one. The new file has the old one's owner,
-group and mode; a first one belongs to the owner of its directory, so that `parley` as root makes a file that the server
-can read. What is in the file is in `keys.py` and `key_rotation.py`.
+Readers see the old file or the new one. A symbolic link is followed and stays a link. The new file has the owner, group
+and mode of the old one. The first file belongs to the owner of its directory, so that the server can read a file that
+`parley` made as root. The content is the matter of `keys.py` and `key_rotation.py`.
 """
 
 import fcntl
@@ -21,10 +21,10 @@ _PRIVATE = 0o600
 
 @contextmanager
 def locked(path: Path) -> Iterator[Path]:
-    """Keeps others from changing the file meanwhile; gives the path behind links.
+    """Holds the lock of the file while the block runs; yields the path with links resolved.
 
     Raises:
-        KeysError: the directory is missing or can't be written, also where the block finds that.
+        KeysError: the directory is missing or can't be written; also in place of an OSError of the block.
     """
     path = path.resolve()
     try:
@@ -40,11 +40,11 @@ def locked(path: Path) -> Iterator[Path]:
 
 
 def write(path: Path, document: Mapping[str, object]) -> None:
-    """Puts a new file in the place of the old one; the caller holds the lock.
+    """Replaces the file; the caller holds the lock.
 
     Raises:
         KeysError: the file belongs to another user, who could not read the new one.
-        OSError: it can't be written; the old one is there as before.
+        OSError: the new file can't be written; the old one stays.
     """
     owner, mode = _owner_of(path), _PRIVATE
     if path.exists():
@@ -77,6 +77,6 @@ def _owner_of(path: Path) -> os.stat_result:
 
 
 def _give(descriptor: int, owner: os.stat_result) -> None:
-    """Gives a file that root made to the owner of what it stands for or beside."""
+    """Sets the owner of a file that root made to the owner of the old file, or of the directory."""
     if os.geteuid() == 0:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -1,7 +1,7 @@
 """Hashes and checks passwords with Argon2id, in threads of its own.
 
-A run takes about 20 ms of a core and 19 MiB, with the interpreter lock released: a few threads are all that helps, and
-what waits for them is bounded. Who may try how often is in `attempts.py`.
+A run takes about 20 ms of a core and 19 MiB, and releases the interpreter lock. So a few threads are enough, and the
+queue before them is bounded. `attempts.py` limits how often somebody may try.
 Source: RFC 9106; the parameters are the OWASP Password Storage Cheat Sheet's first choice for Argon2id.
 """
 
@@ -26,15 +26,15 @@ _T = TypeVar("_T")
 class Passwords:
     """Argon2id off the event loop.
 
-    When `queue_size` runs wait and every thread is busy, a further one is refused at once. A caller who gives up takes
-    its run out of the queue, if it has not begun.
+    When `queue_size` runs wait and every thread is busy, a further run is refused at once. A run whose caller is
+    cancelled leaves the queue, if it has not begun.
 
     Args:
-        threads: runs at a time.
-        queue_size: runs that may wait.
+        threads: how many runs are made at a time.
+        queue_size: how many runs may wait.
 
     Attributes:
-        run_count: Argon2 runs asked for, ever.
+        run_count: Argon2 runs that were accepted, ever.
     """
 
     def __init__(self, *, threads: int = 2, queue_size: int = 200) -> None:
@@ -43,7 +43,7 @@ class Passwords:
         )
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="passwords")
         self._places = threading.BoundedSemaphore(threads + queue_size)
-        # What the password of an account without one, or of no account, is compared with.
+        # The hash to compare with where an account does not exist or has no password.
         self._nobodys_hash = self._hasher.hash(secrets.token_hex(16))
         self.run_count = 0
 
@@ -56,7 +56,7 @@ class Passwords:
         return await self._run(lambda: self._hasher.hash(password))
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
-        """Says whether the password is the hash's; never, where there is no hash. One Argon2 run in any case.
+        """Returns whether the password matches the hash; False where the hash is None. One Argon2 run in any case.
 
         Raises:
             Overloaded: the queue is full.
@@ -65,11 +65,11 @@ class Passwords:
         return matches and password_hash is not None
 
     def needs_rehash(self, password_hash: str) -> bool:
-        """Says whether the hash was made with other parameters than today's."""
+        """Returns whether the hash has other parameters than new hashes."""
         return self._hasher.check_needs_rehash(password_hash)
 
     def close(self) -> None:
-        """Drops what waits and lets the threads end after their present run."""
+        """Cancels the runs that wait; the threads end after their current run. Does not wait."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _matches(self, password: str, password_hash: str) -> bool:

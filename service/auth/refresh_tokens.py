@@ -1,8 +1,8 @@
-"""Refresh tokens: what they look like, how one follows another, and which second use of one is honest. No I/O.
+"""Refresh tokens: their format, how one token follows another, and when a second use is a repeat. No I/O.
 
-A token is `<login id>.<48 bytes>`: 24 that nobody can guess and 24 by which we know our own, for as long as the
-deployment lives, without keeping it. So a token that was exchanged long ago is told from an invention, and only the
-former ends a login. What lets one in is the database's sha256 of the one token that is good, nothing in the token.
+A token is `<login id>.<48 bytes>`: 24 random bytes, and a seal of 24 bytes by which the deployment recognizes its own
+tokens without storing them. So a token that was exchanged long ago differs from an invented one, and only the former
+ends a login. A valid seal gives no access: the database has the sha256 of the one token of a login that is accepted.
 Source: RFC 9700 section 4.14 (rotation); the contract's RefreshTokenRequest.
 """
 
@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from service.domain.errors import TokenInvalid
 from storage.records import Login
 
-# How long an answer that got lost can be asked for again.
+# How long after an exchange its response can be requested again.
 REPEAT_WINDOW = timedelta(seconds=60)
 _RANDOM_BYTES = 24
 _SEAL_BYTES = 24
@@ -24,10 +24,10 @@ _TOKEN = re.compile(r"([0-9a-f]{32})\.([A-Za-z0-9_-]{64})")
 
 
 class RefreshTokens:
-    """Makes refresh tokens and knows them again.
+    """Makes refresh tokens and recognizes them.
 
     Args:
-        hash_key: the deployment's; the keys used here are derived from it, each for its one purpose.
+        hash_key: of the deployment; a key for each purpose is derived from it.
     """
 
     def __init__(self, hash_key: bytes) -> None:
@@ -39,7 +39,7 @@ class RefreshTokens:
         return self._sealed(login_id, secrets.token_bytes(_RANDOM_BYTES))
 
     def successor(self, token: str, request_id: str) -> str:
-        """Returns the token that follows: with a request_id always the same one, without a new one each time."""
+        """Returns the next token: always the same one for a request_id, a new one each time where request_id is ""."""
         login_id = self.login_id_of(token)
         if not request_id:
             return self.first(login_id)
@@ -47,10 +47,10 @@ class RefreshTokens:
         return self._sealed(login_id, derived[:_RANDOM_BYTES])
 
     def login_id_of(self, token: str) -> str:
-        """Returns the login of a token that this deployment made, good or not.
+        """Returns the login id of a token that this deployment made, whether the token is still accepted or not.
 
         Raises:
-            TokenInvalid: it made no such token.
+            TokenInvalid: this deployment did not make the token.
         """
         match = _TOKEN.fullmatch(token)
         if match is not None:
@@ -72,14 +72,14 @@ def new_login_id() -> str:
 
 
 def hash_of(token: str) -> bytes:
-    """Returns what is stored of a token. It is random enough for a plain hash."""
+    """Returns the hash that is stored of a token. A token is random, so a plain hash is safe."""
     return hashlib.sha256(token.encode()).digest()
 
 
 def is_repeat(login: Login, token_hash: bytes, request_id: str, now: datetime) -> bool:
-    """Says whether this is the login's latest exchange asked for again, its answer having got lost.
+    """Returns whether a request repeats the login's latest exchange, whose response may have been lost.
 
-    Once the successor was used the answer had arrived, so then it is not.
+    It does not once the next token was used, since then the response had arrived.
     """
     return (
         request_id != ""

@@ -1,6 +1,6 @@
-"""The log's event for each login, password or refresh token that was refused. No event has what was tried.
+"""Log events of logins, passwords and refresh tokens that were refused. No event has the password or the token.
 
-A name is in it only when there is an account of that name: people type passwords into the wrong field.
+An event has a user name only where an account has that name, since people type passwords into the wrong field.
 """
 
 import time
@@ -12,7 +12,7 @@ from service.domain.errors import ParleyError, RateLimited
 
 _log = structlog.get_logger(__name__)
 
-# What the limits refuse costs its sender nothing, so it must not fill the disk: one event in this time, with a count.
+# A rate-limited attempt costs its sender nothing and must not fill the disk: one event in this time, with a count.
 _LIMITED_SECONDS = 1.0
 
 
@@ -32,9 +32,9 @@ class RefusalLog:
         """Writes an event, at the level warning.
 
         Args:
-            what: was tried: "login", "refresh", "password change" or "account deletion".
-            address: the caller's.
-            username: of the account that it is about, if there is one.
+            what: the kind of attempt: "login", "refresh", "password change" or "account deletion".
+            address: of the caller.
+            username: of the account that the attempt is about; None where there is no such account.
         """
         known = {"username": username} if username else {}
         if isinstance(refusal, RateLimited):

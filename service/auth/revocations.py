@@ -14,7 +14,7 @@ from service.domain.times import micros_of, to_micros, to_time
 from storage.postgres.accounts.accounts import Accounts
 from storage.records import Revocation
 
-# Ids are given before the commit, and no transaction of ours lives this long: what had an id this long ago is visible.
+# A row gets its id before the commit, and no transaction lasts this long. So rows with ids from before are visible.
 _OVERLAP_SECONDS = 60.0
 _PAGE_SIZE = 5000
 _FORGET_EVERY_SECONDS = 60.0
@@ -42,7 +42,7 @@ class Revocations:
         return entry is not None and to_micros(principal.issue_time) <= entry[0]
 
     def check(self, principal: Principal) -> None:
-        """Passes whoever is not revoked.
+        """Raises where the principal is revoked.
 
         Raises:
             TokenInvalid: the login has ended.

@@ -4,7 +4,7 @@ from typing import TypeVar
 
 from parley.v1 import account_pb2
 
-from service.auth.accounts import Grant
+from service.auth.logins import Grant
 from service.convert.timestamps import to_timestamp
 from storage.records import User
 

@@ -1,8 +1,9 @@
-"""The account calls: convert, call the service, convert back. What they do is in `service/auth/accounts.py`."""
+"""The account calls: convert, call the service, convert back. The effects: `service/auth/accounts.py`, `logins.py`."""
 
 from parley.v1 import account_pb2
 
 from service.auth.accounts import AccountService
+from service.auth.logins import Logins
 from service.convert.accounts import to_tokens, to_user
 from service.domain.call import Call
 
@@ -10,8 +11,9 @@ from service.domain.call import Call
 class AccountHandlers:
     """Register, Login, RefreshToken, Logout, GetUser, UpdateUser, ChangePassword, DeleteAccount."""
 
-    def __init__(self, service: AccountService) -> None:
+    def __init__(self, service: AccountService, logins: Logins) -> None:
         self._service = service
+        self._logins = logins
 
     async def register(self, request: account_pb2.RegisterRequest, call: Call) -> account_pb2.RegisterResponse:
         """Makes an account and logs it in."""
@@ -35,12 +37,12 @@ class AccountHandlers:
         self, request: account_pb2.RefreshTokenRequest, _call: Call
     ) -> account_pb2.RefreshTokenResponse:
         """Exchanges a refresh token for the next pair."""
-        grant = await self._service.refresh(refresh_token=request.refresh_token, request_id=request.request_id)
+        grant = await self._logins.refresh(refresh_token=request.refresh_token, request_id=request.request_id)
         return to_tokens(account_pb2.RefreshTokenResponse, grant)
 
     async def logout(self, request: account_pb2.LogoutRequest, _call: Call) -> account_pb2.LogoutResponse:
         """Ends a login."""
-        await self._service.logout(refresh_token=request.refresh_token)
+        await self._logins.logout(refresh_token=request.refresh_token)
         return account_pb2.LogoutResponse()
 
     async def get_user(self, request: account_pb2.GetUserRequest, call: Call) -> account_pb2.GetUserResponse:

@@ -1,6 +1,6 @@
-"""Certificate and key of the server, as files have them: checked for what would fail in a handshake, before one does.
+"""Reads certificate and key of the server from their files, and checks them before a handshake can fail.
 
-No library for X.509 is needed for the one date that is read. `worker/server_certificate.py` keeps them in force.
+Only one date of a certificate is read, so no library for X.509 is needed. `worker/server_certificate.py` uses them.
 Source: RFC 5280 section 4.1 (the fields of a certificate), X.690 (their encoding).
 """
 
@@ -23,12 +23,12 @@ _log = structlog.get_logger(__name__)
 
 
 class CertificateError(Exception):
-    """Certificate and key can't be used; the text is one line that names the file and says what to do."""
+    """Certificate and key can't be used; the text is one line with the file and what to do."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Certificate:
-    """A chain and the key of its first certificate. Has no repr that could show the key in a log.
+    """A chain and the key of its first certificate. The class has no repr, so that no log shows the key.
 
     Attributes:
         chain: PEM.
@@ -44,10 +44,10 @@ class Certificate:
 
 
 def read_certificate(certificate_file: Path, key_file: Path) -> Certificate:
-    """Reads both files.
+    """Returns the certificate and the key of both files.
 
     Raises:
-        CertificateError: one can't be read, is not PEM, or they do not belong together.
+        CertificateError: a file can't be read or is not PEM, or the key is not that of the certificate.
     """
     chain, key = _read(certificate_file), _read(key_file)
     certificates = _CERTIFICATE.findall(chain)
@@ -78,7 +78,7 @@ def read_certificate(certificate_file: Path, key_file: Path) -> Certificate:
 
 
 def warn_of_expiry(certificate: Certificate, now: float) -> bool:
-    """Warns of a certificate that has expired or does so within 14 days of `now`, in Unix seconds; says whether."""
+    """Logs a warning where the certificate expires within 14 days of `now` (Unix seconds); returns whether it did."""
     left_seconds = certificate.expire_time.timestamp() - now
     if left_seconds > _WARN_SECONDS:
         return False
@@ -114,7 +114,7 @@ def _check_pair(certificate_file: Path, key_file: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Fields:
-    """What is read of a certificate; names as they are encoded."""
+    """Fields of a certificate; names are as encoded."""
 
     issuer: bytes
     subject: bytes
@@ -122,7 +122,7 @@ class _Fields:
 
     @classmethod
     def of(cls, der: bytes) -> "_Fields":
-        """Reads a certificate. Raises ValueError or IndexError when it is none."""
+        """Returns the fields of a DER certificate. Raises ValueError or IndexError where it is damaged."""
         (_, certificate) = next(_elements(der))
         (_, body) = next(_elements(certificate))
         elements = [each for each in _elements(body) if each[0] != _VERSION]  # left out in version 1
@@ -132,7 +132,7 @@ class _Fields:
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Gives tag and content of each element in turn."""
+    """Yields tag and content of each element."""
     at = 0
     while at < len(data):
         tag, size = data[at], data[at + 1]

@@ -1,7 +1,7 @@
-"""The settings file as it was meant: YAML whose scalars are the text that is written there, until a setting takes them.
+"""Reads the settings file: YAML whose scalars stay text, until the type of a setting converts them.
 
-YAML 1.1 makes True of `on`, 8 of `010`, 1342 of `22:22`, and a date of `2026-01-02`. Here only an empty value, `~` and
-`null` are more than text: they are None. Loads nothing of ours.
+YAML 1.1 makes True of `on`, 8 of `010`, 1342 of `22:22`, and a date of `2026-01-02`. Here an empty value, `~` and
+`null` are None, and all else is text. Imports no module of Parley.
 """
 
 import re
@@ -11,17 +11,17 @@ import yaml
 
 _EXAMPLE = "listen: 127.0.0.1:50051"
 _NULL = "tag:yaml.org,2002:null"
-# What PyYAML quotes of the file; single characters, as in '%' or '\\t', are left.
+# Text of the file that PyYAML quotes, but for single characters, as in '%' or '\\t'.
 _QUOTED = re.compile(r"'[^']{3,}'")
 _MERGE = "tag:yaml.org,2002:merge"
 
 
 class SettingsFileError(Exception):
-    """The file can't be used; the text is one line that names it."""
+    """The file can't be used; the text is one line that names the file."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Takes scalars as text, and refuses a key that is there twice, of which YAML would take the last one."""
+    """Keeps scalars as text, and refuses a duplicate key, of which YAML would keep the last value."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 # as PyYAML has it
         letter: [rule for rule in rules if rule[0] in (_NULL, _MERGE)]
@@ -41,10 +41,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_settings_file(path: str) -> dict[str, Any]:
-    """Returns the tree of a settings file: dictionaries whose values are text, None, or what no setting takes.
+    """Returns the tree of a settings file: dictionaries whose values are text or None, or lists, which are not checked.
 
     Raises:
-        SettingsFileError: it can't be read, or has no keys and values.
+        SettingsFileError: the file can't be read, is not YAML, or has no mapping at its top.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 # pathlib takes longer to load
@@ -65,14 +65,14 @@ def read_settings_file(path: str) -> dict[str, Any]:
 
 
 def _decode(content: bytes) -> str:
-    """Takes off what editors on Windows put in front, and takes UTF-16 where that is said there."""
+    """Decodes UTF-8, or UTF-16 where the content begins with its byte order mark; drops the mark."""
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return content.decode("utf-16")
     return content.decode("utf-8-sig")
 
 
 def _explain(error: Exception) -> str:
-    """Says what is wrong and where, without the text of the file, which may be a password."""
+    """Returns what is wrong and where, without text of the file, which may be a password."""
     text = " ".join(str(error).split())
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark

@@ -1,6 +1,6 @@
-"""The settings on their way to a worker: a tree of JSON values, made once they are checked and nothing is left open.
+"""Passes checked settings to a worker, as a tree of JSON values.
 
-A worker can be of a newer version than the supervisor that hands them over: files may be upgraded under it.
+A worker can have a newer version than its supervisor, when the installation is upgraded while the supervisor runs.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from service.settings.tree import Secret, Settings
 
 
 def to_settings(tree: Mapping[str, Any]) -> Settings:
-    """Returns the settings that `to_plain` made a tree of; what that lacks has its default."""
+    """Returns the settings of a tree that `to_plain` made; a setting that the tree lacks has its default."""
     return Settings(**_restore(Settings, tree))
 
 
@@ -30,7 +30,7 @@ def _restore(kind: Any, tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_plain(settings: Any) -> dict[str, Any]:
-    """Returns the tree as JSON values, secrets in clear: only for handing it to a worker."""
+    """Returns the settings as JSON values, with secrets in clear: only for passing them to a worker."""
 
     def plain(value: Any) -> Any:
         if is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Addresses that are listened on, written host:port. Loads nothing of ours: the supervisor has it too."""
+"""Parses listen addresses, written host:port. Imports no module of Parley, since the supervisor loads this one too."""
 
 import ipaddress
 
@@ -6,10 +6,10 @@ import ipaddress
 def split_listen(listen: str) -> tuple[str, int]:
     """Returns the host, without the brackets of an IPv6 address, and the port.
 
-    `:50051` and `*:50051` are all addresses, as `[::]:50051` is.
+    `:50051` and `*:50051` mean all addresses, as `[::]:50051` does.
 
     Raises:
-        ValueError: it is not host:port.
+        ValueError: the text is not host:port.
     """
     host, separator, port = listen.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]")
@@ -27,7 +27,7 @@ def split_listen(listen: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Says whether a host can be reached from this machine alone."""
+    """Returns whether only this machine can reach the host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

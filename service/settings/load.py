@@ -1,6 +1,6 @@
-"""Fills the Settings tree: defaults < YAML file < environment < flags, and remembers where each value came from.
+"""Loads the settings: defaults < YAML file < environment < flags, with the origin of each value.
 
-An unknown key or a bad value is a ConfigError whose text names the key, its origin and what is allowed.
+An unknown key or a bad value is a ConfigError that names the key, its origin and the allowed values.
 """
 
 import difflib
@@ -22,7 +22,7 @@ _NO_HOME = "there is no home directory for ~ (HOME is not set, and the user has 
 
 
 class ConfigError(Exception):
-    """The settings are wrong; the text has a line for each thing that is."""
+    """The settings are wrong; the text has a line for each mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Leaf:
     """One setting.
 
     Attributes:
-        key: as the YAML file has it, with dots: "database.pool_size".
-        allowed: what values it takes, in words.
+        key: as in the YAML file, with dots: "database.pool_size".
+        allowed: the allowed values, in words.
     """
 
     key: str
@@ -42,18 +42,18 @@ class Leaf:
 
     @property
     def variable(self) -> str:
-        """The environment variable that sets it."""
+        """The environment variable of the setting."""
         return PREFIX + self.key.replace(".", "_").upper()
 
     @property
     def flag(self) -> str:
-        """The flag that sets it, where the command has one."""
+        """The flag of the setting, where the command has one."""
         return "--" + self.key.replace(".", "-").replace("_", "-")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The settings in force; `origins` has an entry for each key that is not the default."""
+    """The settings in force; `origins` has an entry for each key that does not have its default."""
 
     settings: Settings
     origins: Mapping[str, str]
@@ -65,15 +65,15 @@ def load(
     config_file: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Loaded:
-    """Reads all sources.
+    """Returns the settings of all sources.
 
     Args:
-        flags: values by key; None values are flags that were not given.
+        flags: values by key; a value of None is a flag that was not set.
         config_file: overrides PARLEY_CONFIG.
-        environment: the process's own where it is None.
+        environment: None takes the environment of this process.
 
     Raises:
-        ConfigError: something in them is wrong.
+        ConfigError: a source has an unknown key or a bad value, or the file can't be read.
     """
     environment = os.environ if environment is None else environment
     values: dict[str, Any] = {}
@@ -124,7 +124,7 @@ def _read_variables(variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _with_whole_paths(settings: Any, origins: Mapping[str, str], above: str = "") -> Any:
-    """Returns the settings with all paths absolute, and a home directory for each `~`: the same for whoever uses them.
+    """Returns the settings with absolute paths, in which `~` is the home directory: the same for all processes.
 
     Raises:
         ConfigError: there is no home directory, or no working directory.

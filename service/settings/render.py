@@ -1,4 +1,4 @@
-"""The settings as text: what is in force with origins, and the commented example. Both are YAML that loads."""
+"""Prints the settings: those in force with their origins, and the commented example. Both are valid settings files."""
 
 import json
 from collections.abc import Callable

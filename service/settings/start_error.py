@@ -1,5 +1,5 @@
-"""Why a server, or a command that needs one, can't start. Loads nothing: the supervisor has it too."""
+"""The error of a server, or of a command that needs one, that can't start. Imports nothing: the supervisor loads it."""
 
 
 class StartError(Exception):
-    """It can't start; the text is one line for the operator."""
+    """The server or the command can't start; the text is one line for the operator."""

@@ -1,4 +1,4 @@
-"""How long a server serves on after SIGTERM, and how long its end takes at most, by its settings."""
+"""The times of a shutdown: how long a server serves on after SIGTERM, and how long its end takes at most."""
 
 from service.settings.host_port import is_loopback, split_listen
 from service.settings.tree import ShutdownSettings
@@ -6,7 +6,7 @@ from service.settings.tree import ShutdownSettings
 # The default of `shutdown.delay_seconds` where other machines reach the server: balancers look every few seconds, and
 # `docker stop` kills after 10 s.
 _REACHED_DELAY_SECONDS = 5.0
-# What is begun is stored and connections are closed, after the last call.
+# Time to store accepted messages and to close connections, after the last call.
 _CLOSING_SECONDS = 4.0
 
 
@@ -18,5 +18,5 @@ def find_delay_seconds(shutdown: ShutdownSettings, listen: str) -> float:
 
 
 def find_stop_seconds(shutdown: ShutdownSettings, listen: str) -> float:
-    """Returns how long a worker's end takes at most, after SIGTERM: the delay, the calls' end, and what is stored."""
+    """Returns how long a worker's end takes at most, after SIGTERM: the delay, the end of calls, and storing."""
     return find_delay_seconds(shutdown, listen) + shutdown.drain_seconds + _CLOSING_SECONDS

@@ -1,7 +1,7 @@
-"""The settings: one tree. `service.settings.load` fills it from the file, the environment and flags.
+"""The tree of settings: the one place that declares names, types, limits, defaults and descriptions.
 
-Only names, limits, defaults and descriptions; `parley config --example` prints them all. The tree is plain, so that
-workers take it as it is: what checks values is in `loading.py`, and ends with the process that prepares the start.
+`parley config --example` prints all of them. The tree is made of plain dataclasses, since workers load it and must not
+load pydantic. `validate.py` derives the model that checks values, in the process that prepares the start and then ends.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from storage.redis.urls import check_redis_url
 
 
 class Secret:
-    """A value that is shown to nobody but who asks for it."""
+    """A value that no repr and no log shows; `reveal` returns it."""
 
     __slots__ = ("_value",)
 

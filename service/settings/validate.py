@@ -1,6 +1,6 @@
-"""The settings tree as pydantic has it, made of the plain one in `tree.py`: checks values, and gives each its type.
+"""Derives a pydantic model from the tree of `tree.py`. The model checks values and converts them to their types.
 
-What comes of it is the plain tree again.
+The result of a validation is the plain tree again.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def _to_field(declared: "PlainField[Any]", hint: Any) -> tuple[Any, Any]:
 
 
 def _to_choice(choices: tuple[str, ...]) -> Callable[[Any], Any]:
-    """Takes a choice in any case; and for on and off every word that people and YAML have for them."""
+    """Returns a validator that accepts a choice in any case, and every YAML word for on and off."""
     words = {choice: choice for choice in choices}
     if {"on", "off"} <= set(choices):
         words |= dict.fromkeys(("true", "yes", "1"), "on") | dict.fromkeys(("false", "no", "0"), "off")
@@ -55,7 +55,7 @@ def _to_choice(choices: tuple[str, ...]) -> Callable[[Any], Any]:
 
 
 def _refuse_empty(value: Any) -> Any:
-    """Refuses a path of no letters, which would be the working directory: a variable was not set, most likely."""
+    """Refuses an empty path, which would be the working directory. Most likely a variable was not set."""
     if value == "":
         raise ValueError("must be a path; leave it out for the default")
     return value

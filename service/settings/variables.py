@@ -1,6 +1,6 @@
-"""The PARLEY_* variables: which are settings, cleaned of what shells and files of variables leave around a value.
+"""Reads the PARLEY_* variables: selects those that are settings, and strips blanks and quotes around their values.
 
-Loads nothing of ours.
+Imports no module of Parley.
 """
 
 import re
@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 PREFIX = "PARLEY_"
 FILE_VARIABLE = "PARLEY_CONFIG"
-# The commit that an image was built from; no setting. GetServerInfo and the metrics tell it.
+# The commit that an image was built from; not a setting. GetServerInfo and the metrics show it.
 COMMIT_VARIABLE = "PARLEY_COMMIT"
 
 # Kubernetes puts these into every container beside a Service named "parley" or "parley-anything"; and Docker, for a
-# linked container. Both the name and the value are as there, so that a setting that is misspelt is still told.
+# linked container. Both the name and the value are as there, so that a misspelt setting is still an error.
 _ADDRESS = r"(tcp|udp|sctp)://\S+"
 _LINKS = tuple(
     (re.compile(rf"PARLEY(_[A-Z0-9_]+)?_{name}"), re.compile(value))

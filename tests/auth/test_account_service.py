@@ -6,10 +6,12 @@ import argon2
 import pytest
 from parley.v1 import account_pb2
 
-from service.auth.accounts import USER_TOKEN_LIFE, AccountService, Grant
+from service.auth.accounts import USER_TOKEN_LIFE, AccountService
 from service.auth.attempts import Attempts
+from service.auth.logins import Grant, Logins
 from service.auth.passwords import Passwords
 from service.auth.refresh_tokens import RefreshTokens, new_login_id
+from service.auth.refusals import RefusalLog
 from service.auth.revocations import Revocations
 from service.auth.verifier import TokenVerifier
 from service.domain.call import Call
@@ -53,16 +55,25 @@ class Worker:
     def __post_init__(self) -> None:
         self.revocations = Revocations(self.clock)
         self.verifier: TokenVerifier = verifier(KEYS, self.clock)
+        refusals = RefusalLog()
+        self.logins = Logins(
+            self.accounts,
+            signer=signer(KEYS),
+            refresh_tokens=RefreshTokens(b"k" * 32),
+            announce_revocation=self.announce,
+            refresh_token_seconds=MONTH_SECONDS,
+            refusals=refusals,
+            clock=self.clock,
+        )
         self.service = AccountService(
             self.accounts,
             passwords=self.passwords,
             attempts=Attempts(per_account_per_minute=self.attempts_per_minute, per_address_per_minute=1000),
-            signer=signer(KEYS),
-            refresh_tokens=RefreshTokens(b"k" * 32),
+            logins=self.logins,
+            refusals=refusals,
             leave_all=self.leave_all,
             announce_revocation=self.announce,
             is_registration_open=self.is_open,
-            refresh_token_seconds=MONTH_SECONDS,
             clock=self.clock,
         )
 
@@ -87,7 +98,7 @@ class Worker:
         return await self.service.login(NOBODY, username=username, password=password, device_id=device_id)
 
     async def refresh(self, grant: Grant, request_id: str = "") -> Grant:
-        return await self.service.refresh(refresh_token=grant.refresh_token, request_id=request_id)
+        return await self.logins.refresh(refresh_token=grant.refresh_token, request_id=request_id)
 
 
 @pytest.fixture(scope="module")
@@ -336,11 +347,11 @@ async def test_invented_refresh_token_ends_nothing(worker: Worker) -> None:
     login_id = first.refresh_token.partition(".")[0]
     for token in (f"{login_id}.{'A' * 64}", first.access_token, "", RefreshTokens(b"j" * 32).first(login_id)):
         with pytest.raises(TokenInvalid):
-            await worker.service.refresh(refresh_token=token, request_id="r1")
+            await worker.logins.refresh(refresh_token=token, request_id="r1")
         with pytest.raises(TokenInvalid):
-            await worker.service.logout(refresh_token=token)
+            await worker.logins.logout(refresh_token=token)
     with pytest.raises(TokenInvalid):
-        await worker.service.refresh(refresh_token=RefreshTokens(b"k" * 32).first(new_login_id()), request_id="r1")
+        await worker.logins.refresh(refresh_token=RefreshTokens(b"k" * 32).first(new_login_id()), request_id="r1")
     assert worker.announced == []
     assert await worker.refresh(first)
 
@@ -357,7 +368,7 @@ async def test_logout_ends_the_login_by_any_of_its_tokens_and_is_idempotent(work
     other = await worker.login()
     third = await worker.refresh(await worker.refresh(first))
     for _ in range(2):
-        await worker.service.logout(refresh_token=first.refresh_token)
+        await worker.logins.logout(refresh_token=first.refresh_token)
     assert len(worker.announced) == 1
     assert not worker.is_good(third)
     assert worker.is_good(other)
@@ -477,7 +488,7 @@ async def test_account_without_a_password_is_deleted_without_one(worker: Worker)
 
 
 async def test_handlers_carry_every_field(worker: Worker) -> None:
-    handlers = AccountHandlers(worker.service)
+    handlers = AccountHandlers(worker.service, worker.logins)
     registered = await handlers.register(
         account_pb2.RegisterRequest(username="alice", password=PASSWORD, display_name="Alice", device_id="d1"), NOBODY
     )

@@ -1,4 +1,4 @@
-"""Builds what knows who somebody is, and which streams are open."""
+"""Builds authentication and accounts, and the register of open streams."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,10 @@ from service.auth.attempts import Attempts
 from service.auth.issuers import Issuers, own_issuer
 from service.auth.key_ring import KeyRing
 from service.auth.keys import load_keys
+from service.auth.logins import Logins
 from service.auth.passwords import Passwords
 from service.auth.refresh_tokens import RefreshTokens
+from service.auth.refusals import RefusalLog
 from service.auth.revocations import RevocationReader, Revocations
 from service.auth.signer import TokenSigner
 from service.auth.verifier import TokenVerifier
@@ -23,7 +25,7 @@ from storage.records import Revocation
 
 @dataclass(frozen=True, slots=True)
 class Auth:
-    """What knows who somebody is."""
+    """Authentication, accounts, and the streams that end with their logins."""
 
     authenticator: Authenticator
     keys: KeyRing
@@ -31,11 +33,12 @@ class Auth:
     reader: RevocationReader
     streams: Streams
     accounts: AccountService
+    logins: Logins
     passwords: Passwords
 
 
 async def build_auth(settings: Settings, stores: Stores, delivery: Delivery) -> Auth:
-    """Builds it; the revocations of now are read."""
+    """Builds the parts, and reads the revocations in force."""
     assert settings.auth.keys_file is not None
     auth = settings.auth
     revocations = Revocations()
@@ -53,6 +56,15 @@ async def build_auth(settings: Settings, stores: Stores, delivery: Delivery) -> 
         revocations.apply(revocation)
         delivery.fanout.publish_revocation(revocation)
 
+    refusals = RefusalLog()
+    logins = Logins(
+        stores.accounts,
+        signer=TokenSigner(keys, issuer=auth.issuer, audience=auth.audience, life_seconds=auth.access_token_seconds),
+        refresh_tokens=RefreshTokens(stores.deployment.hash_key),
+        announce_revocation=announce,
+        refresh_token_seconds=auth.refresh_token_seconds,
+        refusals=refusals,
+    )
     passwords = Passwords(threads=auth.password_threads, queue_size=auth.password_queue)
     accounts = AccountService(
         stores.accounts,
@@ -61,14 +73,20 @@ async def build_auth(settings: Settings, stores: Stores, delivery: Delivery) -> 
             per_account_per_minute=auth.attempts_per_minute,
             per_address_per_minute=auth.attempts_per_minute_per_address,
         ),
-        signer=TokenSigner(keys, issuer=auth.issuer, audience=auth.audience, life_seconds=auth.access_token_seconds),
-        refresh_tokens=RefreshTokens(stores.deployment.hash_key),
+        logins=logins,
+        refusals=refusals,
         leave_all=delivery.conversations.leave_all,
         announce_revocation=announce,
         is_registration_open=auth.registration == "open",
-        refresh_token_seconds=auth.refresh_token_seconds,
     )
     issuers = Issuers(own_issuer(keys, name=auth.issuer, audience=auth.audience))
     return Auth(
-        Authenticator(TokenVerifier(issuers), revocations), keys, revocations, reader, streams, accounts, passwords
+        authenticator=Authenticator(TokenVerifier(issuers), revocations),
+        keys=keys,
+        revocations=revocations,
+        reader=reader,
+        streams=streams,
+        accounts=accounts,
+        logins=logins,
+        passwords=passwords,
     )

@@ -54,7 +54,7 @@ def build_methods(
             epoch=lambda: epoch,
             component_states=health.component_states,
         ),
-        accounts=AccountHandlers(auth.accounts),
+        accounts=AccountHandlers(auth.accounts, auth.logins),
         conversations=ConversationHandlers(delivery.conversations),
         messages=MessageHandlers(delivery.messages, delivery.hasher, calls.errors),
         chat=ChatHandlers(
