@@ -36,6 +36,10 @@ class Lag:
         self.is_member = is_member
         self.floor_seq = max(self.floor_seq, floor_seq)
 
+    def void_end(self) -> None:
+        """Forgets what an earlier stream of the device may have had."""
+        self.end_seq = 0
+
 
 @dataclass(slots=True, eq=False)
 class Subscriptions:
@@ -140,7 +144,7 @@ class Subscriptions:
         """Forgets what an earlier stream may have had of conversations: the positions were reset."""
         for conversation_id in conversation_ids:
             if (lag := self.lags.get(conversation_id)) is not None:
-                lag.end_seq = 0
+                lag.void_end()
 
     def begin_catching_up(self) -> None:
         """Notes that what lags now is the past of the hello, whose end the client is told."""
