@@ -1,12 +1,12 @@
 """Writes acks in batches: what arrives while one batch is written becomes the next.
 
-An ack that is lost with the process costs a repeated delivery, never a message. Bounded by devices times conversations:
-a later ack of the same device and conversation replaces the earlier one. Who connects again, or ends a stream in order,
-is not to be given what was acknowledged just now: `settle`.
+An ack that is lost with the process costs a repeated delivery, never a message. Memory is bounded by devices times
+conversations: the highest ack of a device and conversation replaces the lower ones. A client that connects again, or
+half-closes, must not get again what it acknowledged just now: `settle` waits until that is stored.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
@@ -28,10 +28,19 @@ class AckWriter:
     Args:
         epoch: of what is acknowledged here: acks of a worker that does not know of a restore yet are void.
         on_stored: called with (conversation, user) of acks that moved a cursor.
+        pause: waits so many seconds, for more acks or for the database.
     """
 
-    def __init__(self, cursors: Cursors, on_stored: Callable[[str, str], None], *, epoch: int) -> None:
+    def __init__(
+        self,
+        cursors: Cursors,
+        on_stored: Callable[[str, str], None],
+        *,
+        epoch: int,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
         self._cursors = cursors
+        self._pause = pause
         self._epoch = epoch
         self._on_stored = on_stored
         # (user, device) -> conversation -> seq.
@@ -51,22 +60,22 @@ class AckWriter:
         """Writes until it is cancelled."""
         while True:
             await self._filled.wait()
-            await asyncio.sleep(_GATHER_SECONDS)
+            await self._pause(_GATHER_SECONDS)
             self._filled.clear()
             try:
                 await self.flush()
             except Unavailable as error:
                 _log.warning("acks wait", device_count=len(self._waiting), error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
+                await self._pause(_RETRY_SECONDS)
                 self._filled.set()
 
     async def settle(self, username: str, device_id: str) -> None:
         """Returns when the acks of a device that were taken so far are stored; at once when none waits.
 
-        It waits for one batch of others at most, however many acks come.
+        The call waits for one batch of others at most, however many acks come.
 
         Raises:
-            Unavailable: the database is; they wait on.
+            Unavailable: (of `storage.errors`) the database is; the acks wait on.
         """
         device = (username, device_id)
         if device in self._waiting or device in self._in_flight:
@@ -75,10 +84,10 @@ class AckWriter:
                     await self._write({device: self._waiting.pop(device)})
 
     async def flush(self) -> None:
-        """Writes what waits.
+        """Writes all acks that wait.
 
         Raises:
-            Unavailable: the database is; what was not written waits on.
+            Unavailable: (of `storage.errors`) the database is; the acks that were not written wait on.
         """
         while self._waiting:
             async with self._writing:
@@ -96,7 +105,7 @@ class AckWriter:
             acks = [Ack(*device, name, seq) for device, seqs in batch.items() for name, seq in seqs.items()]
             moved = await self._cursors.store_acks(acks, epoch=self._epoch)
         except BaseException:
-            for device, seqs in batch.items():
+            for device, seqs in batch.items():  # higher ones may have come meanwhile
                 waiting = self._waiting.setdefault(device, {})
                 for name, seq in seqs.items():
                     waiting[name] = max(seq, waiting.get(name, 0))

@@ -71,9 +71,29 @@ async def test_what_could_not_be_written_waits_and_later_acks_count(db):
     assert await stored(db) == {("bob", "phone", "g"): 4}
 
 
-async def test_loop_outlives_a_database_that_is_away(db, monkeypatch):
-    monkeypatch.setattr("service.delivery.acks._RETRY_SECONDS", 0.01)
-    acks = AckWriter(Flaky(db, failures=3), lambda *_: None, epoch=1)
+async def test_higher_ack_that_comes_during_a_write_that_fails_counts(db):
+    class Overtaken(Flaky):
+        async def store_acks(self, acks: Sequence[Ack], *, epoch: int | None = None) -> set[tuple[str, str]]:
+            if self.failures:
+                writer.note("bob", "phone", "g", 9)
+                writer.note("bob", "phone", "h", 2)
+            return await super().store_acks(acks, epoch=epoch)
+
+    await add_group(db, "h", "bob")
+    writer = AckWriter(Overtaken(db, failures=1), lambda *_: None, epoch=1)
+    writer.note("bob", "phone", "g", 4)
+    writer.note("bob", "phone", "h", 3)
+    with pytest.raises(Unavailable):
+        await writer.flush()
+    await writer.settle("bob", "phone")
+    assert await stored(db) == {("bob", "phone", "g"): 9, ("bob", "phone", "h"): 3}
+
+
+async def test_loop_outlives_a_database_that_is_away(db):
+    async def no_pause(_: float) -> None:
+        await asyncio.sleep(0)
+
+    acks = AckWriter(Flaky(db, failures=3), lambda *_: None, epoch=1, pause=no_pause)
     running = asyncio.create_task(acks.run())
     acks.note("bob", "phone", "g", 4)
 

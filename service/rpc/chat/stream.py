@@ -6,7 +6,7 @@ loop is its task; it stops reading while too much is unanswered. `frames.py` say
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 
 import structlog
@@ -67,6 +67,7 @@ class ChatHandlers:
 
     Args:
         errors: counts what is refused on streams.
+        pause: waits so many seconds.
     """
 
     def __init__(
@@ -80,7 +81,9 @@ class ChatHandlers:
         max_devices: int,
         counts: FrameCounts,
         errors: ErrorCounts,
+        pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
+        self._pause = pause
         self._counts = counts
         self._errors = errors
         self._parts = parts
@@ -167,7 +170,7 @@ class ChatHandlers:
         with self._streams.register(stream.open_stream):
             try:
                 await stream.run()
-                await stream.be_sure_of_half_close()
+                await self._be_sure_of_half_close(stream.open_stream.session)
                 is_clean = True
             except errors.ParleyError:
                 is_clean = True
@@ -176,6 +179,11 @@ class ChatHandlers:
                 # The handler may be cancelled; what others must learn of the end is finished all the same.
                 ending = self._close(stream.open_stream.session, is_clean=is_clean)
                 await asyncio.shield(asyncio.create_task(ending))
+
+    async def _be_sure_of_half_close(self, session: Session) -> None:
+        """Waits, where it matters: a stream that breaks off looks half-closed for a moment, until it is cancelled."""
+        if session.mode.ack_mode is AckMode.MANUAL:
+            await self._pause(_BREAK_OFF_SECONDS)
 
     async def _close(self, session: Session, *, is_clean: bool) -> None:
         """Takes a session out of everything.
@@ -238,11 +246,6 @@ class _ChatStream:
                 self._silence_timer.cancel()
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
-
-    async def be_sure_of_half_close(self) -> None:
-        """Waits, where it matters: a stream that breaks off looks half-closed for a moment, until it is cancelled."""
-        if self._session.mode.ack_mode is AckMode.MANUAL:
-            await asyncio.sleep(_BREAK_OFF_SECONDS)
 
     async def _subscribe(self, hello: chat_pb2.Hello) -> None:
         await self._frames.open(hello, 0)
