@@ -153,6 +153,6 @@ def test_field_violations_and_delays_are_told():
 
 def test_only_the_table_names_status_codes():
     service = Path(errors.__file__).parents[1]
-    # `refusals.py` turns numbers into grpc's values, whichever they are.
+    # `grpc_transport.py` turns numbers into grpc's values, whichever they are.
     naming = {str(path.relative_to(service)) for path in service.rglob("*.py") if "StatusCode" in path.read_text()}
-    assert naming == {"convert/status.py", "rpc/refusals.py"}
+    assert naming == {"convert/status.py", "rpc/grpc_transport.py"}
