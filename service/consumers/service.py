@@ -16,8 +16,8 @@ import structlog
 
 from service.consumers.group import Consumer, Group, PendingAck, Release
 from service.convert import responses
-from service.delivery.attendance import SubscriptionManager
 from service.delivery.session import Session
+from service.delivery.subscription_manager import SubscriptionManager
 from service.domain import errors
 from storage.errors import Unavailable
 from storage.postgres.devices.deliveries import Claim, Deliveries, Nack, Settlement
@@ -68,7 +68,7 @@ class ManualDelivery:
     ) -> None:
         self._deliveries = deliveries
         self._on_acked = on_acked
-        self._attendants = subscriptions
+        self._subscriptions = subscriptions
         self._announce = announce
         self._services: dict[tuple[str, str], _Service] = {}
         self._by_session: dict[Session, _Service] = {}
@@ -92,7 +92,7 @@ class ManualDelivery:
         key = (session.username, session.device_id)
         session.signal_growth(lambda conversation_id: self._note_grown(key, conversation_id))
         try:
-            await self._attendants.listen(session, starts_at_latest=starts_at_latest)
+            await self._subscriptions.listen(session, starts_at_latest=starts_at_latest)
             if starts_at_latest:
                 await self._deliveries.begin_at_end(*key)
             # After the session was made live: what is stored from then on is heard of.

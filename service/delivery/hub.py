@@ -13,6 +13,7 @@ import structlog
 
 from service.convert import responses
 from service.convert.items import Item
+from service.delivery.attach import Plan
 from service.delivery.changed_memberships import ChangedMemberships
 from service.delivery.channel import PARK_SECONDS, Channel
 from service.delivery.session import Session
@@ -102,6 +103,37 @@ class Hub:
         """Gives a channel its place in the log and hands on what came meanwhile."""
         channel.open_at(last_seq)
         self._hand_on(channel, channel.take_parked())
+
+    def enter(self, session: Session) -> None:
+        """Notes a session, so that changes of its user's memberships are looked for."""
+        self.users.setdefault(session.username, set()).add(session)
+
+    def place(self, session: Session, plan: Plan) -> None:
+        """Puts a session where a plan says. The channels must be where they were when the plan was made."""
+        subscriptions = session.subscriptions
+        for conversation_id, _ in plan.live:
+            channel = self.channels[conversation_id]
+            subscriptions.attach(channel.conversation_id)
+            self.join(channel, session)
+        for conversation_id in plan.returned:
+            self._attach_lagging(conversation_id, session)
+            subscriptions.note_return(conversation_id)
+        for behind in plan.behind:
+            if behind.is_member:
+                self._attach_lagging(behind.conversation_id, session)
+            subscriptions.fall_behind(
+                behind.conversation_id,
+                behind.position,
+                behind.floor_seq,
+                is_member=behind.is_member,
+                end_seq=behind.end_seq,
+            )
+
+    def _attach_lagging(self, conversation_id: str, session: Session) -> None:
+        channel = self.channels[conversation_id]
+        session.subscriptions.attach(channel.conversation_id)
+        channel.lagging.add(session)
+        channel.idle_since = None
 
     def join(self, channel: Channel, session: Session) -> None:
         """Makes a session live whose position is the channel's."""

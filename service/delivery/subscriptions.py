@@ -5,7 +5,7 @@ own, and `replay.py` brings the entries that follow. A conversation that the use
 session has the entry of the removal.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from storage.postgres.log.messages import TOP_SEQ
@@ -35,10 +35,6 @@ class Lag:
         """Takes what the database says of the user's view; the floor never falls."""
         self.is_member = is_member
         self.floor_seq = max(self.floor_seq, floor_seq)
-
-    def void_end(self) -> None:
-        """Forgets what an earlier stream of the device may have had."""
-        self.end_seq = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -139,12 +135,6 @@ class Subscriptions:
     def note_served(self, conversation_id: str) -> None:
         """Puts a conversation behind those that had no room in the window while this one took it."""
         self.lags[conversation_id] = self.lags.pop(conversation_id)
-
-    def void_ends(self, conversation_ids: Iterable[str]) -> None:
-        """Forgets what an earlier stream may have had of conversations: the positions were reset."""
-        for conversation_id in conversation_ids:
-            if (lag := self.lags.get(conversation_id)) is not None:
-                lag.void_end()
 
     def begin_catching_up(self) -> None:
         """Notes that what lags now is the past of the hello, whose end the client is told."""

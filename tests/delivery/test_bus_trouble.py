@@ -210,7 +210,7 @@ async def test_presence_is_unknown_without_redis_and_made_anew_afterwards(db, hu
             told: list[int] = []
 
             def hears(state: int) -> bool:
-                while frame := ann.take_frame():
+                while frame := ann.outbox.take_frame():
                     told.extend(event.presence.state for event in chat_pb2.ChatResponse.FromString(frame).presence)
                 return bool(told) and told[-1] == state
 

@@ -66,7 +66,6 @@ STEPS = {
     "finish": lambda s: s.finish("g", 4),
     "note_removal": lambda s: s.note_removal("g", 4),
     "note_return": lambda s: s.note_return("g"),
-    "void_ends": lambda s: s.void_ends(["g"]),
     "drop_lags": lambda s: s.drop_lags(),
 }
 CHANGES = {
@@ -85,9 +84,6 @@ CHANGES = {
     ("returned", "note_removal"): REMOVED,
     ("lagging", "note_return"): RETURNED,
     ("removed", "note_return"): RETURNED,
-    ("lagging", "void_ends"): (True, Lag(3, 2), None),
-    ("removed", "void_ends"): (True, Lag(3, TOP_SEQ, is_member=False), None),
-    ("returned", "void_ends"): (True, Lag(3, TOP_SEQ), None),
     **{(name, "drop_lags"): LIVE for name in ("lagging", "removed", "returned")},
 }
 

@@ -17,10 +17,10 @@ import structlog
 
 from service.convert.items import Item
 from service.delivery.acks import AckWriter
-from service.delivery.attendance import SubscriptionManager
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.session import Session
+from service.delivery.subscription_manager import SubscriptionManager
 from service.delivery.window import Window
 from service.messages.submission import Submission
 from service.messages.writer import Writer

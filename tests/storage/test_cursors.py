@@ -159,7 +159,7 @@ async def test_use_keeps_a_device(cursors, db):
     assert await db.fetchval("SELECT last_use_time > now() - interval '1 minute' FROM devices")
 
 
-async def test_attendance_says_where_to_begin_and_to_end(cursors, db):
+async def test_subscription_start_says_where_to_begin_and_to_end(cursors, db):
     await add_group(db, "h", "bob")
     await cursors.store_acks([Ack("bob", "phone", "g", 2)])
     found = {item.conversation_id: item for item in await cursors.list_subscription_starts("bob", "phone")}

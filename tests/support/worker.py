@@ -11,14 +11,16 @@ from parley.v1 import chat_pb2
 from service.auth.revocations import Revocations
 from service.consumers.service import ManualDelivery
 from service.delivery.acks import AckWriter
-from service.delivery.attendance import SubscriptionManager
+from service.delivery.admission import Admission
 from service.delivery.bus_messages import RECEIPTS_CHANNEL
 from service.delivery.changed_memberships import ChangedMemberships
+from service.delivery.channel_opener import ChannelOpener
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
+from service.delivery.subscription_manager import SubscriptionManager
 from service.domain.clock import Clock, loop_clock
 from service.presence.tracker import PresenceTracker
 from service.receipts.tracker import ReceiptTracker
@@ -126,18 +128,19 @@ async def running_worker(
     replayer = Replayer(messages, hub, clock, on_complete=receipts.tell_state)
     devices = Devices(database, worker_id=worker_id)
     modes = DeviceModes(devices)
+    cursors = cursors or Cursors(database)
     async with database.acquire() as connection:
         deployment = await read_deployment(connection)
     subscriptions = SubscriptionManager(
         hub,
         replayer,
-        cursors or Cursors(database),
+        cursors,
         Epochs(database),
-        modes,
+        Admission(cursors, modes, max_devices=100),
+        ChannelOpener(hub, bus, cursors, clock),
         bus,
         changed_memberships,
         epoch=deployment.epoch,
-        max_devices=100,
     )
     store = Gated(servers, namespace=namespace)
     presence = PresenceTracker(

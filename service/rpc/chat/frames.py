@@ -14,12 +14,12 @@ from service.convert.drafts import Drafter
 from service.convert.positions import from_position, from_positions
 from service.convert.timestamps import to_timestamp
 from service.delivery.acks import AckWriter
-from service.delivery.attendance import SubscriptionManager
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.stream_state import PhaseEvent
 from service.delivery.streams import OpenStream
+from service.delivery.subscription_manager import SubscriptionManager
 from service.delivery.window import MAX_WINDOW_MESSAGES, Window
 from service.domain import checks, errors
 from service.domain.hashes import RequestHasher

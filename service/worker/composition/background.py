@@ -120,7 +120,7 @@ def _bind(stores: Stores, delivery: Delivery, auth: Auth, health: Health, stop: 
         "epoch": follow_epoch,
         "peers": greet,
         "keys file": follow_keys_file,
-        "idle channels": delivery.subscriptions.drop_idle,
+        "idle channels": delivery.opener.drop_idle,
         "watched presence": delivery.presence.recheck,
         "unwatched presence": delivery.presence.drop_unwatched,
         "worker beat": stores.devices.beat,

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from service.consumers.service import ManualDelivery
 from service.conversations.service import ConversationService
 from service.delivery.acks import AckWriter
-from service.delivery.attendance import SubscriptionManager
+from service.delivery.admission import Admission
 from service.delivery.bus_messages import WORKERS_CHANNEL
 from service.delivery.changed_memberships import ChangedMemberships
+from service.delivery.channel_opener import ChannelOpener
 from service.delivery.device_modes import DeviceModes
 from service.delivery.fanout import Fanout
 from service.delivery.hub import Hub
 from service.delivery.replay import Replayer
+from service.delivery.subscription_manager import SubscriptionManager
 from service.domain.clock import loop_clock
 from service.domain.hashes import RequestHasher
 from service.messages.service import MessageService
@@ -39,6 +41,7 @@ class Delivery:
     hub: Hub
     replayer: Replayer
     modes: DeviceModes
+    opener: ChannelOpener
     subscriptions: SubscriptionManager
     manual: ManualDelivery
     fanout: Fanout
@@ -68,16 +71,17 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
     receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
     replayer = Replayer(stores.messages, hub, clock, on_complete=receipts.tell_state)
     modes = DeviceModes(stores.devices)
+    opener = ChannelOpener(hub, bus, stores.cursors, clock)
     subscriptions = SubscriptionManager(
         hub,
         replayer,
         stores.cursors,
         stores.epochs,
-        modes,
+        Admission(stores.cursors, modes, max_devices=settings.limits.max_devices),
+        opener,
         bus,
         changed_memberships,
         epoch=stores.deployment.epoch,
-        max_devices=settings.limits.max_devices,
     )
     fanout = Fanout(hub, changed_memberships, bus)
     manual = ManualDelivery(
@@ -117,6 +121,7 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         hub=hub,
         replayer=replayer,
         modes=modes,
+        opener=opener,
         subscriptions=subscriptions,
         manual=manual,
         fanout=fanout,

@@ -227,7 +227,7 @@ async def test_what_was_there_at_hello_may_be_acknowledged_before_it_is_brought_
 async def test_hellos_that_wait_for_their_devices_mode_hold_back_nobody(worker, db, monkeypatch):
     """Else one user could keep all turns, and all others from opening a stream."""
     monkeypatch.setattr("service.delivery.device_modes._PATIENCE_SECONDS", 60.0)
-    await worker.subscriptions._modes._devices.beat()
+    await worker.subscriptions._admission._modes._devices.beat()
     first = Session(1, "bob", "phone", mode=DeviceMode(AckMode.MANUAL))
     await worker.subscriptions.listen(first, starts_at_latest=False)
     waiting = [
@@ -249,7 +249,7 @@ async def test_hello_that_is_cancelled_while_it_waits_is_forgotten_everywhere(db
         await wait_for(lambda: len(worker.subscriptions._attaching) == 3, what="all turns taken")
         waiter = asyncio.create_task(worker.attach("bob"))
         last = asyncio.create_task(worker.attach("bob", "tablet"))
-        await wait_for(lambda: len(worker.subscriptions._hello_slots._waiters or ()) == 2, what="two that wait")
+        await wait_for(lambda: len(worker.subscriptions._admission._slots._waiters or ()) == 2, what="two that wait")
         waiter.cancel()
         await asyncio.gather(waiter, return_exceptions=True)
         assert "bob" not in worker.hub.users
@@ -260,4 +260,4 @@ async def test_hello_that_is_cancelled_while_it_waits_is_forgotten_everywhere(db
         reader = await last
         await reader.until("g", 1, 2, 3)
         assert worker.subscriptions._attaching == {}
-        assert worker.subscriptions._hello_slots._value == 3
+        assert worker.subscriptions._admission._slots._value == 3
