@@ -44,7 +44,7 @@ class MembershipAction(IntEnum):
 
 
 class Outcome(IntEnum):
-    """What became of one draft; the numbers of the SQL function store_messages."""
+    """What became of one draft; the numbers of the SQL function append_entries."""
 
     STORED = 0
     DUPLICATE = 1

@@ -116,7 +116,7 @@ async def lose_primary_after_its_standby(stage: Stage) -> None:
     client, conversation_id = await _begin(stage)
     assert stage.cluster is not None
     primary = stage.cluster.primary
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%store_messages%'"
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%append_entries%'"
 
     async def is_waiting() -> bool:
         return await asyncio.to_thread(primary.sql, waiting) != "0"

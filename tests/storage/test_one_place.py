@@ -57,7 +57,7 @@ async def test_shorter_way_stores_what_the_longer_one_would(db, appender, count)
         batch = [
             draft(conversation_id, "ann", "", request_id="1", data=b"\x00\xff", content_type="a/b", extras='{"a": 1}'),
             draft(conversation_id, "ann", "b", request_id="2", size_bytes=7),
-            draft(conversation_id, "ann", "c", request_id="3"),
+            draft(conversation_id, "ann", "c", request_id="3", reply_to_seq=1),
         ][:count]
         answers = (await appender.store([*batch, *more]))[:count]
         assert [(answer.outcome, answer.seq) for answer in answers] == [

@@ -54,7 +54,7 @@ async def wait_until_blocked(database: Database, count: int = 1) -> list[int]:
     async def blocked() -> list[int] | None:
         rows = await database.fetch(
             """SELECT a.pid FROM pg_stat_activity a
-               WHERE a.wait_event_type = 'Lock' AND a.query LIKE '%store_messages%' AND a.pid <> pg_backend_pid()"""
+               WHERE a.wait_event_type = 'Lock' AND a.query LIKE '%append_entries%' AND a.pid <> pg_backend_pid()"""
         )
         return [row["pid"] for row in rows] if len(rows) >= count else None
 

@@ -59,7 +59,7 @@ WITH seen AS (
             SELECT count(*) FROM (
                 SELECT 1 FROM messages e
                 WHERE e.conversation_id = $1 AND e.seq > m.read_seq AND e.seq <= $3
-                  AND e.sender = $2 AND e.kind = 1
+                  AND e.sender = $2 AND counts_as_message(e.kind)
                 ORDER BY e.seq LIMIT m.own_unread
             ) own
         )

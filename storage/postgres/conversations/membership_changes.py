@@ -25,26 +25,7 @@ from storage.records import (
 _ENTRY_BYTES = 160
 _NAME_BYTES = 34
 
-# An entry for a change: the next seq, a time that does not fall, and the feed's row, in one statement. $5 is the change
-# of member_count; the last entry of a log leaves nobody in.
-_APPEND = f"""
-WITH grown AS (
-    UPDATE conversations c
-    SET last_seq = c.last_seq + 1,
-        last_time = greatest(clock_timestamp(), c.last_time),
-        member_count = CASE WHEN $7 THEN 0 ELSE c.member_count + $5 END,
-        delete_time = CASE WHEN $7 THEN greatest(clock_timestamp(), c.last_time) ELSE c.delete_time END
-    WHERE c.conversation_id = $1
-    RETURNING c.conversation_id, c.last_seq, c.last_time, c.message_count
-), fed AS (
-    INSERT INTO commit_feed (conversation_ids, last_seqs)
-    SELECT ARRAY[g.conversation_id], ARRAY[g.last_seq] FROM grown g
-)
-INSERT INTO messages AS e (conversation_id, seq, kind, sender, request_id, request_hash, create_time, message_number,
-                           size_bytes, extras)
-SELECT g.conversation_id, g.last_seq, 2, $2, $3, $4, g.last_time, g.message_count, $6, $8
-FROM grown g
-RETURNING {ENTRY_COLUMNS}"""
+_APPEND = f"SELECT {ENTRY_COLUMNS} FROM append_membership($1, $2, $3, $4, $5, $6, $7, $8) AS e"
 
 # A former member's row gets another interval; one who is new gets a row.
 _ADD = """
@@ -168,10 +149,10 @@ async def append_entry(
         caller,
         request_id,
         request_hash,
-        growth * len(change.members),
         _ENTRY_BYTES + _NAME_BYTES * len(change.members),
-        change.action == MembershipAction.CONVERSATION_DELETED,
         {"membership": {"action": change.action, "members": list(change.members), "role": change.role}},
+        growth * len(change.members),
+        change.action == MembershipAction.CONVERSATION_DELETED,
     )
     assert row is not None  # the conversation is there and locked
     return to_entry(row)

@@ -24,7 +24,7 @@ class Ack:
 # IN a subquery is looked up in a hash; = ANY would compare each membership with ten thousand names one by one.
 _ATTEND = """
 SELECT m.conversation_id, m.role > 0 AS is_member,
-       CASE WHEN upper_inf(m.visible) OR isempty(m.visible) THEN c.last_seq ELSE upper(m.visible) - 1 END AS last_seq,
+       visible_end(m.visible, c.last_seq) AS last_seq,
        coalesce(k.acked_seq, m.start_seq) AS start_seq, coalesce(k.epoch, 0) AS cursor_epoch,
        coalesce((SELECT lower(part) FROM unnest(m.visible) AS part ORDER BY part DESC LIMIT 1), 1) AS floor_seq
 FROM members m
@@ -32,7 +32,7 @@ JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time 
 LEFT JOIN cursors k ON k.username = m.username AND k.device_id = $2 AND k.conversation_id = m.conversation_id
 WHERE m.username = $1 AND ($3::text[] IS NULL OR m.conversation_id IN (SELECT unnest($3)))
   AND (m.role > 0 OR $5 OR m.conversation_id IN (SELECT unnest($4::text[]))
-       OR coalesce(k.acked_seq, m.start_seq) < upper(m.visible) - 1)"""
+       OR coalesce(k.acked_seq, m.start_seq) < visible_end(m.visible, c.last_seq))"""
 
 
 class Cursors:

@@ -235,7 +235,7 @@ class Deliveries:
                                   AND k.conversation_id = m.conversation_id
                WHERE m.username = $1
                  AND greatest(k.claimed_seq, coalesce(k.acked_seq, m.start_seq))
-                     < CASE WHEN upper_inf(m.visible) THEN c.last_seq ELSE coalesce(upper(m.visible) - 1, 0) END
+                     < visible_end(m.visible, c.last_seq)
                ORDER BY c.last_time""",
             username,
             device_id,

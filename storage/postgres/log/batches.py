@@ -1,24 +1,25 @@
-"""A batch of drafts as the arguments of store_messages, and the rows that it gives as their answers. Pure.
+"""A batch of drafts as the arguments of the SQL function append_entries, and its rows as their answers. Pure.
 
-The function itself: migrations/0008_store_messages_at_one_place.sql; what its columns mean: 0007.
+`storage/postgres/schema/functions/log.sql` has the function and says what arguments and rows mean.
 """
 
 from collections.abc import Sequence
 
 import asyncpg
 
-from storage.records import Draft, Outcome, Stored
+from storage.records import Draft, EntryKind, Outcome, Role, Stored
 
-STORE = """
+STORE = f"""
 SELECT ord, outcome, seq, create_time
-FROM store_messages($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"""
+FROM append_entries({EntryKind.MESSAGE:d}::smallint, {Role.MEMBER:d}::smallint,
+                    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"""
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 # All messages of a place are stored; the row has the conversation's last seq before them.
 _PLACE_STORED = -1
 
 
 class Batch:
-    """Drafts as the arguments of store_messages, and its rows as their answers.
+    """Drafts as the arguments of append_entries, and its rows as their answers.
 
     A place is a pair of conversation and sender; a message has a rank among those of its conversation.
     """

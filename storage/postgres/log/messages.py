@@ -28,8 +28,7 @@ ENTRY_COLUMNS = (
 _SEEN = """
 WITH seen AS (
     SELECT m.visible * int8multirange(int8range(c.first_seq, c.last_seq + 1)) AS span,
-           CASE WHEN upper_inf(m.visible) OR isempty(m.visible) THEN c.last_seq
-                ELSE upper(m.visible) - 1 END AS last_seq,
+           visible_end(m.visible, c.last_seq) AS last_seq,
            (SELECT d.epoch FROM deployment d) AS epoch
     FROM members m JOIN conversations c USING (conversation_id)
     WHERE m.conversation_id = $1 AND m.username = $2 AND c.delete_time IS NULL
@@ -164,7 +163,7 @@ class Messages:
         rows = await self._database.fetch(
             f"""
             SELECT q.conversation_id AS wanted,
-                   CASE WHEN upper_inf(m.visible) THEN c.last_seq ELSE coalesce(upper(m.visible) - 1, 0) END AS end_seq,
+                   visible_end(m.visible, c.last_seq) AS end_seq,
                    m.role > 0 AS is_member,
                    coalesce((SELECT lower(part) FROM unnest(m.visible) AS part ORDER BY part DESC LIMIT 1), 1)
                        AS floor_seq,
