@@ -8,11 +8,12 @@ from urllib.parse import urlsplit
 
 from service.domain.checks import to_line, to_text
 from service.domain.errors import InvalidRequest
-
-MAX_DISPLAY_NAME_BYTES = 128
-MAX_AVATAR_URI_BYTES = 2048
-MIN_PASSWORD_BYTES = 8
-MAX_PASSWORD_BYTES = 256
+from service.domain.limits import (
+    MAX_AVATAR_URI_BYTES,
+    MAX_DISPLAY_NAME_BYTES,
+    MAX_PASSWORD_BYTES,
+    MIN_PASSWORD_BYTES,
+)
 
 # The characters of a URI (RFC 3986); all others must be percent-encoded.
 _URI = re.compile(r"https?://[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+", re.IGNORECASE)

@@ -11,8 +11,6 @@ from service.delivery.session import Session
 from service.domain.retry import deal
 from storage.postgres.devices.deliveries import Claim, Nack, Place
 
-# Messages that one stream may hold. Two streams so find work for both while a device may have 1,000.
-MAX_WINDOW_MESSAGES = 250
 # A claim takes at most so many messages, from so many conversations.
 MAX_CLAIM = 250
 MAX_CLAIM_CONVERSATIONS = 32

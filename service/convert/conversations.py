@@ -6,14 +6,9 @@ from parley.v1 import conversation_pb2, message_pb2
 
 from service.convert.messages import to_message
 from service.convert.timestamps import to_timestamp
-from service.domain import checks
+from service.domain import checks, limits
 from service.domain.errors import InvalidRequest
 from storage.records import Conversation, Member, Role
-
-MAX_TITLE_BYTES = 256
-MAX_MEMBERS_PER_REQUEST = 500
-_PAGE_SIZE, _MAX_PAGE_SIZE = 50, 200
-_MEMBERS_PAGE_SIZE, _MAX_MEMBERS_PAGE_SIZE = 100, 500
 
 
 def to_conversation(conversation: Conversation) -> conversation_pb2.Conversation:
@@ -62,19 +57,21 @@ def from_role(value: int, field: str, *, default: Role | None = None) -> Role:
 
 def from_title(value: str) -> str:
     """Returns a title that fits."""
-    return checks.to_line(value, "title", max_bytes=MAX_TITLE_BYTES)
+    return checks.to_line(value, "title", max_bytes=limits.MAX_TITLE_BYTES)
 
 
 def from_members(values: Sequence[str], *, min_count: int = 1) -> list[str]:
     """Returns the user names of a membership request, each once, sorted."""
-    return checks.to_usernames(list(values), "members", min_count=min_count, max_count=MAX_MEMBERS_PER_REQUEST)
+    return checks.to_usernames(list(values), "members", min_count=min_count, max_count=limits.MAX_MEMBERS_PER_REQUEST)
 
 
 def from_page_size(value: int) -> int:
     """Returns how many conversations a page has."""
-    return checks.to_page_size(value, "page_size", default=_PAGE_SIZE, maximum=_MAX_PAGE_SIZE)
+    return checks.to_page_size(
+        value, "page_size", default=limits.DEFAULT_CONVERSATIONS_PAGE, maximum=limits.MAX_CONVERSATIONS_PAGE
+    )
 
 
 def from_members_page_size(value: int) -> int:
     """Returns how many members a page has."""
-    return checks.to_page_size(value, "page_size", default=_MEMBERS_PAGE_SIZE, maximum=_MAX_MEMBERS_PAGE_SIZE)
+    return checks.to_page_size(value, "page_size", default=limits.DEFAULT_MEMBERS_PAGE, maximum=limits.MAX_MEMBERS_PAGE)

@@ -8,10 +8,9 @@ from service.convert.messages import to_message
 from service.convert.timestamps import to_timestamp
 from service.domain import checks
 from service.domain.errors import InvalidRequest
+from service.domain.limits import DEFAULT_DEAD_LETTERS_PAGE, MAX_DEAD_LETTER_IDS, MAX_DEAD_LETTERS_PAGE
 from storage.postgres.devices.dead_letters import DeadLetter
 
-MAX_IDS = 1_000
-_PAGE_SIZE, _MAX_PAGE_SIZE = 20, 100
 _MAX_ID = 2**63 - 1
 
 
@@ -37,14 +36,14 @@ def from_ids(values: Sequence[str]) -> list[int]:
     Raises:
         InvalidRequest: there are none or too many, or one is no id.
     """
-    if not 1 <= len(values) <= MAX_IDS:
-        raise InvalidRequest("dead_letter_ids", f"must have 1 to {MAX_IDS} elements, not {len(values)}")
+    if not 1 <= len(values) <= MAX_DEAD_LETTER_IDS:
+        raise InvalidRequest("dead_letter_ids", f"must have 1 to {MAX_DEAD_LETTER_IDS} elements, not {len(values)}")
     return sorted({_from_id(value) for value in values})
 
 
 def from_page_size(value: int) -> int:
     """Returns how many dead letters a page has."""
-    return checks.to_page_size(value, "page_size", default=_PAGE_SIZE, maximum=_MAX_PAGE_SIZE)
+    return checks.to_page_size(value, "page_size", default=DEFAULT_DEAD_LETTERS_PAGE, maximum=MAX_DEAD_LETTERS_PAGE)
 
 
 def _from_id(value: str) -> int:

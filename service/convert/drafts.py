@@ -1,6 +1,6 @@
 """SendRequest -> what the writer stores and what readers get: every rule about a message's content is here.
 
-Limits are those of the contract (message.proto); `service/rpc/server_info.py` tells them to clients.
+Limits are in `service/domain/limits.py`.
 """
 
 import json
@@ -12,17 +12,12 @@ from typing import Any, NamedTuple, TypeAlias
 from parley.v1 import message_pb2
 
 from service.convert import fast_wire
-from service.domain import checks
+from service.domain import checks, limits
 from service.domain.errors import ConversationNotFound, InvalidRequest, MessageTooLarge, ParleyError
 from service.domain.hashes import RequestHasher
+from service.domain.limits import MAX_REQUEST_ID_BYTES, MAX_TEXT_BYTES
 from storage.records import Draft
 
-MAX_TEXT_BYTES = 16_384
-MAX_MESSAGE_BYTES = 65_536
-MAX_BATCH_REQUESTS = 500
-MAX_ATTACHMENTS = 32
-MAX_MENTIONS = 100
-MAX_ATTRIBUTES = 32
 # What an entry takes in a frame besides the request's own fields: seq, sender, time, framing.
 _OVERHEAD_BYTES = 96
 # Pairs of sender and conversation that are remembered, of some 600 bytes each.
@@ -83,7 +78,7 @@ class Drafter:
         size_bytes = request.ByteSize()
         if (
             text
-            and 0 < len(id_bytes) <= checks.MAX_REQUEST_ID_BYTES
+            and 0 < len(id_bytes) <= MAX_REQUEST_ID_BYTES
             # Nothing else is in the request, not even a field that this version does not know.
             and size_bytes == place.wire_bytes + fast_wire.field_bytes(len(text_bytes)) + len(id_bytes) + 2
             and size_bytes <= MAX_TEXT_BYTES
@@ -102,8 +97,9 @@ class Drafter:
         Raises:
             InvalidRequest: there are none, or more than MAX_BATCH_REQUESTS.
         """
-        if not 1 <= len(requests) <= MAX_BATCH_REQUESTS:
-            raise InvalidRequest("requests", f"must have 1 to {MAX_BATCH_REQUESTS} elements, not {len(requests)}")
+        if not 1 <= len(requests) <= limits.MAX_BATCH_REQUESTS:
+            allowed = f"must have 1 to {limits.MAX_BATCH_REQUESTS} elements, not {len(requests)}"
+            raise InvalidRequest("requests", allowed)
         checked: list[Checked] = []
         for request in requests:
             try:
@@ -163,8 +159,8 @@ def _check_sizes(request: message_pb2.SendRequest) -> int:
         text_bytes = len(request.text.encode())
         if text_bytes > MAX_TEXT_BYTES:
             raise MessageTooLarge("text", text_bytes, MAX_TEXT_BYTES)
-        if size_bytes > MAX_MESSAGE_BYTES:
-            raise MessageTooLarge("request", size_bytes, MAX_MESSAGE_BYTES)
+        if size_bytes > limits.MAX_MESSAGE_BYTES:
+            raise MessageTooLarge("request", size_bytes, limits.MAX_MESSAGE_BYTES)
     return size_bytes + _OVERHEAD_BYTES
 
 
@@ -173,27 +169,27 @@ def _check_data(request: message_pb2.SendRequest) -> None:
         raise InvalidRequest("content_type", "must say what data is, for example application/octet-stream")
     if not request.data:
         raise InvalidRequest("data", "must not be empty when content_type is given")
-    checks.to_line(request.content_type, "content_type", max_bytes=128)
+    checks.to_line(request.content_type, "content_type", max_bytes=limits.MAX_CONTENT_TYPE_BYTES)
 
 
 def _to_extras(request: message_pb2.SendRequest, message: message_pb2.Message) -> dict[str, Any]:
     """Checks what few messages have, copies it to the message, and gives it as JSON values."""
     extras: dict[str, Any] = {}
     if request.attachments:
-        if len(request.attachments) > MAX_ATTACHMENTS:
-            raise InvalidRequest("attachments", f"must be at most {MAX_ATTACHMENTS}")
+        if len(request.attachments) > limits.MAX_ATTACHMENTS:
+            raise InvalidRequest("attachments", f"must be at most {limits.MAX_ATTACHMENTS}")
         extras["attachments"] = [_to_attachment(item, index) for index, item in enumerate(request.attachments)]
         message.attachments.extend(request.attachments)
     if request.mentions:
-        names = checks.to_usernames(list(request.mentions), "mentions", max_count=MAX_MENTIONS)
+        names = checks.to_usernames(list(request.mentions), "mentions", max_count=limits.MAX_MENTIONS)
         extras["mentions"] = names
         message.mentions.extend(names)
     if request.attributes:
-        if len(request.attributes) > MAX_ATTRIBUTES:
-            raise InvalidRequest("attributes", f"must be at most {MAX_ATTRIBUTES}")
+        if len(request.attributes) > limits.MAX_ATTRIBUTES:
+            raise InvalidRequest("attributes", f"must be at most {limits.MAX_ATTRIBUTES}")
         for key, value in request.attributes.items():
-            checks.to_text(key, "attributes key", max_bytes=64, min_bytes=1)
-            checks.to_text(value, f'attributes["{key}"]', max_bytes=1024)
+            checks.to_text(key, "attributes key", max_bytes=limits.MAX_ATTRIBUTE_KEY_BYTES, min_bytes=1)
+            checks.to_text(value, f'attributes["{key}"]', max_bytes=limits.MAX_ATTRIBUTE_VALUE_BYTES)
         extras["attributes"] = dict(request.attributes)
         message.attributes.update(request.attributes)
     return extras
@@ -201,9 +197,9 @@ def _to_extras(request: message_pb2.SendRequest, message: message_pb2.Message) -
 
 def _to_attachment(item: message_pb2.Attachment, index: int) -> dict[str, Any]:
     field = f"attachments[{index}]"
-    checks.to_line(item.uri, f"{field}.uri", max_bytes=2048, min_bytes=1)
-    checks.to_line(item.media_type, f"{field}.media_type", max_bytes=128)
-    checks.to_line(item.name, f"{field}.name", max_bytes=256)
+    checks.to_line(item.uri, f"{field}.uri", max_bytes=limits.MAX_ATTACHMENT_URI_BYTES, min_bytes=1)
+    checks.to_line(item.media_type, f"{field}.media_type", max_bytes=limits.MAX_ATTACHMENT_TYPE_BYTES)
+    checks.to_line(item.name, f"{field}.name", max_bytes=limits.MAX_ATTACHMENT_NAME_BYTES)
     if item.size_bytes < 0:
         raise InvalidRequest(f"{field}.size_bytes", "must not be negative")
     return {"uri": item.uri, "media_type": item.media_type, "size_bytes": item.size_bytes, "name": item.name}

@@ -7,8 +7,7 @@ from parley.v1 import chat_pb2
 from service.domain import checks
 from service.domain.errors import InvalidRequest
 from service.domain.field_checks import FieldChecks
-
-MAX_POSITIONS = 1_000
+from service.domain.limits import MAX_POSITIONS
 
 
 def from_position(position: chat_pb2.Position) -> tuple[str, int]:

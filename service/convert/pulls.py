@@ -9,10 +9,8 @@ from service.convert.messages import to_message
 from service.convert.timestamps import from_timestamp
 from service.domain import checks
 from service.domain.errors import InvalidRequest
+from service.domain.limits import DEFAULT_PULL_LIMIT, MAX_PULL_LIMIT
 from storage.records import Page
-
-DEFAULT_PULL_LIMIT = 20
-MAX_PULL_LIMIT = 500
 
 
 @dataclass(frozen=True, slots=True)

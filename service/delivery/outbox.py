@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 
 from service.convert import responses
 from service.domain.errors import ParleyError
+from service.domain.limits import MAX_FRAME_BYTES
 
 # What may wait to be written to one stream.
 MAX_BUFFERED_BYTES = 1024 * 1024
-# The contract's limit of a frame from the server.
-MAX_FRAME_BYTES = 1024 * 1024
 # Results, errors and unanswered sends beyond which the stream's requests are not read.
 MAX_UNANSWERED = 2000
 # Different keys of presence, typing and receipts that may wait; more is dropped.

@@ -7,8 +7,8 @@ says so by its number in the order of delivery. Cost is constant an entry, memor
 from collections import deque
 from dataclasses import dataclass, field
 
-# What a window may let be outstanding: each entry takes memory until it is covered, and a client may never do that.
-MAX_WINDOW_MESSAGES = 10_000
+from service.domain.limits import MAX_WINDOW_MESSAGES
+
 # Less than any entry has; ids and times alone are more.
 _SMALLEST_BYTES = 32
 

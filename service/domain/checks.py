@@ -8,10 +8,7 @@ import unicodedata
 
 from service.domain.errors import InvalidRequest
 from service.domain.field_checks import FieldChecks
-
-MAX_DEVICE_ID_BYTES = 64
-MAX_REQUEST_ID_BYTES = 64
-MAX_CONVERSATION_ID_BYTES = 65
+from service.domain.limits import MAX_CONVERSATION_ID_BYTES, MAX_DEVICE_ID_BYTES, MAX_REQUEST_ID_BYTES
 
 _USERNAME = re.compile(r"[a-z0-9][a-z0-9_.-]{2,31}")
 _USERNAME_RULE = "must be 3 to 32 of a-z 0-9 _ . -, beginning with a letter or digit"

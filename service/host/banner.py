@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from service.settings.host_port import is_loopback, split_listen
+from service.settings.host_port import split_listen
+from service.settings.reflection import shows_reflection
 from service.settings.tree import Settings
 
 # grpcurl's own program in a wheel; the version that the tests run.
@@ -35,7 +36,7 @@ def to_first_screen(settings: Settings) -> str:
         chat = f"{_command('python')} {shlex.quote(_shorten(_CHAT))} {_find_place(settings)}"
         lines += [Text(), Text("# chat; open another terminal for bob", style="dim"), Text(f"{chat} --user alice")]
     lines += [Text(), Text("The same by grpcurl:")]
-    if not _shows_reflection(settings):
+    if not shows_reflection(settings, settings.listen):
         lines.append(Text("(it asks the server for its methods; beyond loopback PARLEY_REFLECTION=on allows that)"))
     for comment, line in [*_grpcurl_lines(), *example_lines(settings)]:
         if comment:
@@ -100,9 +101,3 @@ def _command(name: str) -> str:
 
 def _shorten(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _shows_reflection(settings: Settings) -> bool:
-    return settings.reflection == "on" or (
-        settings.reflection == "auto" and is_loopback(split_listen(settings.listen)[0])
-    )

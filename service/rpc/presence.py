@@ -4,9 +4,8 @@ from parley.v1 import presence_pb2
 
 from service.domain import checks
 from service.domain.call import Call
+from service.domain.limits import MAX_PRESENCE_USERNAMES
 from service.presence.tracker import PresenceTracker, to_presence
-
-MAX_PRESENCE_USERNAMES = 500
 
 
 def to_presence_usernames(values: list[str]) -> list[str]:

@@ -7,18 +7,11 @@ from datetime import datetime
 from google.protobuf.duration_pb2 import Duration
 from parley.v1 import server_info_pb2
 
-from service.convert.drafts import MAX_BATCH_REQUESTS, MAX_MESSAGE_BYTES, MAX_TEXT_BYTES
-from service.convert.pulls import MAX_PULL_LIMIT
 from service.convert.timestamps import to_timestamp
-from service.delivery.outbox import MAX_FRAME_BYTES
-from service.domain import distribution
+from service.domain import distribution, limits
 from service.domain.call import Call
-from service.rpc.presence import MAX_PRESENCE_USERNAMES
 from service.settings.tree import Settings
 from service.settings.variables import COMMIT_VARIABLE
-
-MAX_REQUEST_BYTES = 256 * 1024
-MAX_MEMBERS_PER_REQUEST = 500
 
 
 class ServerInfoHandlers:
@@ -64,19 +57,19 @@ class ServerInfoHandlers:
         )
 
     def _limits(self) -> server_info_pb2.Limits:
-        limits, auth = self._settings.limits, self._settings.auth
+        settings, auth = self._settings.limits, self._settings.auth
         return server_info_pb2.Limits(
-            max_text_bytes=MAX_TEXT_BYTES,
-            max_message_bytes=MAX_MESSAGE_BYTES,
-            max_request_bytes=MAX_REQUEST_BYTES,
-            max_response_bytes=MAX_FRAME_BYTES,
-            max_batch_requests=MAX_BATCH_REQUESTS,
-            max_pull_limit=MAX_PULL_LIMIT,
-            max_members_per_request=MAX_MEMBERS_PER_REQUEST,
-            max_members=limits.max_members,
-            max_presence_usernames=MAX_PRESENCE_USERNAMES,
-            max_devices=limits.max_devices,
-            max_streams=limits.max_streams_per_user,
+            max_text_bytes=limits.MAX_TEXT_BYTES,
+            max_message_bytes=limits.MAX_MESSAGE_BYTES,
+            max_request_bytes=limits.MAX_REQUEST_BYTES,
+            max_response_bytes=limits.MAX_FRAME_BYTES,
+            max_batch_requests=limits.MAX_BATCH_REQUESTS,
+            max_pull_limit=limits.MAX_PULL_LIMIT,
+            max_members_per_request=limits.MAX_MEMBERS_PER_REQUEST,
+            max_members=settings.max_members,
+            max_presence_usernames=limits.MAX_PRESENCE_USERNAMES,
+            max_devices=settings.max_devices,
+            max_streams=settings.max_streams_per_user,
             access_token_lifetime=Duration(seconds=auth.access_token_seconds),
             refresh_token_lifetime=Duration(seconds=auth.refresh_token_seconds),
         )

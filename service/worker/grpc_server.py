@@ -1,13 +1,12 @@
 """How the server listens: address, TLS, and the transport's own limits."""
 
-import ipaddress
 from typing import Any
 
 import grpc
 
+from service.domain.limits import MAX_REQUEST_BYTES
 from service.host.file_limit import to_most_connections
 from service.rpc.in_flight import MAX_UNARY_CALLS
-from service.rpc.server_info import MAX_REQUEST_BYTES
 from service.settings.tree import Settings
 from service.worker.server_certificate import ServerCertificate
 
@@ -81,16 +80,3 @@ def add_port(server: grpc.aio.Server, listen: str, certificate: ServerCertificat
         port = server.add_secure_port(listen, certificate.credentials())
     if port == 0:
         raise OSError(f"can't listen on {listen}")
-
-
-def shows_reflection(settings: Settings, listen: str) -> bool:
-    """Whether the server describes itself: as set, or on loopback only."""
-    if settings.reflection != "auto":
-        return settings.reflection == "on"
-    host = listen.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -20,6 +20,7 @@ from service.rpc.in_flight import InFlight
 from service.rpc.pipeline import Around, compose_methods
 from service.rpc.registry import SERVICE, to_generic_handler
 from service.rpc.telemetry import CallCounts
+from service.settings.reflection import shows_reflection
 from service.settings.tree import Settings
 from service.worker.composition.auth import Auth, build_auth
 from service.worker.composition.background import follow_certificate, start_background, start_metrics
@@ -28,7 +29,7 @@ from service.worker.composition.metrics import list_sources
 from service.worker.composition.reloading import LiveSettings
 from service.worker.composition.rpc import build_methods
 from service.worker.composition.stores import Stores, open_stores, share_timelines
-from service.worker.grpc_server import add_port, open_certificate, server_options, shows_reflection
+from service.worker.grpc_server import add_port, open_certificate, server_options
 from service.worker.health import Health
 from service.worker.leaving import leave
 from service.worker.reflection import reflection_handlers

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parley.v1 import message_pb2
 
-from service.convert.drafts import MAX_MESSAGE_BYTES, MAX_TEXT_BYTES, Drafter, _find_place, conversation_ids_of
+from service.convert.drafts import Drafter, _find_place, conversation_ids_of
 from service.domain.errors import ConversationNotFound, InvalidRequest, MessageTooLarge, ParleyError
 from service.domain.hashes import RequestHasher
+from service.domain.limits import MAX_MESSAGE_BYTES, MAX_TEXT_BYTES
 from storage.records import Draft
 
 HASHER = RequestHasher(b"key")

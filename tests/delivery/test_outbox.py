@@ -5,8 +5,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.delivery.outbox import MAX_BUFFERED_BYTES, MAX_EPHEMERAL, MAX_FRAME_BYTES, MAX_UNANSWERED, Outbox
+from service.delivery.outbox import MAX_BUFFERED_BYTES, MAX_EPHEMERAL, MAX_UNANSWERED, Outbox
 from service.domain.errors import UnknownPayload
+from service.domain.limits import MAX_FRAME_BYTES
 
 
 def make_outbox() -> Outbox:

@@ -8,8 +8,8 @@ import pytest
 
 from service.convert import responses
 from service.delivery import hub as hub_module
-from service.delivery.outbox import MAX_FRAME_BYTES
 from service.delivery.session import Session
+from service.domain.limits import MAX_FRAME_BYTES
 from storage.postgres.connections.database import Database
 from storage.postgres.conversations.members import Members
 from storage.postgres.devices.cursors import Ack, Cursors

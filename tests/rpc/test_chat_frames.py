@@ -11,9 +11,9 @@ from parley.v1 import chat_pb2
 from service.delivery.session import Session
 from service.delivery.stream_state import PhaseEvent
 from service.delivery.streams import OpenStream
-from service.delivery.window import MAX_WINDOW_MESSAGES
 from service.domain.call import Principal
 from service.domain.errors import ConversationNotFound
+from service.domain.limits import MAX_WINDOW_MESSAGES
 from service.rpc.chat.frames import ChatParts, FrameHandlers
 from storage.postgres.connections.database import Database
 from tests.support.log import add_group

@@ -20,9 +20,15 @@ from service.delivery.hub import Hub
 from service.delivery.stream_state import PhaseEvent
 from service.delivery.streams import OpenStream
 from service.delivery.subscription_manager import SubscriptionManager
-from service.delivery.window import MAX_WINDOW_MESSAGES, Window
+from service.delivery.window import Window
 from service.domain import checks, errors
 from service.domain.hashes import RequestHasher
+from service.domain.limits import (
+    MAX_HEARTBEAT_SECONDS,
+    MAX_HELLO_POSITIONS,
+    MAX_WINDOW_MESSAGES,
+    MIN_HEARTBEAT_SECONDS,
+)
 from service.domain.token_bucket import Rate, TokenBucket
 from service.messages.service import MessageService
 from service.presence.tracker import PresenceTracker
@@ -32,9 +38,6 @@ from service.rpc.chat.manual_frames import to_ack_deadline, to_acks, to_manual_w
 from service.rpc.presence import to_presence_usernames
 from storage.records import AckMode
 
-MAX_HELLO_POSITIONS = 10_000
-MIN_HEARTBEAT_SECONDS = 1.0
-MAX_HEARTBEAT_SECONDS = 600.0
 # Refused positions of a hello that are told before others come to their turn: some milliseconds of work.
 _REFUSALS_A_TURN = 250
 # Typing frames of a stream that go out; more are dropped without a word.

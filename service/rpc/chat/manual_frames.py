@@ -5,17 +5,19 @@ from collections.abc import Collection
 from google.protobuf.duration_pb2 import Duration
 from parley.v1 import chat_pb2
 
-from service.consumers.group import MAX_WINDOW_MESSAGES
 from service.domain import checks
 from service.domain.errors import InvalidRequest
+from service.domain.limits import (
+    MAX_ACK_DEADLINE_SECONDS,
+    MAX_HELD_MESSAGES,
+    MAX_NACK_REASON_BYTES,
+    MAX_NACKS,
+    MAX_POSITIONS,
+    MAX_RETRY_DELAY_SECONDS,
+    MIN_ACK_DEADLINE_SECONDS,
+)
 from storage.postgres.devices.deliveries import Nack
 from storage.records import AckMode, DeviceMode
-
-MAX_NACKS = 1_000
-MAX_REASON_BYTES = 512
-MIN_ACK_DEADLINE_SECONDS = 1.0
-MAX_ACK_DEADLINE_SECONDS = 3600.0
-MAX_RETRY_DELAY_SECONDS = 3600.0
 
 
 def to_mode(hello: chat_pb2.Hello) -> DeviceMode:
@@ -42,7 +44,7 @@ def to_mode(hello: chat_pb2.Hello) -> DeviceMode:
 
 def to_manual_window(hello: chat_pb2.Hello) -> int:
     """Returns how many messages a stream with manual acks may hold."""
-    return min(hello.window_messages or MAX_WINDOW_MESSAGES, MAX_WINDOW_MESSAGES)
+    return min(hello.window_messages or MAX_HELD_MESSAGES, MAX_HELD_MESSAGES)
 
 
 def to_ack_deadline(hello: chat_pb2.Hello, default_seconds: float) -> float:
@@ -57,8 +59,8 @@ def to_ack_deadline(hello: chat_pb2.Hello, default_seconds: float) -> float:
 
 def to_acks(positions: Collection[chat_pb2.Position]) -> list[tuple[str, int]]:
     """Returns exactly the (conversation, seq) of an ack frame, each once."""
-    if not 1 <= len(positions) <= MAX_NACKS:
-        raise InvalidRequest("positions", f"must have 1 to {MAX_NACKS} elements, not {len(positions)}")
+    if not 1 <= len(positions) <= MAX_POSITIONS:
+        raise InvalidRequest("positions", f"must have 1 to {MAX_POSITIONS} elements, not {len(positions)}")
     return list(dict.fromkeys(_to_key(position.conversation_id, position.seq, "positions") for position in positions))
 
 
@@ -73,7 +75,7 @@ def to_nacks(frame: chat_pb2.NackFrame, owner: int) -> list[Nack]:
     found: dict[tuple[str, int], Nack] = {}
     for nack in frame.nacks:
         conversation_id, seq = _to_key(nack.conversation_id, nack.seq, "nacks")
-        reason = checks.to_text(nack.reason, "nacks.reason", max_bytes=MAX_REASON_BYTES)
+        reason = checks.to_text(nack.reason, "nacks.reason", max_bytes=MAX_NACK_REASON_BYTES)
         found[conversation_id, seq] = Nack(conversation_id, seq, owner, reason, _to_retry_delay(nack))
     return list(found.values())
 

@@ -20,6 +20,7 @@ from service.delivery.stream_state import PhaseEvent
 from service.delivery.streams import OpenStream, Streams
 from service.domain import errors
 from service.domain.call import Call
+from service.domain.limits import HELLO_SECONDS
 from service.metrics.histogram import MESSAGES, Histogram
 from service.rpc.chat.frame_steps import FrameScope, TakeFrame, compose_frames
 from service.rpc.chat.frames import ChatParts, FrameHandlers
@@ -34,8 +35,6 @@ from storage.records import AckMode
 
 _log = structlog.get_logger(__name__)
 
-# A stream that says nothing for this long after it was opened is ended.
-HELLO_SECONDS = 30.0
 # What ends reading and what cancels the handler come from one event of the transport, in any order.
 _BREAK_OFF_SECONDS = 0.05
 # Between attempts to store what was acknowledged, while the database is away.
