@@ -65,6 +65,10 @@ generate: $(VENV)/.dev ## Generate the stubs in clients/ from proto/
 lock: $(VENV)/.dev ## Write the lock files anew from pyproject.toml
 	scripts/lock.sh
 
+.PHONY: mutants
+mutants: $(VENV)/.dev ## Change the code in small ways and see whether tests notice, an hour: make mutants [ROOMS=service/domain]
+	$(BIN)/python -m tests.mutants.run $(if $(ROOMS),--rooms $(ROOMS))
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Run the linters, the type checker and the layer check
 	$(BIN)/ruff check .

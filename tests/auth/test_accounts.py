@@ -1,26 +1,19 @@
+"""Accounts: registration, login, profile, password, deletion."""
+
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 
 import argon2
 import pytest
 from parley.v1 import account_pb2
 
-from service.auth.accounts import USER_TOKEN_LIFE, AccountService
-from service.auth.attempts import Attempts
-from service.auth.logins import Grant, Logins
-from service.auth.passwords import Passwords
-from service.auth.refresh_tokens import RefreshTokens, new_login_id
-from service.auth.refusals import RefusalLog
-from service.auth.revocations import Revocations
-from service.auth.verifier import TokenVerifier
+from service.auth.accounts import USER_TOKEN_LIFE
 from service.domain.call import Call
 from service.domain.errors import (
     BadCredentials,
     InvalidRequest,
     RateLimited,
     RegistrationClosed,
-    TokenExpired,
     TokenInvalid,
     UserDisabled,
     UsernameTaken,
@@ -28,101 +21,8 @@ from service.domain.errors import (
 )
 from service.domain.times import to_time
 from service.rpc.accounts import AccountHandlers
-from storage.postgres.accounts.accounts import Accounts
-from storage.postgres.connections.database import Database
-from storage.records import Revocation
-from tests.auth.rings import NOW, Clock, ring, signer, verifier
-from tests.support.patient import patient_database
-
-PASSWORD = "correct horse"
-MONTH_SECONDS = 2_592_000
-NOBODY = Call("c0", "127.0.0.1")
-KEYS = ring()
-
-
-@dataclass
-class Worker:
-    """An account service with what surrounds it. It hears its own announcements, as a worker does."""
-
-    accounts: Accounts
-    passwords: Passwords
-    clock: Clock
-    is_open: bool = True
-    attempts_per_minute: int = 1000
-    announced: list[Revocation] = field(default_factory=list)
-    left: list[tuple[str, bool]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.revocations = Revocations(self.clock)
-        self.verifier: TokenVerifier = verifier(KEYS, self.clock)
-        refusals = RefusalLog()
-        self.logins = Logins(
-            self.accounts,
-            signer=signer(KEYS),
-            refresh_tokens=RefreshTokens(b"k" * 32),
-            announce_revocation=self.announce,
-            refresh_token_seconds=MONTH_SECONDS,
-            refusals=refusals,
-            clock=self.clock,
-        )
-        self.service = AccountService(
-            self.accounts,
-            passwords=self.passwords,
-            attempts=Attempts(per_account_per_minute=self.attempts_per_minute, per_address_per_minute=1000),
-            logins=self.logins,
-            refusals=refusals,
-            leave_all=self.leave_all,
-            announce_revocation=self.announce,
-            is_registration_open=self.is_open,
-            clock=self.clock,
-        )
-
-    async def leave_all(self, username: str) -> None:
-        self.left.append((username, (await self.accounts.get_user(username)).delete_time is not None))
-
-    def announce(self, revocation: Revocation) -> None:
-        self.announced.append(revocation)
-        self.revocations.apply(revocation)
-
-    def call(self, grant: Grant) -> Call:
-        return Call("c1", "127.0.0.1", principal=self.verifier.verify(grant.access_token))
-
-    def is_good(self, grant: Grant) -> bool:
-        return not self.revocations.is_revoked(self.verifier.verify(grant.access_token))
-
-    async def register(self, username: str = "alice", **changes: str) -> Grant:
-        fields = {"password": PASSWORD, "display_name": "Alice", "device_id": "phone"} | changes
-        return await self.service.register(NOBODY, username=username, **fields)
-
-    async def login(self, username: str = "alice", password: str = PASSWORD, device_id: str = "phone") -> Grant:
-        return await self.service.login(NOBODY, username=username, password=password, device_id=device_id)
-
-    async def refresh(self, grant: Grant, request_id: str = "") -> Grant:
-        return await self.logins.refresh(refresh_token=grant.refresh_token, request_id=request_id)
-
-
-@pytest.fixture(scope="module")
-async def opened(postgres_url: str) -> AsyncIterator[Database]:
-    async with patient_database(postgres_url) as database:
-        yield database
-
-
-@pytest.fixture
-async def make_worker(opened: Database) -> AsyncIterator[Callable[..., Worker]]:
-    await opened.execute("TRUNCATE users, logins, revocations")
-    passwords = Passwords()
-    clock = Clock()
-
-    def make(**settings: object) -> Worker:
-        return Worker(Accounts(opened), passwords, clock, **settings)  # type: ignore[arg-type]
-
-    yield make
-    passwords.close()
-
-
-@pytest.fixture
-def worker(make_worker: Callable[..., Worker]) -> Worker:
-    return make_worker()
+from tests.auth.account_worker import KEYS, MONTH_SECONDS, NOBODY, PASSWORD, Worker
+from tests.auth.rings import NOW, signer
 
 
 async def test_register_makes_an_account_and_logs_it_in(worker: Worker) -> None:
@@ -263,117 +163,6 @@ async def test_login_makes_an_old_hash_new_and_all_who_race_get_in(worker: Worke
     before = worker.passwords.run_count
     await worker.login()
     assert worker.passwords.run_count == before + 1
-
-
-async def test_refresh_gives_the_next_pair_of_the_same_login(worker: Worker) -> None:
-    first = await worker.register()
-    worker.clock.now += 100
-    second = await worker.refresh(first)
-    assert second.refresh_token != first.refresh_token
-    assert (second.user.username, second.device_id) == ("alice", "phone")
-    assert second.access_expire_time == to_time(NOW + 1000)
-    assert second.refresh_expire_time == to_time(NOW + 100 + MONTH_SECONDS)
-    principals = [worker.verifier.verify(grant.access_token) for grant in (first, second)]
-    assert principals[0].login_id == principals[1].login_id
-    assert worker.is_good(await worker.refresh(second))
-
-
-async def test_repeat_within_a_minute_gives_the_same_successor(make_worker: Callable[..., Worker]) -> None:
-    here, there = make_worker(), make_worker()
-    first = await here.register()
-    second = await here.refresh(first, "r1")
-    here.clock.now += 60
-    again = await there.refresh(first, "r1")
-    assert (again.refresh_token, again.refresh_expire_time) == (second.refresh_token, second.refresh_expire_time)
-    assert here.is_good(await here.refresh(again, "r2"))
-
-
-@pytest.mark.parametrize(
-    ("first_id", "second_id", "passed_seconds"), [("r1", "r1", 60.1), ("r1", "r2", 0), ("", "", 0), ("r1", "", 0)]
-)
-async def test_other_second_use_ends_the_login(
-    worker: Worker, first_id: str, second_id: str, passed_seconds: float
-) -> None:
-    first = await worker.register()
-    second = await worker.refresh(first, first_id)
-    worker.clock.now += passed_seconds
-    with pytest.raises(TokenInvalid, match="used before"):
-        await worker.refresh(first, second_id)
-    assert [one.login_id for one in worker.announced] == [first.refresh_token.partition(".")[0]]
-    assert not worker.is_good(second)
-    with pytest.raises(TokenInvalid, match="ended"):
-        await worker.refresh(second)
-    assert len(worker.announced) == 1
-
-
-async def test_repeat_after_the_successor_was_used_ends_the_login(worker: Worker) -> None:
-    first = await worker.register()
-    second = await worker.refresh(first, "r1")
-    await worker.refresh(second, "r2")
-    with pytest.raises(TokenInvalid, match="used before"):
-        await worker.refresh(first, "r1")
-
-
-async def test_racing_exchanges_of_one_request_get_one_successor(make_worker: Callable[..., Worker]) -> None:
-    workers = [make_worker() for _ in range(4)]
-    first = await workers[0].register()
-    grants = await asyncio.gather(*(one.refresh(first, "r1") for one in workers))
-    assert len({grant.refresh_token for grant in grants}) == 1
-    assert not any(one.announced for one in workers)
-
-
-async def test_racing_exchanges_of_different_requests_give_at_most_one_successor(
-    make_worker: Callable[..., Worker],
-) -> None:
-    workers = [make_worker() for _ in range(4)]
-    first = await workers[0].register()
-    found = await asyncio.gather(
-        *(one.refresh(first, f"r{number}") for number, one in enumerate(workers)), return_exceptions=True
-    )
-    assert sum(isinstance(one, Grant) for one in found) == 1
-    assert sum(isinstance(one, TokenInvalid) for one in found) == 3
-    assert sum(len(one.announced) for one in workers) == 1
-
-
-async def test_expired_refresh_token_says_so(worker: Worker) -> None:
-    first = await worker.register()
-    worker.clock.now += MONTH_SECONDS
-    with pytest.raises(TokenExpired):
-        await worker.refresh(first)
-
-
-async def test_invented_refresh_token_ends_nothing(worker: Worker) -> None:
-    first = await worker.register()
-    login_id = first.refresh_token.partition(".")[0]
-    for token in (f"{login_id}.{'A' * 64}", first.access_token, "", RefreshTokens(b"j" * 32).first(login_id)):
-        with pytest.raises(TokenInvalid):
-            await worker.logins.refresh(refresh_token=token, request_id="r1")
-        with pytest.raises(TokenInvalid):
-            await worker.logins.logout(refresh_token=token)
-    with pytest.raises(TokenInvalid):
-        await worker.logins.refresh(refresh_token=RefreshTokens(b"k" * 32).first(new_login_id()), request_id="r1")
-    assert worker.announced == []
-    assert await worker.refresh(first)
-
-
-async def test_long_request_id_is_refused(worker: Worker) -> None:
-    first = await worker.register()
-    with pytest.raises(InvalidRequest):
-        await worker.refresh(first, "r" * 65)
-    assert await worker.refresh(first)
-
-
-async def test_logout_ends_the_login_by_any_of_its_tokens_and_is_idempotent(worker: Worker) -> None:
-    first = await worker.register()
-    other = await worker.login()
-    third = await worker.refresh(await worker.refresh(first))
-    for _ in range(2):
-        await worker.logins.logout(refresh_token=first.refresh_token)
-    assert len(worker.announced) == 1
-    assert not worker.is_good(third)
-    assert worker.is_good(other)
-    with pytest.raises(TokenInvalid):
-        await worker.refresh(third)
 
 
 async def test_profile_is_read_and_changed_in_parts(worker: Worker) -> None:
