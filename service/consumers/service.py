@@ -21,6 +21,7 @@ from service.delivery.subscription_manager import SubscriptionManager
 from service.domain import errors
 from storage.errors import Unavailable
 from storage.postgres.devices.deliveries import Claim, Deliveries, Nack, Settlement
+from storage.records import AckMode
 
 _log = structlog.get_logger(__name__)
 
@@ -122,6 +123,15 @@ class ManualDelivery:
         """Says that a stream has written: it may have room."""
         if (service := self._by_session.get(session)) is not None and service.is_short:
             service.wake.set()
+
+    def check_manual(self, session: Session) -> None:
+        """Refuses a stream that does not acknowledge manually.
+
+        Raises:
+            AckModeMismatch: it does not.
+        """
+        if session.mode.ack_mode is not AckMode.MANUAL:
+            raise errors.AckModeMismatch(session.device_id)
 
     def ack(self, session: Session, positions: Sequence[tuple[str, int]], correlation_id: int) -> None:
         """Takes acks that were checked; what is refused is told to the session."""

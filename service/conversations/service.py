@@ -5,14 +5,21 @@ decided in `service/domain/membership.py`; messages are not here.
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
 from service.domain import checks, page_tokens
-from service.domain.errors import ConversationNotFound, CursorBeyondEnd, RequestIdReused, TooManyMembers, UserNotFound
+from service.domain.errors import (
+    ConversationNotFound,
+    CursorBeyondEnd,
+    ParleyError,
+    RequestIdReused,
+    TooManyMembers,
+    UserNotFound,
+)
 from service.domain.hashes import RequestHasher
 from service.domain.membership import (
     check_group_action,
@@ -238,6 +245,21 @@ class ConversationService:
         if position.is_moved:
             self._on_read(conversation_id, caller)
         return position
+
+    async def mark_all_read(
+        self, caller: str, seqs: Mapping[str, int], *, on_refused: Callable[[ParleyError], None]
+    ) -> None:
+        """Moves the caller's read positions in several conversations, one after the other.
+
+        Args:
+            seqs: up to where the caller has read, by conversation.
+            on_refused: called with each refusal of `mark_read`; the other conversations go on.
+        """
+        for conversation_id, seq in seqs.items():
+            try:
+                await self.mark_read(caller, conversation_id, seq)
+            except ParleyError as refusal:
+                on_refused(refusal)
 
     async def leave_all(self, username: str) -> None:
         """Takes one whose account is deleted out of all groups; direct conversations stay.

@@ -37,7 +37,13 @@ class OpenStream:
         self._task = task
 
     def authenticate(self, principal: Principal) -> None:
-        """Takes the principal of a newer token of the same user."""
+        """Takes the principal of a newer token.
+
+        Raises:
+            TokenInvalid: the token is of another user.
+        """
+        if principal.username != self.principal.username:
+            raise errors.TokenInvalid("The token is of another user than this stream's.")
         self.principal = principal
 
     def hasten(self, now: float) -> None:

@@ -27,6 +27,10 @@ class Principal:
     expire_time: float
     scopes: frozenset[str] = frozenset()
 
+    def device_for(self, wanted_id: str) -> str:
+        """Returns the device that a request is about: the one that it names, else the login's, else "default"."""
+        return wanted_id or self.device_id or "default"
+
 
 class Call(NamedTuple):
     """One call. A tuple, since there is one for each: a frozen dataclass takes several times as long to make.

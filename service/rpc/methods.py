@@ -16,6 +16,7 @@ from parley.v1 import (
 )
 
 from service.rpc.accounts import AccountHandlers
+from service.rpc.acks import AckHandlers
 from service.rpc.chat.stream import ChatHandlers
 from service.rpc.conversations import ConversationHandlers
 from service.rpc.dead_letters import DeadLetterHandlers
@@ -34,6 +35,7 @@ class Handlers:
     conversations: ConversationHandlers
     messages: MessageHandlers
     chat: ChatHandlers
+    acks: AckHandlers
     dead_letters: DeadLetterHandlers
     presence: PresenceHandlers
 
@@ -65,7 +67,7 @@ def to_methods(on: Handlers) -> dict[str, Unary | Stream]:
         "Pull": Unary(message_pb2.PullRequest, on.messages.pull),
         "Chat": Stream(None, on.chat.chat),
         "Subscribe": Stream(chat_pb2.SubscribeRequest, on.chat.subscribe),
-        "Ack": Unary(chat_pb2.AckRequest, on.chat.ack),
+        "Ack": Unary(chat_pb2.AckRequest, on.acks.ack),
         "ListDeadLetters": Unary(dead_letter_pb2.ListDeadLettersRequest, on.dead_letters.list_dead_letters),
         "RedriveDeadLetters": Unary(dead_letter_pb2.RedriveDeadLettersRequest, on.dead_letters.redrive_dead_letters),
         "DeleteDeadLetters": Unary(dead_letter_pb2.DeleteDeadLettersRequest, on.dead_letters.delete_dead_letters),

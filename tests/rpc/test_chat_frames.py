@@ -14,7 +14,8 @@ from service.delivery.streams import OpenStream
 from service.domain.call import Principal
 from service.domain.errors import ConversationNotFound
 from service.domain.limits import MAX_WINDOW_MESSAGES
-from service.rpc.chat.frames import ChatParts, FrameHandlers
+from service.rpc.chat.frames import FrameHandlers
+from service.rpc.chat.parts import ChatParts
 from storage.postgres.connections.database import Database
 from tests.support.log import add_group
 from tests.support.logs import add_users
@@ -25,7 +26,7 @@ from tests.support.worker import Worker, running_worker
 def parts_of(worker: Worker) -> ChatParts:
     """The parts that a hello needs; the worker has no others."""
     parts: dict[str, Any] = {part.name: getattr(worker, part.name, None) for part in fields(ChatParts)}
-    return ChatParts(**parts | {"epoch": 1})
+    return ChatParts(**parts | {"epoch": 1, "acks": worker.ack_service})
 
 
 async def test_window_is_bounded_also_when_the_client_asks_for_a_larger_one(database: Database, redis_url: str) -> None:

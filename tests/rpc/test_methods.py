@@ -6,6 +6,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from parley.v1 import chat_pb2, chat_service_pb2
 
 from service.rpc.accounts import AccountHandlers
+from service.rpc.acks import AckHandlers
 from service.rpc.chat.stream import ChatHandlers
 from service.rpc.conversations import ConversationHandlers
 from service.rpc.dead_letters import DeadLetterHandlers
@@ -30,6 +31,7 @@ def methods() -> dict[str, Unary | Stream]:
         ConversationHandlers,
         MessageHandlers,
         ChatHandlers,
+        AckHandlers,
         DeadLetterHandlers,
         PresenceHandlers,
     )

@@ -1,4 +1,4 @@
-"""Send, BatchSend and a send frame have the same outcome for the same request: one verb serves all three."""
+"""Send, BatchSend and a send frame have the same outcome for the same request, and so have Ack and an ack frame."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 from google.rpc import status_pb2
-from parley.v1 import account_pb2, conversation_pb2, message_pb2
+from parley.v1 import account_pb2, chat_pb2, conversation_pb2, message_pb2
 
 from tests.support.people import PASSWORD, Person, Stream, reason_of, registered, status_of
 from tests.support.servers import RunningServer
@@ -55,6 +55,7 @@ async def scene(server: RunningServer) -> AsyncIterator[Scene]:
         ids = {
             "own": own,
             "news": news,
+            "acked": await alice.make_group(),
             "left": await bob.make_group(alice),
             "foreign": await bob.make_group(),
             "direct": f"{alice.name}:{bob.name}",
@@ -70,7 +71,9 @@ async def scene(server: RunningServer) -> AsyncIterator[Scene]:
         removal = conversation_pb2.RemoveMembersRequest(conversation_id=ids["left"], members=[alice.name])
         await bob.call("RemoveMembers", removal)
         await gone.call("DeleteAccount", account_pb2.DeleteAccountRequest(password=PASSWORD))
+        await alice.send(ids["acked"], "one")
         async with alice.chat() as stream:
+            await stream.until(lambda: stream.seqs(ids["acked"]) == [1], "the message of the acks")
             yield Scene(alice, stream, ids)
 
 
@@ -140,3 +143,27 @@ async def test_each_refusal_has_the_same_status_by_all_three(scene: Scene, reaso
     (result,) = await scene.stream.send(request)
     assert result.error == status
     assert (await scene.by_batch(request)).error == status
+
+
+ACK_REFUSALS = [
+    ("INVALID_REQUEST", []),
+    ("INVALID_REQUEST", [("own", 1)] * 1001),
+    ("INVALID_REQUEST", [("own", -1)]),
+    ("INVALID_REQUEST", [("a:b:c", 1)]),
+    ("ACK_BEYOND_DELIVERED", [("acked", 3)]),
+    ("CONVERSATION_NOT_FOUND", [("foreign", 1)]),
+    ("CONVERSATION_NOT_FOUND", [("nosuchgroup", 1)]),
+]
+
+
+@pytest.mark.parametrize(("reason", "positions"), ACK_REFUSALS)
+async def test_each_refusal_of_an_ack_has_the_same_status_by_call_and_by_frame(scene: Scene, reason, positions) -> None:
+    wanted = [chat_pb2.Position(conversation_id=scene.ids.get(name, name), seq=seq) for name, seq in positions]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await scene.alice.call("Ack", chat_pb2.AckRequest(positions=wanted))
+    status = status_of(caught.value)
+    assert reason_of(status) == reason
+    number = await scene.stream.write(ack=chat_pb2.AckFrame(positions=wanted))
+    await scene.stream.refused(number)
+    (error,) = [one for one in scene.stream.errors if one.correlation_id == number]
+    assert error.error == status

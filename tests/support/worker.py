@@ -22,6 +22,7 @@ from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from service.delivery.subscription_manager import SubscriptionManager
 from service.domain.clock import Clock, loop_clock
+from service.messages.acks import AckService
 from service.presence.tracker import PresenceTracker
 from service.receipts.tracker import ReceiptTracker
 from service.worker.composition.bus import build_dispatcher
@@ -55,6 +56,9 @@ class Worker:
     receipts: ReceiptTracker
     presence_store: Gated
     acks: AckWriter
+    ack_service: AckService
+    modes: DeviceModes
+    manual: ManualDelivery
 
     async def attach(self, username: str, device_id: str = "phone", *, epoch: int = 0, **explicit: int) -> "Reader":
         """Opens a session as hello does."""
@@ -160,6 +164,18 @@ async def running_worker(
     )
     receiver = Receiver(dispatcher.take, dispatcher.take_common, Reconnections().note)
     acks = AckWriter(Cursors(database), receipts.note, epoch=1)
+    ack_service = AckService(
+        Cursors(database),
+        Epochs(database),
+        modes,
+        hub,
+        acks,
+        settle=manual.ack,
+        settle_now=manual.ack_now,
+        on_acked=receipts.note,
+        epoch=deployment.epoch,
+        max_devices=100,
+    )
     await bus.subscribe([RECEIPTS_CHANNEL])
     background = [asyncio.create_task(work) for work in (receipts.run(), presence.writer.run(), subscriptions.run())]
     if has_bus:
@@ -168,7 +184,18 @@ async def running_worker(
         if has_bus:
             await wait_for(lambda: bus.is_alive, what="the bus")
         yield Worker(
-            bus, hub, replayer, subscriptions, Fanout(hub, changed_memberships, bus), presence, receipts, store, acks
+            bus=bus,
+            hub=hub,
+            replayer=replayer,
+            subscriptions=subscriptions,
+            fanout=Fanout(hub, changed_memberships, bus),
+            presence=presence,
+            receipts=receipts,
+            presence_store=store,
+            acks=acks,
+            ack_service=ack_service,
+            modes=modes,
+            manual=manual,
         )
     finally:
         for task in background:

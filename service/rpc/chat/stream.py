@@ -1,4 +1,4 @@
-"""Chat, Subscribe and Ack. A stream is two loops: one reads frames, one writes what its session has.
+"""Chat and Subscribe. A stream is two loops: one reads frames, one writes what its session has.
 
 The write loop is the handler itself. It has one write in flight and joins everything that waits into the next. The read
 loop is its task; it stops reading while too much is unanswered. `frames.py` says what each frame does.
@@ -6,14 +6,13 @@ loop is its task; it stops reading while too much is unanswered. `frames.py` say
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import structlog
 from parley.v1 import chat_pb2
 
 from service.convert import responses
-from service.convert.positions import from_ack
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
 from service.delivery.stream_state import PhaseEvent
@@ -23,14 +22,12 @@ from service.domain.call import Call
 from service.domain.limits import HELLO_SECONDS
 from service.metrics.histogram import MESSAGES, Histogram
 from service.rpc.chat.frame_steps import FrameScope, TakeFrame, compose_frames
-from service.rpc.chat.frames import ChatParts, FrameHandlers
-from service.rpc.chat.manual_frames import to_acks
+from service.rpc.chat.frames import FrameHandlers
+from service.rpc.chat.parts import ChatParts
 from service.rpc.chat.wake_event import WakeEvent
 from service.rpc.telemetry import ErrorCounts
 from service.rpc.transport import Transport
 from storage.errors import Unavailable
-from storage.postgres.devices.cursors import Ack, Cursors
-from storage.postgres.log.epochs import Epochs
 from storage.records import AckMode
 
 _log = structlog.get_logger(__name__)
@@ -62,7 +59,7 @@ class FrameCounts:
 
 
 class ChatHandlers:
-    """The calls that open sessions, and Ack for those that can't send it on the stream.
+    """The calls that open sessions.
 
     Args:
         errors: counts what is refused on streams.
@@ -74,10 +71,7 @@ class ChatHandlers:
         parts: ChatParts,
         replayer: Replayer,
         streams: Streams,
-        cursors: Cursors,
-        epochs: Epochs,
         *,
-        max_devices: int,
         counts: FrameCounts,
         errors: ErrorCounts,
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -88,9 +82,6 @@ class ChatHandlers:
         self._parts = parts
         self._replayer = replayer
         self._streams = streams
-        self._cursors = cursors
-        self._epochs = epochs
-        self._max_devices = max_devices
         self._take = compose_frames()
 
     async def chat(self, _requests: object, transport: Transport, call: Call) -> None:
@@ -103,59 +94,6 @@ class ChatHandlers:
             if getattr(request.hello, name):
                 raise errors.InvalidRequest(f"hello.{name}", "needs the frames of Chat, by which a window opens again")
         await self._serve(self._stream(transport, call, "Subscribe", request.hello))
-
-    async def ack(self, request: chat_pb2.AckRequest, call: Call) -> chat_pb2.AckResponse:
-        """Stores what a device has; six statements at most."""
-        caller = call.caller
-        wanted, device_id = from_ack(request)
-        device_id = device_id or caller.device_id or "default"
-        epoch, common_seqs = await self._look_at_epoch(request.epoch, wanted)
-        is_manual = await self._parts.modes.is_manual(caller.username, device_id)
-        if common_seqs is not None or not is_manual:
-            await self._check_ends(wanted, caller.username, device_id, common_seqs)
-        if is_manual:
-            for refusal in await self._parts.manual.ack_now(caller.username, device_id, to_acks(request.positions)):
-                raise refusal
-            return chat_pb2.AckResponse()
-        if not await self._cursors.enroll_device(caller.username, device_id, max_devices=self._max_devices):
-            raise errors.TooManyDevices(self._max_devices)
-        acks = [Ack(caller.username, device_id, name, seq) for name, seq in wanted.items()]
-        known_epoch = min(request.epoch or epoch, epoch)  # one that never was may be any number
-        for name, username in await self._cursors.store_acks(acks, epoch=epoch, known_epoch=known_epoch):
-            self._parts.receipts.note(name, username)
-        return chat_pb2.AckResponse()
-
-    async def _look_at_epoch(self, claimed: int, wanted: Iterable[str]) -> tuple[int, dict[str, int] | None]:
-        """Gives the present epoch and, for positions of another one, up to where that one's logs are still this one's.
-
-        Args:
-            claimed: what the client said; 0: nothing.
-            wanted: conversations.
-        """
-        present = self._parts.epoch
-        if claimed in (0, present):
-            return present, None
-        # It may be this worker that does not know of the restore yet.
-        present = await self._epochs.get_epoch()
-        if claimed == present:
-            return present, None
-        return present, await self._epochs.common_seqs(dict.fromkeys(wanted, claimed))
-
-    async def _check_ends(
-        self, wanted: Mapping[str, int], username: str, device_id: str, common_seqs: Mapping[str, int] | None
-    ) -> None:
-        """Refuses seqs above what the log has, or has in common with another epoch's, and others' conversations."""
-        names = list(wanted)
-        found = await self._cursors.list_subscription_starts(username, device_id, only=names, also_former=names)
-        last_seqs = {item.conversation_id: item.last_seq for item in found}
-        for conversation_id, seq in wanted.items():
-            if conversation_id not in last_seqs:
-                raise errors.ConversationNotFound(conversation_id)
-            end_seq = last_seqs[conversation_id]
-            if common_seqs is not None:
-                end_seq = min(end_seq, common_seqs[conversation_id])
-            if seq > end_seq:
-                raise errors.AckBeyondDelivered(conversation_id, end_seq)
 
     def _stream(
         self, transport: Transport, call: Call, method: str, hello: chat_pb2.Hello | None = None

@@ -16,6 +16,7 @@ from service.delivery.replay import Replayer
 from service.delivery.subscription_manager import SubscriptionManager
 from service.domain.clock import loop_clock
 from service.domain.hashes import RequestHasher
+from service.messages.acks import AckService
 from service.messages.service import MessageService
 from service.messages.writer import Writer
 from service.presence.tracker import PresenceTracker
@@ -48,6 +49,7 @@ class Delivery:
     writer: Writer
     messages: MessageService
     acks: AckWriter
+    ack_service: AckService
     presence: PresenceTracker
     receipts: ReceiptTracker
     conversations: ConversationService
@@ -113,6 +115,18 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         stores.cursors.changed_versions,
     )
     acks = AckWriter(stores.cursors, receipts.note, epoch=stores.deployment.epoch)
+    ack_service = AckService(
+        stores.cursors,
+        stores.epochs,
+        modes,
+        hub,
+        acks,
+        settle=manual.ack,
+        settle_now=manual.ack_now,
+        on_acked=receipts.note,
+        epoch=stores.deployment.epoch,
+        max_devices=settings.limits.max_devices,
+    )
     return Delivery(
         reconnections=Reconnections(),
         changed_memberships=changed_memberships,
@@ -128,6 +142,7 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         writer=writer,
         messages=MessageService(writer, stores.messages),
         acks=acks,
+        ack_service=ack_service,
         presence=presence,
         receipts=receipts,
         conversations=conversations,

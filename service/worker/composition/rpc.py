@@ -3,7 +3,8 @@
 from datetime import UTC, datetime
 
 from service.rpc.accounts import AccountHandlers
-from service.rpc.chat.frames import ChatParts
+from service.rpc.acks import AckHandlers
+from service.rpc.chat.parts import ChatParts
 from service.rpc.chat.stream import ChatHandlers, FrameCounts
 from service.rpc.conversations import ConversationHandlers
 from service.rpc.dead_letters import DeadLetterHandlers
@@ -37,7 +38,7 @@ def build_methods(
         subscriptions=delivery.subscriptions,
         messages=delivery.messages,
         fanout=delivery.fanout,
-        acks=delivery.acks,
+        acks=delivery.ack_service,
         modes=delivery.modes,
         manual=delivery.manual,
         presence=delivery.presence,
@@ -61,12 +62,10 @@ def build_methods(
             parts,
             delivery.replayer,
             auth.streams,
-            stores.cursors,
-            stores.epochs,
-            max_devices=settings.limits.max_devices,
             counts=frames,
             errors=calls.errors,
         ),
+        acks=AckHandlers(delivery.ack_service),
         dead_letters=DeadLetterHandlers(stores.dead_letters, announce=delivery.manual.announce),
         presence=PresenceHandlers(delivery.presence),
     )
