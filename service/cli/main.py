@@ -58,13 +58,14 @@ def _serve(arguments: Sequence[str]) -> int:
     begin = time.monotonic()
     from service.host.file_limit import raise_file_limit
     from service.host.preparer_process import PreparerProcess
+    from service.host.roles import WORKER
+    from service.host.serving_process import ServingProcess
     from service.host.signals import Signals
     from service.host.structlog_alone import load_structlog
-    from service.host.worker_process import WorkerProcess
 
     raise_file_limit()
     with Signals() as signals:
-        first = WorkerProcess(0)
+        first = ServingProcess(WORKER, 0)
         first.spawn()
         preparer = PreparerProcess(arguments, signals)
         load_structlog()

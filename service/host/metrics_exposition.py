@@ -17,7 +17,7 @@ from prometheus_client.utils import floatToGoString
 
 from service.domain.distribution import version
 from service.host.restart_policy import RestartPolicy
-from service.host.worker_process import WorkerProcess
+from service.host.serving_process import ServingProcess
 from service.metrics.catalogue import BUILD_LABELS, SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
 from service.metrics.segment import LAYOUT, identify, lay_out, open_page
 from service.settings.variables import COMMIT_VARIABLE
@@ -35,9 +35,9 @@ class Exposition(Collector):
         policies: of all processes.
     """
 
-    def __init__(self, workers: Sequence[WorkerProcess], policies: Sequence[RestartPolicy]) -> None:
+    def __init__(self, workers: Sequence[ServingProcess], policies: Sequence[RestartPolicy]) -> None:
         self._workers = workers
-        self._keepers = policies
+        self._policies = policies
         self._pages = [open_page(worker.page) for worker in workers]
         self._places = lay_out(WORKER_METRICS)
         self._layout = identify(WORKER_METRICS)
@@ -58,7 +58,7 @@ class Exposition(Collector):
         known = [page[place] for worker, page in self._find_readable() if worker.is_ready]
         return "PostgreSQL does not answer" if known and not any(known) else ""
 
-    def _find_readable(self) -> "list[tuple[WorkerProcess, memoryview[float]]]":
+    def _find_readable(self) -> "list[tuple[ServingProcess, memoryview[float]]]":
         return [
             (worker, page)
             for worker, page in zip(self._workers, self._pages, strict=True)
@@ -108,7 +108,7 @@ class Exposition(Collector):
         yield ready
         ends = _family("parley_process_ends_total", "process")
         planned = _family("parley_process_planned_restarts_total", "process")
-        for policy in self._keepers:
+        for policy in self._policies:
             ends.add_metric([policy.name], policy.end_count)
             planned.add_metric([policy.name], policy.planned_count)
         yield ends

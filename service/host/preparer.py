@@ -16,7 +16,7 @@ from typing import Any
 
 from service import logs
 from service.host.file_limit import to_needed_files
-from service.host.preparer_process import Plan
+from service.host.plan import Plan
 from service.host.tls_check import check_transport
 from service.settings.handoff import to_plain
 from service.settings.load import load

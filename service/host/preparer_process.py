@@ -6,17 +6,15 @@ First it says what there is to hold and to start (`Plan`); told where that is, i
 
 import contextlib
 import json
-import signal
 import socket
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from service.host.roles import to_command
+from service.host.plan import Plan
+from service.host.roles import PREPARER, spawn
 from service.host.signals import Signals
 from service.settings.start_error import StartError
-from storage.embedded.children import die_with_parent
 
 
 class PreparationFailed(Exception):
@@ -25,32 +23,6 @@ class PreparationFailed(Exception):
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
         self.status = status
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the supervisor has to know of the settings.
-
-    Attributes:
-        data_dir: as the settings have it.
-        listen: as the settings have it: its port may be 0.
-        metrics_listen: likewise; "" where metrics are off.
-        stop_seconds: how long workers may take for their end after SIGTERM.
-        needed_files: how many files a worker may have to open.
-        needs_postgres: whether to start an embedded PostgreSQL.
-        needs_valkey: whether to start an embedded Valkey.
-    """
-
-    data_dir: str
-    listen: str
-    metrics_listen: str
-    workers: int
-    log_level: str
-    log_format: str
-    stop_seconds: float
-    needed_files: int
-    needs_postgres: bool
-    needs_valkey: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +51,7 @@ class PreparerProcess:
         self._signals = signals
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 # our own command
-                to_command("prepare", *arguments),
-                stdin=theirs.fileno(),
-                start_new_session=True,  # Ctrl-C in the terminal is for the supervisor alone
-                preexec_fn=die_with_parent(signal.SIGKILL),
-            )
+            self._process = spawn(PREPARER, *arguments, stdin=theirs.fileno())
 
     def wait_for_plan(self) -> Plan:
         """Returns its first answer.
@@ -117,7 +84,7 @@ class PreparerProcess:
     def discard(self) -> None:
         """Kills the process if it still runs, and waits for its end."""
         self._socket.close()
-        self._process.kill()
+        self._process.send_signal(PREPARER.stop_signal)
         self._process.wait()
 
     def _receive(self) -> Any:

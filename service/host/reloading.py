@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 
 from service import logs
-from service.host.roles import to_command
+from service.host.roles import RELOADER, spawn
 
 # What workers take over; all else needs a restart. The certificate's files count only where there is TLS already.
 RELOADABLE = frozenset(
@@ -94,16 +94,12 @@ def _read(arguments: Sequence[str], settings: str) -> Reloaded:
     Raises:
         ReloadError: those that are there now are wrong; the ones in force stay.
     """
-    try:
-        done = subprocess.run(  # noqa: S603 # our own command
-            to_command("reload", *arguments),
-            input=settings.encode(),
-            capture_output=True,
-            timeout=_LIMIT_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise ReloadError(f"reading them takes longer than {_LIMIT_SECONDS:.0f} s") from None
-    if done.returncode:
-        raise ReloadError(" ".join(done.stderr.decode(errors="replace").split()).removeprefix("parley: "))
-    return Reloaded(**json.loads(done.stdout))
+    with spawn(RELOADER, *arguments, output=subprocess.PIPE) as process:
+        try:
+            output, errors = process.communicate(settings.encode(), timeout=_LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.send_signal(RELOADER.stop_signal)
+            raise ReloadError(f"reading them takes longer than {_LIMIT_SECONDS:.0f} s") from None
+    if process.returncode:
+        raise ReloadError(" ".join(errors.decode(errors="replace").split()).removeprefix("parley: "))
+    return Reloaded(**json.loads(output))

@@ -1,7 +1,8 @@
-"""`parley serve`: has prepared what workers need, starts them, and keeps everything running until it is told to stop.
+"""`parley serve`: has what workers need prepared, starts all processes, and keeps them running until it is to stop.
 
 `_serve` reads from top to bottom as start-up; the end of its ExitStack is shutdown, in reverse. This process stays and
-is to be small: what takes much memory is loaded by the process that prepares (`preparer.py`) and by workers alone.
+has to be small: what takes much memory is loaded by the process that prepares (`preparer.py`) and by workers alone.
+ADR 18 says why the processes are as they are.
 """
 
 import selectors
@@ -25,8 +26,10 @@ from service.host.oversight import Oversight
 from service.host.preparer_process import PreparationFailed, PreparerProcess
 from service.host.reloading import HandedSettings
 from service.host.restart_policy import RestartPolicy
+from service.host.roles import WORKER
+from service.host.serving_process import ServingProcess
 from service.host.signals import Signals, StopRequested
-from service.host.worker_process import WorkerProcess
+from service.host.starting import list_processes, start_processes
 from service.settings.host_port import is_loopback, split_listen
 from service.settings.start_error import StartError
 from storage.embedded import EmbeddedPostgres, EmbeddedValkey
@@ -41,7 +44,7 @@ _ENOUGH_FILES = 0.95
 _log = structlog.get_logger(__name__)
 
 
-def serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, begin: float) -> int:
+def serve(first: ServingProcess, preparer: PreparerProcess, signals: Signals, begin: float) -> int:
     """Runs the server until a signal asks it to stop; returns the exit status.
 
     Args:
@@ -62,7 +65,7 @@ def serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, beg
     return 0
 
 
-def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, stack: ExitStack, begin: float) -> None:
+def _serve(first: ServingProcess, preparer: PreparerProcess, signals: Signals, stack: ExitStack, begin: float) -> None:
     plan = preparer.wait_for_plan()
     logs.configure(plan.log_level, plan.log_format, process="serve")
     data_dir = Path(plan.data_dir)
@@ -91,31 +94,26 @@ def _serve(first: WorkerProcess, preparer: PreparerProcess, signals: Signals, st
             needed=plan.needed_files,
         )
     signals.check()
-    workers = [first, *(WorkerProcess(index) for index in range(1, plan.workers))]
-    stack.callback(_discard, workers)
+    processes = list_processes(first, plan, stack)
     settings = HandedSettings(preparer.arguments, prepared.settings, plan.stop_seconds)
-    policies = _start_workers(workers, settings) + [keep(server) for server in servers]
+    policies = start_processes(processes, settings) + [keep(server) for server in servers]
     preparer.discard()
 
     def announce() -> None:
         seconds = round(time.monotonic() - begin, 2)
-        _log.info("ready", listen=listen, workers=len(workers), metrics=metrics_listen, seconds=seconds)
+        _log.info("ready", listen=listen, workers=plan.workers, metrics=metrics_listen, seconds=seconds)
         if sys.stdout.isatty():  # it is for people; elsewhere it would stand among the lines of the log
             sys.stdout.write(prepared.screen)
             sys.stdout.flush()
 
     selector = stack.enter_context(selectors.DefaultSelector())
+    workers = [process for process in processes if process.role is WORKER]
     endpoint = _serve_metrics(listeners, selector, workers, policies, signals)
     if endpoint is not None:
         stack.callback(endpoint.close)
-    oversight = Oversight(workers, policies, signals, selector, endpoint, settings)
+    oversight = Oversight(processes, policies, signals, selector, endpoint, settings)
     oversight.run(announce)
-    oversight.stop_workers()
-
-
-def _discard(workers: Sequence[WorkerProcess]) -> None:
-    for worker in workers:
-        worker.discard()
+    oversight.stop_processes()
 
 
 def _open_metrics(wanted: str, stack: ExitStack) -> tuple[list[socket.socket], str]:
@@ -131,7 +129,7 @@ def _open_metrics(wanted: str, stack: ExitStack) -> tuple[list[socket.socket], s
 def _serve_metrics(
     listeners: Sequence[socket.socket],
     selector: selectors.BaseSelector,
-    workers: Sequence[WorkerProcess],
+    workers: Sequence[ServingProcess],
     policies: Sequence[RestartPolicy],
     signals: Signals,
 ) -> "MetricsEndpoint | None":
@@ -146,19 +144,3 @@ def _serve_metrics(
         return "the server is stopping" if signals.stop_count else exposition.find_trouble()
 
     return MetricsEndpoint(listeners, selector, exposition, find_trouble)
-
-
-def _start_workers(workers: Sequence[WorkerProcess], settings: HandedSettings) -> list[RestartPolicy]:
-    policies = []
-    for worker in workers:
-
-        def start(worker: WorkerProcess = worker) -> None:
-            worker.spawn()
-            worker.hand(settings.text.encode())
-
-        if worker.is_spawned:
-            worker.hand(settings.text.encode())
-        else:
-            start()
-        policies.append(RestartPolicy(worker.name, find_end=worker.find_end, start=start, now=time.monotonic()))
-    return policies

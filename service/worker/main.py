@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from setproctitle import setproctitle
 
+from service.host.heartbeats import BEAT, LAST_WORDS, PLANNED_STATUS, READY
 from service.host.structlog_alone import load_structlog
-from service.host.worker_process import BEAT, LAST_WORDS, PLANNED_STATUS, READY
 
 if TYPE_CHECKING:
     from service.settings.tree import Settings

@@ -100,7 +100,7 @@ def test_what_the_supervisor_loads_is_small() -> None:
     heavy = {"asyncpg", "cryptography", "google", "grpc", "jwt", "pydantic", "redis", "rich.console", "typer", "yaml"}
     code = "from service.cli import main\ntry:\n    main.main()\nexcept SystemExit:\n    pass"
     loaded = loaded_by(code, "serve", "--help")
-    assert "service.host.worker_process" in loaded
+    assert "service.host.serving_process" in loaded
     assert heavy.isdisjoint(loaded)
 
 

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import pytest
+from structlog.testing import capture_logs
+
 from service.host.process_end import End
 from service.host.restart_policy import RestartPolicy
 
@@ -90,3 +93,45 @@ def test_one_that_asked_for_it_is_started_at_once_and_counted_apart() -> None:
     run_to(policy, process, 1.0)
     assert process.starts == [0.02]
     assert (policy.end_count, policy.planned_count, policy.last_end) == (0, 1, "")
+
+
+def test_pauses_grow_for_one_that_starts_well_and_ends_soon_again() -> None:
+    """A start that works is not enough to begin with the first pause again."""
+    process = Scripted(end="status 1")
+    policy = watch(process)
+    while process.now < 40.0:
+        run_to(policy, process, process.now + 0.01)
+        if process.starts and process.end is None and process.now - process.starts[-1] >= 1.0:
+            process.end = "status 1"
+    pauses = [round(later - earlier - 1.0, 1) for earlier, later in pairwise(process.starts)]
+    assert pauses[:7] == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+
+
+@pytest.mark.parametrize(("ran_seconds", "pause_seconds"), [(9.9, 0.8), (10.1, 0.1)])
+def test_ten_seconds_are_long_enough_to_begin_anew(ran_seconds: float, pause_seconds: float) -> None:
+    process = Scripted(end="status 1", fails=True)
+    policy = watch(process)
+    run_to(policy, process, 0.5)
+    process.fails = False
+    run_to(policy, process, 1.0)
+    assert process.end is None
+    run_to(policy, process, process.starts[-1] + ran_seconds)
+    process.end = "status 1"
+    began = process.now
+    run_to(policy, process, began + 3.0)
+    assert round(process.starts[-1] - began, 1) == pause_seconds
+
+
+def test_planned_end_is_no_error_in_the_log_and_leaves_the_pause_as_it_was() -> None:
+    process = Scripted(end="it asked", is_planned=True)
+    policy = watch(process)
+    with capture_logs() as lines:
+        run_to(policy, process, 1.0)
+        process.end, process.is_planned = "status 1", False
+        began = process.now
+        run_to(policy, process, 2.0)
+    assert [(line["event"], line["log_level"]) for line in lines] == [
+        ("process starts anew", "info"),
+        ("process ended; starting it again", "error"),
+    ]
+    assert round(process.starts[-1] - began, 1) == 0.1

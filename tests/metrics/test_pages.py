@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from service.host.metrics_exposition import Exposition
-from service.host.worker_process import WorkerProcess
+from service.host.roles import WORKER
+from service.host.serving_process import ServingProcess
 from service.metrics.catalogue import WORKER_METRICS
 from service.metrics.publisher import Publisher
 from service.metrics.segment import LAYOUT, PAGE_BYTES, identify, open_page
@@ -15,9 +16,9 @@ FRAMES, STREAMS, LETTERS = "parley_frames_total", "parley_streams", "parley_dead
 
 
 @pytest.fixture
-def workers() -> Iterator[list[WorkerProcess]]:
+def workers() -> Iterator[list[ServingProcess]]:
     """Two places, whose processes are not started."""
-    made = [WorkerProcess(0), WorkerProcess(1)]
+    made = [ServingProcess(WORKER, 0), ServingProcess(WORKER, 1)]
     for worker in made:
         worker.is_ready = True
     yield made
@@ -25,7 +26,7 @@ def workers() -> Iterator[list[WorkerProcess]]:
         worker.discard()
 
 
-def publish(worker: WorkerProcess, numbers: Mapping[str, float | None]) -> None:
+def publish(worker: ServingProcess, numbers: Mapping[str, float | None]) -> None:
     """What a new process of the worker's place does."""
     publisher = Publisher(
         open_page(worker.page), {name: lambda number=number: number for name, number in numbers.items()}
@@ -33,7 +34,7 @@ def publish(worker: WorkerProcess, numbers: Mapping[str, float | None]) -> None:
     publisher.publish()
 
 
-def shown(workers: list[WorkerProcess], name: str) -> list[float]:
+def shown(workers: list[ServingProcess], name: str) -> list[float]:
     """A metric's samples."""
     (family,) = (
         each for each in Exposition(workers, []).collect() if f"{each.name}_total" == name or each.name == name
@@ -41,7 +42,7 @@ def shown(workers: list[WorkerProcess], name: str) -> list[float]:
     return [sample.value for sample in family.samples]
 
 
-def test_counters_go_on_and_gauges_begin_anew(workers: list[WorkerProcess]) -> None:
+def test_counters_go_on_and_gauges_begin_anew(workers: list[ServingProcess]) -> None:
     publish(workers[0], {FRAMES: 5, STREAMS: 3})
     publish(workers[0], {FRAMES: 2, STREAMS: 1})
     publish(workers[1], {FRAMES: 10, STREAMS: 0})
@@ -49,7 +50,7 @@ def test_counters_go_on_and_gauges_begin_anew(workers: list[WorkerProcess]) -> N
     assert shown(workers, STREAMS) == [1, 0]
 
 
-def test_what_is_shared_is_left_out_until_one_worker_knows_it(workers: list[WorkerProcess]) -> None:
+def test_what_is_shared_is_left_out_until_one_worker_knows_it(workers: list[ServingProcess]) -> None:
     assert shown(workers, LETTERS) == []
     publish(workers[0], {LETTERS: None})
     assert shown(workers, LETTERS) == []
@@ -59,7 +60,7 @@ def test_what_is_shared_is_left_out_until_one_worker_knows_it(workers: list[Work
     assert shown(workers, LETTERS) == [7]
 
 
-def test_what_is_shared_never_falls(workers: list[WorkerProcess]) -> None:
+def test_what_is_shared_never_falls(workers: list[ServingProcess]) -> None:
     for number in (7, None, 5):
         publish(workers[0], {LETTERS: number})
         assert shown(workers, LETTERS) == [7]
@@ -67,7 +68,7 @@ def test_what_is_shared_never_falls(workers: list[WorkerProcess]) -> None:
     assert shown(workers, LETTERS) == [8]
 
 
-def test_page_of_another_catalogue_is_left_out_and_begun_anew(workers: list[WorkerProcess]) -> None:
+def test_page_of_another_catalogue_is_left_out_and_begun_anew(workers: list[ServingProcess]) -> None:
     publish(workers[0], {FRAMES: 5, STREAMS: 3, LETTERS: 7})
     publish(workers[1], {FRAMES: 10, STREAMS: 4, LETTERS: 6})
     page = open_page(workers[0].page)
@@ -81,7 +82,7 @@ def test_page_of_another_catalogue_is_left_out_and_begun_anew(workers: list[Work
     assert shown(workers, LETTERS) == [6]
 
 
-def test_histogram_without_any_page_is_empty(workers: list[WorkerProcess]) -> None:
+def test_histogram_without_any_page_is_empty(workers: list[ServingProcess]) -> None:
     assert set(shown(workers, "parley_commit_seconds")) == {0}
 
 

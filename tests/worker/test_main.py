@@ -6,7 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from service.host.worker_process import WorkerProcess
+from service.host.roles import WORKER
+from service.host.serving_process import ServingProcess
 from service.settings.handoff import to_plain
 from service.settings.tree import DatabaseSettings, RedisSettings, Secret, Settings
 from service.worker.main import GRPC_EXPERIMENTS
@@ -24,7 +25,7 @@ def test_grpc_knows_what_workers_turn_off() -> None:
 
 
 def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
-    worker = WorkerProcess(0)
+    worker = ServingProcess(WORKER, 0)
     settings = Settings(
         listen="127.0.0.1:0",
         data_dir=tmp_path,
