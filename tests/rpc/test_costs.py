@@ -22,7 +22,7 @@ from tests.support.statements import Statements, watched_server
 from tests.support.waiting import wait_for
 
 # As `Statements.counted` shows it.
-STORE = "SELECT ord, outcome, seq, create_time FROM append_entries("
+STORE = "SELECT ord, outcome, seq, create_time FROM append_entries(1:"
 
 
 @dataclass(slots=True)
