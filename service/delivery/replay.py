@@ -9,7 +9,7 @@ what a step reads beyond the hub's position first advances the hub, for all.
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -127,16 +127,33 @@ class Replayer:
             else:
                 moved |= self._push(session, conversation_id, lag, items)
         if shared:
-            history = await self.history.read_after(shared, limit_each=ENTRIES_EACH)
-            for position in shared:
-                items = history[position.conversation_id]
-                if _removes(items, session.username):
-                    own.append(position)
-                else:
-                    moved |= self._take_part(session, position, items)
+            moved |= await self._serve_shared(session, shared, own)
         if own:
-            backlog = await self._messages.read_backlog(session.username, own, limit_each=min(ENTRIES_EACH, room_count))
-            for position in own:
+            moved |= await self._serve_own(session, own, limit_each=min(ENTRIES_EACH, room_count))
+        return moved
+
+    async def _serve_shared(self, session: Session, positions: list[Position], own: list[Position]) -> bool:
+        """Serves from the history that all replays share; what the user may see in parts is added to `own`."""
+        moved = False
+        history = await self.history.read_after(positions, limit_each=ENTRIES_EACH)
+        for position in positions:
+            items = history[position.conversation_id]
+            if _removes(items, session.username):
+                own.append(position)
+            else:
+                moved |= self._take_part(session, position, items)
+        return moved
+
+    async def _serve_own(self, session: Session, positions: list[Position], *, limit_each: int) -> bool:
+        """Serves what the user may see, read for this user alone by one statement."""
+        moved = False
+        lags = session.subscriptions.lags
+        members = {position.conversation_id for position in positions if _is_member(lags, position)}
+        backlog = await self._messages.read_backlog(session.username, positions, limit_each=limit_each)
+        for position in positions:
+            if (position.conversation_id in members) != _is_member(lags, position):
+                moved = True  # the user was removed or came back meanwhile, which the page may not know: read it again
+            else:
                 moved |= self._take_page(session, position, backlog.get(position.conversation_id))
         return moved
 
@@ -223,6 +240,11 @@ class Replayer:
             session.outbox.put(responses.caught_up([(conversation_id, seq, is_complete)]))
             if is_complete:
                 self._on_complete(session)
+
+
+def _is_member(lags: Mapping[str, Lag], position: Position) -> bool:
+    lag = lags.get(position.conversation_id)
+    return lag is not None and lag.is_member
 
 
 def _removes(items: list[Item], username: str) -> bool:

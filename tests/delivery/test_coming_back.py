@@ -19,11 +19,12 @@ LENGTH = 250
 
 
 class Interrupted(Messages):
-    """Does something of the test's before the n-th read of a backlog, or of what all may share."""
+    """Does something of the test's before or after the n-th read of a backlog, or before one of what all may share."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self.before: dict[int, object] = {}
+        self.after: dict[int, object] = {}
         self.read_count = 0
         self.before_span_read: dict[int, object] = {}
         self.span_read_count = 0
@@ -42,7 +43,11 @@ class Interrupted(Messages):
         action = self.before.get(self.read_count)
         if callable(action):
             await action()
-        return await super().read_backlog(username, positions, limit_each=limit_each)
+        found = await super().read_backlog(username, positions, limit_each=limit_each)
+        action = self.after.get(self.read_count)
+        if callable(action):
+            await action()
+        return found
 
 
 class Slow(Cursors):
@@ -100,6 +105,21 @@ async def test_one_who_comes_back_during_the_replay_gets_all_of_it_in_order(db, 
         assert [mark.complete for mark in reader.read().caught_up] == [True]
         worker.hub.detach(reader.session)
         assert reader.session not in worker.hub.channels["g"].live
+
+
+async def test_one_who_comes_back_while_the_end_of_the_former_past_is_read_is_not_taken_out(db, redis_url):
+    """The page says that the user is no member, which was so when it was read."""
+    removed = (await change_members(db, "g", MembershipAction.REMOVED, "bob")).seq
+    messages = Interrupted(db)
+    async with running_worker(db, redis_url, has_bus=False, messages=messages) as worker:
+        await worker.attach("ann", g=removed)
+        messages.after = {messages.read_count + 1: come_back(db, worker)}
+        reader = await worker.attach("bob", g=removed - 5)
+        await reader.until("g", *range(removed - 4, removed + 2))
+        await send(db, "g", "ann")
+        worker.hub.note_last_seq("g", removed + 2)
+        await reader.until("g", *range(removed - 4, removed + 3))
+        assert [mark.complete for mark in reader.read().caught_up] == [True]
 
 
 async def test_hidden_part_is_not_shown_from_memory_to_one_who_comes_back(db, redis_url):

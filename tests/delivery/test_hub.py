@@ -321,16 +321,6 @@ async def test_deleted_conversation_ends_for_all(worker, db):
     assert worker.hub.channels["g"].idle_since is not None
 
 
-async def test_channels_linger_and_are_dropped_then(worker, db, monkeypatch):
-    reader = await worker.attach("bob")
-    worker.hub.detach(reader.session)
-    assert worker.hub.users == {}
-    assert worker.hub.drop_idle() == []
-    monkeypatch.setattr(hub, "LINGER_SECONDS", -1.0)
-    assert worker.hub.drop_idle() == ["g"]
-    assert worker.hub.channels == {}
-
-
 async def test_stored_batch_is_encoded_once_and_reaches_other_workers(db, redis_url):
     async with (
         running_worker(db, redis_url, prefix="fan") as here,
