@@ -1,6 +1,7 @@
 """The example of two services: what it leaves in the log, read from outside; how it refuses, and how it ends."""
 
 import collections
+import contextlib
 import os
 import re
 import shutil
@@ -138,6 +139,42 @@ def test_without_go_it_says_so_and_starts_nothing(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert refused.stdout == ""
     assert refused.stderr == "services: the workshop is written in Go, and go is not on PATH\n"
+
+
+# Starts what it is told to on a stage, says so, and waits.
+_HOLD = """
+import asyncio, contextlib, sys
+from programs import Stage
+
+async def hold():
+    async with contextlib.AsyncExitStack() as stack:
+        stage = Stage(stack, {})
+        for number in range(2):
+            program = await stage.start(f"program {number}", *sys.argv[1:])
+            await program.line_with("up")
+        print("all up", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(hold())
+"""
+
+
+def test_programs_end_when_the_one_that_started_them_is_killed() -> None:
+    program = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(300)")
+    process = subprocess.Popen([sys.executable, "-c", _HOLD, *program], cwd=EXAMPLE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout as lines:
+        assert any("all up" in line for line in lines)
+        started = psutil.Process(process.pid).children()
+        assert len(started) == 2
+        process.kill()
+        process.wait()
+    try:
+        wait_until(lambda: not [one for one in started if one.is_running()], what="the end of all")
+    finally:
+        for one in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 def test_ctrl_c_stops_all_that_was_started_and_leaves_nothing(go: None) -> None:

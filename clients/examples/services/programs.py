@@ -1,15 +1,22 @@
-"""Starting programs and stopping them: their lines are shown behind their names, and none outlives the stage."""
+"""Starting programs and stopping them: their lines are shown behind their names, and none outlives the stage.
+
+On Linux none outlives this process either, also where it is killed: the kernel sends them SIGTERM then.
+"""
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import re
 import signal
+import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _STOP_SECONDS = 15.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class Program:
@@ -92,7 +99,21 @@ class Stage:
             stderr=STDOUT,
             env=self._environment | {"SERVICE_TOKEN": token},
             process_group=0,
+            preexec_fn=_end_with_parent(),
         )
         program = Program(name, process, is_shown=is_shown)
         self._stack.push_async_callback(program.stop)
         return program
+
+
+def _end_with_parent() -> Callable[[], None]:
+    """Returns what a child runs before its program: it asks for SIGTERM when this process has ended."""
+    parent = os.getpid()
+
+    def ask() -> None:
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+            if os.getppid() != parent:  # it ended before this line
+                os._exit(1)
+
+    return ask
