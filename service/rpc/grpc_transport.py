@@ -1,5 +1,6 @@
 """gRPC's side of the seam: a call of grpc.aio as a `Transport`."""
 
+import asyncio
 from functools import lru_cache
 from typing import Any, NoReturn
 from urllib.parse import unquote
@@ -33,9 +34,15 @@ class GrpcTransport:
         self._context.set_trailing_metadata(self._trailers)
 
     async def abort(self, status: status_pb2.Status) -> NoReturn:
-        """Ends the call; the details of the status go where clients of gRPC look for them."""
+        """Ends the call; the details of the status go where clients of gRPC look for them.
+
+        Waits until the client has read what was written before. A client that goes away meanwhile can't be told.
+        """
         details = ("grpc-status-details-bin", status.SerializeToString())
-        await self._context.abort(_CODES[status.code], status.message, trailing_metadata=(details, *self._trailers))
+        try:
+            await self._context.abort(_CODES[status.code], status.message, trailing_metadata=(details, *self._trailers))
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None
         raise AssertionError("abort raises")
 
 

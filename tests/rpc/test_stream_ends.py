@@ -11,13 +11,12 @@ from parley.v1 import chat_pb2
 
 from service.consumers.service import ManualDelivery
 from service.delivery.streams import Streams
+from service.domain import errors
 from service.domain.call import Call, Principal
 from service.rpc.chat.stream import ChatHandlers, FrameCounts
 from service.rpc.telemetry import ErrorCounts
 from storage.postgres.connections.database import Database
-from storage.postgres.devices.cursors import Cursors
 from storage.postgres.devices.deliveries import Deliveries
-from storage.postgres.log.epochs import Epochs
 from storage.records import Revocation
 from tests.rpc.test_chat_frames import parts_of
 from tests.storage.test_deliveries import setup
@@ -69,14 +68,11 @@ async def chat_of(
         announce=lambda *_: None,
         on_acked=lambda *_: None,
     )
-    parts = replace(parts_of(worker), manual=manual, modes=worker.subscriptions._modes, ack_deadline_seconds=60.0)
+    parts = replace(parts_of(worker), manual=manual, ack_deadline_seconds=60.0)
     yield ChatHandlers(
         parts,
         worker.replayer,
         streams,
-        Cursors(database),
-        Epochs(database),
-        max_devices=9,
         counts=FrameCounts(),
         errors=ErrorCounts(),
         pause=pause,
@@ -113,7 +109,7 @@ async def test_end_of_the_login_ends_a_stream_whose_client_does_not_read(databas
         for _ in range(2):  # at the first look the time begins that the end may take
             streams.look()
             now += 2.1
-        with pytest.raises(asyncio.CancelledError):
+        with pytest.raises(errors.TokenInvalid):  # which the client is told, should it read on
             await asyncio.wait_for(serving, 20)
         assert len(streams) == 0
         assert "bob" not in worker.hub.users

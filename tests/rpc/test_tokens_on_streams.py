@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import grpc
 import pytest
-from parley.v1 import account_pb2, chat_pb2
+from parley.v1 import account_pb2, chat_pb2, message_pb2, presence_pb2
 
 from tests.support.people import PASSWORD, Person, Stream, reason_of, refusal, registered, status_of
 from tests.support.servers import RunningServer
@@ -124,6 +124,35 @@ async def test_end_of_the_login_ends_all_its_streams_at_once(server: RunningServ
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await alice.pull(f"{alice.name}:{alice.name}")
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_end_of_the_login_ends_a_stream_whose_client_does_not_read(server: RunningServer):
+    """The write that waits for the client is given up, two seconds after the end was asked for."""
+
+    async def is_offline() -> bool:
+        request = presence_pb2.GetPresenceRequest(usernames=[bob.name])
+        (presence,) = (await alice.call("GetPresence", request)).presences
+        return bool(presence.state == presence_pb2.PRESENCE_STATE_OFFLINE)
+
+    async with registered(server.target) as alice, registered(server.target) as bob:
+        group = await alice.make_group(bob)
+        calls = [bob.stub.Chat(metadata=bob.metadata) for _ in range(2)]
+        for call in calls:
+            await call.write(chat_pb2.ChatRequest(correlation_id=1, hello=chat_pb2.Hello(device_id="deaf")))
+            await call.read()
+        for _ in range(40):
+            requests = [message_pb2.SendRequest(conversation_id=group, text="y" * 8_000) for _ in range(20)]
+            await alice.call("BatchSend", message_pb2.BatchSendRequest(requests=requests))
+        await bob.stub.Logout(account_pb2.LogoutRequest(refresh_token=bob.refresh_token))
+        await wait_for(is_offline, what="the end of the stream")
+        await alice.send(group, "after the end")
+        calls[0].cancel()  # a client that goes away without a look at the rest is no fault
+        # What was on its way comes, then the reason, and nothing newer.
+        reader = Stream(calls[1])
+        assert await ended_with(reader.start()) == "TOKEN_INVALID"
+        assert 0 < len(reader.messages) < 800
+        await reader.close()
+        assert "raised in core" not in server.text
 
 
 async def test_disabling_an_account_ends_its_streams_within_seconds(server: RunningServer):

@@ -15,7 +15,7 @@ from parley.v1 import chat_pb2
 from service.convert import responses
 from service.delivery.replay import Replayer
 from service.delivery.session import Session
-from service.delivery.stream_state import PhaseEvent
+from service.delivery.stream_state import CANCELLED, PhaseEvent
 from service.delivery.streams import OpenStream, Streams
 from service.domain import errors
 from service.domain.call import Call
@@ -112,6 +112,9 @@ class ChatHandlers:
             except errors.ParleyError:
                 is_clean = True
                 raise
+            except asyncio.CancelledError:
+                stream.raise_reason_of_cancel()
+                raise
             finally:
                 # The handler may be cancelled; what others must learn of the end is finished all the same.
                 ending = self._close(stream.open_stream.session, is_clean=is_clean)
@@ -183,6 +186,16 @@ class _ChatStream:
                 self._silence_timer.cancel()
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)
+
+    def raise_reason_of_cancel(self) -> None:
+        """Raises why the stream ends, when it was cancelled for that (`OpenStream.hasten`) and not by gRPC.
+
+        gRPC tells the client nothing of a handler that was cancelled: the call would stay open for ever.
+        """
+        state, task = self._session.state, asyncio.current_task()
+        if state.course is CANCELLED and state.reason is not None and task is not None:
+            task.uncancel()
+            raise state.reason
 
     async def _subscribe(self, hello: chat_pb2.Hello) -> None:
         await self._frames.open(hello, 0)
