@@ -10,7 +10,7 @@ from service.consumers.service import ManualDelivery
 from service.delivery.session import Session
 from storage.errors import Unavailable
 from storage.postgres.connections.database import Database
-from storage.postgres.devices.deliveries import Claim, Deliveries, Nack, Place
+from storage.postgres.devices.deliveries import Claim, Deliveries, Nack, Place, Settlement
 from storage.records import AckMode, DeviceMode
 from tests.storage.test_deliveries import rows, setup, store
 from tests.support.waiting import wait_for
@@ -182,5 +182,32 @@ async def test_nack_whose_answer_is_lost_is_not_refused_for_having_had_its_effec
     assert not reader.read().errors
     manual.nack(reader.session, [Nack(group, 1, 4711, "not mine", None)], 8)
     await wait_for(lambda: [error.correlation_id for error in reader.read().errors] == [8])
+    manual.close_stream(reader.session, is_clean=True)
+    await manual.close()
+
+
+async def test_message_that_is_acked_twice_at_once_is_once_in_a_statement_and_each_ack_is_answered(
+    worker: Worker, database: Database
+) -> None:
+    _, group = await setup(database, count=2)
+    batches: list[list[tuple[str, int]]] = []
+
+    class Watched(Deliveries):
+        async def ack(self, username: str, device_id: str, positions: "list[tuple[str, int]]") -> "list[Settlement]":
+            batches.append([(name, seq) for name, seq in positions])
+            return await super().ack(username, device_id, positions)
+
+    manual = ManualDelivery(
+        Watched(database, retry_seconds=[]), worker.subscriptions, announce=lambda *_: None, on_acked=lambda *_: None
+    )
+    reader = await opened(manual)
+    await reader.until(group, 1, 2)
+    outbox = reader.session.outbox
+    for correlation_id, seqs in ((7, (1, 9)), (8, (9, 2)), (9, (1,))):  # in one step of the event loop
+        manual.ack(reader.session, [(group, seq) for seq in seqs], correlation_id)
+    assert outbox.unanswered_count == 5
+    await wait_for(lambda: outbox.unanswered_count == 0)
+    assert [[seq for _, seq in batch] for batch in batches] == [[1, 9], [9, 2, 1]]
+    assert [error.correlation_id for error in reader.read().errors] == [7, 8]  # 9 never came; a repeated ack is right
     manual.close_stream(reader.session, is_clean=True)
     await manual.close()
