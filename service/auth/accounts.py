@@ -31,6 +31,7 @@ from service.domain.errors import (
     UsernameTaken,
     UserNotFound,
 )
+from service.domain.field_checks import FieldChecks
 from service.domain.times import micros_of, to_time
 from storage.errors import Absent, Conflict
 from storage.postgres.accounts.accounts import Accounts
@@ -102,10 +103,11 @@ class AccountService:
         """
         if not self._is_registration_open:
             raise RegistrationClosed
-        username = to_username(username)
-        password = fields.to_new_password(password)
-        display_name = fields.to_display_name(display_name)
-        device_id = to_device_id(device_id)
+        with FieldChecks() as check:
+            username = check(to_username, username)
+            password = check(fields.to_new_password, password)
+            display_name = check(fields.to_display_name, display_name)
+            device_id = check(to_device_id, device_id)
         self._attempts.check_address(call.address)
         if await self._accounts.find_user(username) is not None:
             raise UsernameTaken(username)
@@ -133,9 +135,10 @@ class AccountService:
             UserDisabled: name and password match, and the account is disabled.
             Overloaded: too many passwords wait.
         """
-        username = to_username(username)
-        password = fields.to_password(password)
-        device_id = to_device_id(device_id)
+        with FieldChecks() as check:
+            username = check(to_username, username)
+            password = check(fields.to_password, password)
+            device_id = check(to_device_id, device_id)
         # A concurrent login that stores another hash of the password (`_rehash`) makes the first try fail.
         grant = await self._try_login(call, username, password, device_id)
         grant = grant or await self._try_login(call, username, password, device_id)
@@ -163,10 +166,11 @@ class AccountService:
             InvalidRequest: a field is out of its range.
             UserNotFound: the caller has no account.
         """
-        if display_name is not None:
-            display_name = fields.to_display_name(display_name)
-        if avatar_uri is not None:
-            avatar_uri = fields.to_avatar_uri(avatar_uri)
+        with FieldChecks() as check:
+            if display_name is not None:
+                display_name = check(fields.to_display_name, display_name)
+            if avatar_uri is not None:
+                avatar_uri = check(fields.to_avatar_uri, avatar_uri)
         username = call.caller.username
         try:
             return await self._accounts.update_profile(username, display_name=display_name, avatar_uri=avatar_uri)
@@ -182,8 +186,9 @@ class AccountService:
             BadCredentials: the old password is not in force, or the account has none.
             Overloaded: too many passwords wait.
         """
-        old_password = fields.to_password(old_password, "old_password")
-        new_password = fields.to_new_password(new_password, "new_password")
+        with FieldChecks() as check:
+            old_password = check(fields.to_password, old_password, "old_password")
+            new_password = check(fields.to_new_password, new_password, "new_password")
         username = call.caller.username
         with self._noted("password change", call) as about:
             self._check_attempts(call, username)

@@ -9,6 +9,7 @@ from service.convert.messages import to_message
 from service.convert.timestamps import from_timestamp
 from service.domain import checks
 from service.domain.errors import InvalidRequest
+from service.domain.field_checks import FieldChecks
 from service.domain.limits import DEFAULT_PULL_LIMIT, MAX_PULL_LIMIT
 from storage.records import Page
 
@@ -37,11 +38,12 @@ def from_pull(request: message_pb2.PullRequest) -> PullRange:
     Raises:
         InvalidRequest: a field is out of its range, or there is a time and a cursor.
     """
-    conversation_id = checks.to_conversation_id(request.conversation_id)
-    limit = checks.to_page_size(request.limit, "limit", default=DEFAULT_PULL_LIMIT, maximum=MAX_PULL_LIMIT)
-    if request.cursor < 0:
-        raise InvalidRequest("cursor", "must not be negative")
-    return PullRange(conversation_id, request.cursor, _from_time(request), limit, request.reverse)
+    with FieldChecks() as check:
+        conversation_id = check(checks.to_conversation_id, request.conversation_id)
+        limit = check(checks.to_page_size, request.limit, "limit", default=DEFAULT_PULL_LIMIT, maximum=MAX_PULL_LIMIT)
+        cursor = check(checks.to_natural, request.cursor, "cursor")
+        from_time = check(_from_time, request)
+    return PullRange(conversation_id, cursor, from_time, limit, request.reverse)
 
 
 def _from_time(request: message_pb2.PullRequest) -> datetime | None:

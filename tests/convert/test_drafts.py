@@ -210,6 +210,41 @@ def test_content_out_of_its_range_is_refused_by_name(fields, field):
     assert caught.value.violations[0][0] == field
 
 
+def test_all_fields_that_are_wrong_are_named_and_the_first_one_is_that_of_the_message():
+    several = request(
+        text="a\0",
+        request_id="r" * 65,
+        reply_to_seq=-1,
+        data=b"1",
+        attachments=[message_pb2.Attachment(uri="u\0", size_bytes=-1)],
+        mentions=["alice", "x"],
+        attributes={"k" * 65: "\0", "k": "\0"},
+    )
+    several.conversation_id = "no:such:id"
+    with pytest.raises(InvalidRequest) as caught:
+        draft_of(several)
+    named = [field for field, _ in caught.value.violations]
+    assert named[:-2] == [
+        "conversation_id",
+        "request_id",
+        "text",
+        "reply_to_seq",
+        "content_type",
+        "attachments[0].uri",
+        "attachments[0].size_bytes",
+        "mentions[1]",
+    ]
+    assert sorted(named[-2:]) == ["attributes key", 'attributes["k"]'], "in any order, as maps have none"
+    assert caught.value.metadata["field"] == "conversation_id"
+
+
+def test_what_is_too_large_is_said_alone_and_a_wrong_field_before_it_first():
+    with pytest.raises(MessageTooLarge):
+        draft_of(request(text="a" * (MAX_TEXT_BYTES + 1), reply_to_seq=-1))
+    with pytest.raises(InvalidRequest, match="request_id"):
+        draft_of(request(text="a" * (MAX_TEXT_BYTES + 1), request_id="r" * 65))
+
+
 @pytest.mark.parametrize("fields", [{"data": b"1", "content_type": "a/b"}, {"attachments": [ATTACHMENT]}])
 def test_text_may_be_empty_with_something_else(fields):
     assert message_of(request(**fields)).text == ""

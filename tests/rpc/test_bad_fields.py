@@ -5,8 +5,9 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
-from parley.v1 import chat_pb2, conversation_pb2, dead_letter_pb2
+from parley.v1 import account_pb2, chat_pb2, conversation_pb2, dead_letter_pb2, message_pb2
 
 from tests.support.people import Person, reason_of, registered, status_of
 from tests.support.servers import RunningServer
@@ -16,6 +17,38 @@ POSITION = {"conversation_id": BAD_ID, "seq": 1}
 
 # Method, request, the paths of the fields that are named.
 TABLE: list[tuple[str, Any, list[str]]] = [
+    (
+        "Send",
+        message_pb2.SendRequest(conversation_id=BAD_ID, request_id=LONG, reply_to_seq=-1),
+        ["conversation_id", "request_id", "reply_to_seq", "text"],
+    ),
+    (
+        "Pull",
+        message_pb2.PullRequest(
+            conversation_id=BAD_ID, limit=-1, cursor=-1, from_time=Timestamp(seconds=2**60), reverse=True
+        ),
+        ["conversation_id", "limit", "cursor", "from_time"],
+    ),
+    (
+        "Register",
+        account_pb2.RegisterRequest(username="a", password="b", display_name=LONG, device_id=LONG),
+        ["username", "password", "display_name", "device_id"],
+    ),
+    (
+        "Login",
+        account_pb2.LoginRequest(username="a", password=LONG, device_id=LONG),
+        ["username", "password", "device_id"],
+    ),
+    (
+        "UpdateUser",
+        account_pb2.UpdateUserRequest(display_name=LONG, avatar_uri="here"),
+        ["display_name", "avatar_uri"],
+    ),
+    (
+        "ChangePassword",
+        account_pb2.ChangePasswordRequest(old_password=LONG, new_password="b"),
+        ["old_password", "new_password"],
+    ),
     (
         "CreateConversation",
         conversation_pb2.CreateConversationRequest(title=LONG, members=["a", "bob", "c"], request_id=LONG),
