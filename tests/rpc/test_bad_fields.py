@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from parley.v1 import account_pb2, chat_pb2, conversation_pb2, dead_letter_pb2, message_pb2
@@ -142,3 +143,44 @@ async def test_ack_and_its_frame_name_the_field_alike(alice: Person) -> None:
         (refused,) = stream.errors
     assert refused.error == status_of(caught.value)
     assert fields_of(refused.error) == ["positions.conversation_id"]
+
+
+@pytest.mark.parametrize(
+    ("hello", "fields"),
+    [
+        (
+            chat_pb2.Hello(
+                heartbeat=Duration(seconds=1000),
+                positions=[chat_pb2.Position(seq=-1)],
+                epoch=-1,
+                device_id=LONG,
+                ack_mode=99,  # type: ignore[arg-type]
+                start=99,  # type: ignore[arg-type]
+                window_messages=-1,
+                window_bytes=-1,
+            ),
+            [
+                "heartbeat",
+                "positions.seq",
+                "epoch",
+                "device_id",
+                "ack_mode",
+                "start",
+                "window_messages",
+                "window_bytes",
+            ],
+        ),
+        (
+            chat_pb2.Hello(ordered=True, ack_deadline=Duration(seconds=9), epoch=-1),
+            ["epoch", "ordered", "ack_deadline"],
+        ),
+    ],
+    ids=["out of range", "of another mode"],
+)
+async def test_hello_names_all_fields_that_are_wrong(alice: Person, hello: chat_pb2.Hello, fields: list[str]) -> None:
+    call = alice.stub.Chat(metadata=alice.metadata, timeout=20)
+    await call.write(chat_pb2.ChatRequest(correlation_id=1, hello=hello))
+    frame = await call.read()
+    (refused,) = frame.errors
+    assert fields_of(refused.error) == fields
+    call.cancel()

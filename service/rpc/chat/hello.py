@@ -100,18 +100,22 @@ def _to_positions(hello: chat_pb2.Hello) -> dict[str, int]:
 def _to_mode(hello: chat_pb2.Hello) -> DeviceMode:
     match hello.ack_mode:
         case chat_pb2.ACK_MODE_UNSPECIFIED | chat_pb2.ACK_MODE_CUMULATIVE:
-            for field, is_given in (("ordered", hello.ordered), ("ack_deadline", hello.HasField("ack_deadline"))):
-                if is_given:
-                    raise InvalidRequest(field, "goes with ACK_MODE_MANUAL alone")
+            with FieldChecks() as check:
+                check(_refuse_given, "ordered", "ACK_MODE_MANUAL", is_given=hello.ordered)
+                check(_refuse_given, "ack_deadline", "ACK_MODE_MANUAL", is_given=hello.HasField("ack_deadline"))
             return DeviceMode()
         case chat_pb2.ACK_MODE_MANUAL:
             if hello.positions:
                 raise InvalidRequest("positions", "must be empty with ACK_MODE_MANUAL, the server keeps them")
-            if hello.window_bytes:
-                raise InvalidRequest("window_bytes", "goes with ACK_MODE_CUMULATIVE alone")
+            _refuse_given("window_bytes", "ACK_MODE_CUMULATIVE", is_given=bool(hello.window_bytes))
             return DeviceMode(AckMode.MANUAL, is_ordered=hello.ordered, no_echo=hello.no_echo)
         case _:
             raise InvalidRequest("ack_mode", "must be ACK_MODE_CUMULATIVE or ACK_MODE_MANUAL")
+
+
+def _refuse_given(field: str, mode: str, *, is_given: bool) -> None:
+    if is_given:
+        raise InvalidRequest(field, f"goes with {mode} alone")
 
 
 def _to_starts_at_latest(hello: chat_pb2.Hello) -> bool:
@@ -122,8 +126,9 @@ def _to_starts_at_latest(hello: chat_pb2.Hello) -> bool:
 
 
 def _to_window(hello: chat_pb2.Hello) -> Window | None:
-    for name, value in (("window_messages", hello.window_messages), ("window_bytes", hello.window_bytes)):
-        checks.to_natural(value, name)
+    with FieldChecks() as check:
+        check(checks.to_natural, hello.window_messages, "window_messages")
+        check(checks.to_natural, hello.window_bytes, "window_bytes")
     if not (hello.window_messages or hello.window_bytes):
         return None
     return Window(min(hello.window_messages or MAX_WINDOW_MESSAGES, MAX_WINDOW_MESSAGES), hello.window_bytes)
