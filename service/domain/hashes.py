@@ -1,7 +1,7 @@
-"""The keyed hash by which a repeat of a request is told from another request with the same id.
+"""The keyed hash that distinguishes a repeat of a request from another request with the same id.
 
-Keyed with the deployment's secret, so that what is kept in the database (also of a redacted message) gives nothing away
-to those who try texts. Pure.
+The key is a secret of the deployment. So a hash in the database, also of a redacted message, does not help to guess the
+text. Pure.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class RequestHasher:
         self._text_only.update(_framed(b"send"))
 
     def digest(self, *parts: bytes) -> bytes:
-        """Returns 16 bytes that stand for the parts; other parts, also otherwise divided, give other bytes.
+        """Returns 16 bytes for the parts; other parts, or another division of the same bytes, have other hashes.
 
         All verbs of a conversation share one space of request ids: Send has five parts, membership changes have three.
         """

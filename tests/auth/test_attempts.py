@@ -65,6 +65,8 @@ def test_giving_back_to_a_full_bucket_does_not_overfill_it() -> None:
         ("10.0.0.1", "10.0.0.2", False),
         ("2001:db8::1", "2001:db8::ffff:1", True),
         ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("2001:db8::1", "2001:db8::8000:0:0:1", True),
+        ("one name", "another name", False),
         ("::ffff:10.0.0.1", "10.0.0.1", True),
         ("fe80::1%eth0", "fe80::2", True),
         ("", "", True),
@@ -91,3 +93,31 @@ def test_memory_is_bounded_and_the_busy_are_kept(monkeypatch: pytest.MonkeyPatch
         limits.check_account("alice")
     with pytest.raises(RateLimited):
         limits.check_account("alice")
+
+
+def test_other_limits_are_in_force_at_once_for_accounts_and_addresses() -> None:
+    limits = attempts(Clock(0), account=3, address=3)
+    limits.check_account("alice")
+    limits.check_address("10.0.0.1")
+    limits.limit(per_account_per_minute=1, per_address_per_minute=2)
+    for check, key, count, wait_seconds in (
+        (limits.check_account, "alice", 1, 60),
+        (limits.check_account, "bob", 1, 60),
+        (limits.check_address, "10.0.0.1", 2, 30),
+        (limits.check_address, "10.0.0.2", 2, 30),
+    ):
+        for _ in range(count):
+            check(key)
+        with pytest.raises(RateLimited) as refusal:
+            check(key)
+        assert refusal.value.retry_after_seconds == wait_seconds
+
+
+def test_refusal_says_what_there_was_too_much_of() -> None:
+    limits = attempts(Clock(0), account=1, address=1)
+    limits.check_account("alice")
+    limits.check_address("10.0.0.1")
+    with pytest.raises(RateLimited, match="attempts on this account"):
+        limits.check_account("alice")
+    with pytest.raises(RateLimited, match="attempts from your address"):
+        limits.check_address("10.0.0.1")

@@ -115,3 +115,9 @@ def test_two_rows_of_one_name_are_an_error_at_the_start() -> None:
     for rows in ((foreign_issuer(), foreign_issuer()), (foreign_issuer("parley"),)):
         with pytest.raises(ValueError, match="same name"):
             Issuers(own(), *rows)
+
+
+def test_claims_that_can_not_be_read_are_refused_whoever_made_the_header(judge: TokenVerifier) -> None:
+    header, _, signature = foreign_token().split(".")
+    with pytest.raises(TokenInvalid):
+        judge.verify(f"{header}.e30x.{signature}")

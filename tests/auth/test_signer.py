@@ -90,3 +90,9 @@ def test_promoted_key_signs_the_next_token(tmp_path: Path) -> None:
     kid = rotate_keys(path)
     token = signing.mint("alice", login_id="l1", now=NOW)
     assert jwt.get_unverified_header(token.text)["kid"] == kid
+
+
+def test_times_are_in_a_token_to_the_microsecond() -> None:
+    token = signer(KEYS).mint("alice", login_id="l1", now=1000.123456789, life_seconds=0.5)
+    body = jwt.decode(token.text, options={"verify_signature": False})
+    assert (body["iat"], body["exp"], token.expire_time) == (1000.123457, 1000.623457, 1000.623457)

@@ -156,3 +156,13 @@ def test_giving_back_to_a_key_that_nobody_used_makes_no_bucket() -> None:
     buckets.give_back("a")
     assert len(buckets) == 0
     assert [buckets.take("a") for _ in range(3)] == [0, 0, 2]
+
+
+def test_token_that_is_given_back_does_not_count_the_time_before_twice() -> None:
+    clock = Clock()
+    bucket = TokenBucket(Rate(3, 0.5), clock)
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+    clock.now += 1
+    bucket.give_back()
+    assert bucket.take()
+    assert bucket.wait_seconds() == 1

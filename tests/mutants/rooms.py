@@ -10,13 +10,14 @@ _ACCOUNTS = ("tests/auth/test_accounts.py",)
 _LOGINS = ("tests/auth/test_logins.py",)
 _KEYS = ("tests/auth/test_keys.py", "tests/auth/test_key_rotation.py")
 _NEAREST = {
+    "service/auth/issuers.py": ("tests/auth/test_issuers.py", "tests/auth/test_verifier.py"),
     "service/auth/key_ring.py": (*_KEYS, "tests/auth/test_verifier.py"),
     "service/auth/keys.py": _KEYS,
     "service/auth/keys_file.py": _KEYS,
     "service/auth/logins.py": (*_LOGINS, *_ACCOUNTS),
     "service/auth/refresh_tokens.py": ("tests/auth/test_refresh_tokens.py", *_LOGINS),
     "service/auth/refusals.py": _ACCOUNTS,
-    "service/auth/tokens.py": ("tests/auth/test_signer.py", "tests/auth/test_verifier.py"),
+    "service/auth/tokens.py": ("tests/auth/test_tokens.py", "tests/auth/test_verifier.py"),
     "service/auth/verifier.py": ("tests/auth/test_verifier.py", "tests/auth/test_issuers.py"),
     "service/domain/call.py": ("tests/auth/test_signer.py",),
     "service/domain/distribution.py": ("tests/auth/test_keys.py",),

@@ -106,6 +106,8 @@ def _run_module(module: str, works: list[Work], results: dict[str, str], pool: "
         with ThreadPoolExecutor(len(pool)) as threads:
             list(threads.map(run, pool))
     finally:
+        if not {work.key for work in works} <= {work.key for work in _list_work(module)}:
+            raise SystemExit(f"{module} or its tests changed while they ran; begin again")
         _CACHE.parent.mkdir(parents=True, exist_ok=True)
         _CACHE.write_text(json.dumps(dict(results), indent=0))
 
