@@ -8,6 +8,7 @@ from service.domain import page_tokens
 from service.domain.errors import InvalidRequest
 
 times = st.datetimes(timezones=st.just(UTC))
+CONVERSATIONS, DEAD_LETTERS = "AQAGYYm42mwFYWxpY2U6Ym9i", "AwAAAAAAAAEC"
 usernames = st.from_regex(r"\A[a-z0-9][a-z0-9_.-]{2,31}\Z")
 conversation_ids = st.one_of(
     st.from_regex(r"\A[a-z0-9]{1,64}\Z"), st.tuples(usernames, usernames).map(lambda pair: ":".join(sorted(pair)))
@@ -76,3 +77,35 @@ def test_other_spelling_of_a_token_is_refused():
     for other in (token[:-1] + chr(ord(token[-1]) + 1), token + "="):
         with pytest.raises(InvalidRequest):
             page_tokens.from_members_token(other)
+
+
+def test_tokens_stay_as_they_are():
+    """Clients may come back with a token of an earlier version, or of a worker that is older."""
+    last_time = datetime(2026, 12, 1, 3, 0, 0, 5, tzinfo=UTC)
+    assert page_tokens.to_conversations_token(last_time, "alice:bob") == CONVERSATIONS
+    assert page_tokens.from_conversations_token(CONVERSATIONS) == (last_time, "alice:bob")
+    assert page_tokens.to_members_token("alice") == "AmFsaWNl"
+    assert page_tokens.to_dead_letters_token(258) == DEAD_LETTERS
+
+
+@pytest.mark.parametrize(
+    "key", [b"Alice", b"al ice", b"", b"\xff\xfe\xfd", b"a" * 33], ids=["case", "blank", "empty", "bytes", "long"]
+)
+def test_key_that_no_page_ends_with_is_refused_by_the_tokens_name(key: bytes):
+    members = page_tokens._encode(page_tokens._MEMBERS + key)
+    with pytest.raises(InvalidRequest, match="page_token"):
+        page_tokens.from_members_token(members)
+    conversations = page_tokens._encode(page_tokens._CONVERSATIONS + bytes(8) + (key if len(key) < 30 else key * 3))
+    with pytest.raises(InvalidRequest, match="page_token"):
+        page_tokens.from_conversations_token(conversations)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 7, 9])
+def test_dead_letter_id_of_another_size_is_refused(size_bytes: int):
+    with pytest.raises(InvalidRequest, match="page_token"):
+        page_tokens.from_dead_letters_token(page_tokens._encode(page_tokens._DEAD_LETTERS + bytes(size_bytes)))
+
+
+def test_made_up_dead_letter_id_is_one_that_the_database_can_compare():
+    assert page_tokens.from_dead_letters_token(page_tokens._encode(page_tokens._DEAD_LETTERS + b"\xff" * 8)) == -1
+    assert page_tokens.from_dead_letters_token(page_tokens.to_dead_letters_token(-5)) == -5

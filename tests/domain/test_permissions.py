@@ -55,3 +55,10 @@ def test_former_members_can_neither_be_acted_on_nor_made(role: Role):
 def test_group_is_led_when_it_has_an_owner_or_nobody(members: list[Role]):
     current = [role for role in members if role != Role.GONE]
     assert is_led(max(members, default=Role.GONE)) == (not current or Role.OWNER in current)
+
+
+def test_admins_and_owners_act_on_and_give_roles_up_to_their_own_and_nobody_else_does():
+    up_to = {Role.ADMIN: {Role.READER, Role.MEMBER, Role.ADMIN}, Role.OWNER: set(Role) - {Role.GONE}}
+    for role in Role:
+        assert {target for target in Role if may_act_on(role, target)} == up_to.get(role, set())
+        assert {given_role for given_role in Role if may_give(role, given_role)} == up_to.get(role, set())
