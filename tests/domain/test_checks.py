@@ -112,3 +112,52 @@ def test_page_size_has_a_default_a_maximum_and_no_sign(value):
     else:
         size = checks.to_page_size(value, "limit", default=20, maximum=500)
         assert size == (20 if value == 0 else min(value, 500))
+
+
+@pytest.mark.parametrize(
+    "value", ["a:bob", "alice:bob:cid", "alice:", ":", "alice:" + "b" * 33, "alice:bob:" + "c" * 80]
+)
+def test_direct_ids_that_are_not_two_names_are_refused_as_what_they_are(value):
+    with pytest.raises(InvalidRequest) as refusal:
+        checks.to_conversation_id(value, "positions.conversation_id")
+    assert refusal.value.violations[0][0] == "positions.conversation_id"
+
+
+def test_count_of_names_is_between_the_bounds():
+    assert checks.to_usernames(["alice"], "members", min_count=1, max_count=1) == ["alice"]
+    assert checks.to_usernames([], "members", max_count=1) == []
+    for values, bounds in ((["alice", "bobby"], {}), ([], {"min_count": 1})):
+        with pytest.raises(InvalidRequest, match=r"members: must have \d to 1 user names, not \d"):
+            checks.to_usernames(values, "members", max_count=1, **bounds)
+
+
+@pytest.mark.parametrize("value", ["ab", "é", "abcd", "éé"])
+def test_text_of_two_to_four_bytes_is_taken(value):
+    assert checks.to_text(value, "text", min_bytes=2, max_bytes=4) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "why"), [("a", "must take 2 to 4 bytes, not 1"), ("ééé", "not 6"), ("a\0b", "NUL"), ("", "not 0")]
+)
+def test_other_texts_are_refused(value, why):
+    with pytest.raises(InvalidRequest, match=why):
+        checks.to_text(value, "text", min_bytes=2, max_bytes=4)
+
+
+@pytest.mark.parametrize("value", ["", "a line", "zeile mit ä", "\u200e語\u061c", "👩\u200d🚀"])
+def test_line_is_taken(value):
+    assert checks.to_line(value, "title", max_bytes=30) == value
+
+
+@pytest.mark.parametrize(
+    "value", ["two\nlines", "tab\t", "\x7f", "ä\x85", "a\u2028b", "a\u2029b", "a\u202eb", "\u2066a"]
+)
+def test_what_is_no_line_is_refused(value):
+    with pytest.raises(InvalidRequest, match="must be one line"):
+        checks.to_line(value, "title", max_bytes=30)
+
+
+def test_natural_number_has_no_sign():
+    assert (checks.to_natural(0, "seq"), checks.to_natural(7, "seq")) == (0, 7)
+    with pytest.raises(InvalidRequest, match="must not be negative"):
+        checks.to_natural(-1, "seq")

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.domain.errors import DirectConversation, LastOwner, MemberNotFound, ParleyError, RoleTooLow, TooManyMembers
+from service.domain.errors import (
+    ConversationNotFound,
+    DirectConversation,
+    LastOwner,
+    MemberNotFound,
+    ParleyError,
+    RoleTooLow,
+    TooManyMembers,
+)
 from service.domain.membership import decide_add, decide_delete, decide_departure, decide_remove, decide_role
 from storage.records import ConversationKind, MembershipAction, MembershipChange, MembershipView, Role
 
@@ -142,3 +150,37 @@ def test_admin_can_not_touch_an_owner_and_one_who_is_not_in_is_named():
         decide(members, "bob", "role", ["ann"], Role.MEMBER)
     with pytest.raises(MemberNotFound, match="cid"):
         decide(members, "bob", "remove", ["cid"], Role.GONE)
+
+
+@pytest.mark.parametrize("verb", ["add", "remove", "role", "delete"])
+def test_one_who_is_not_in_is_not_told_that_there_is_a_group(verb):
+    with pytest.raises(ConversationNotFound, match=GROUP):
+        decide({"ann": Role.OWNER}, "bob", verb, ["ann"], Role.MEMBER)
+
+
+def test_nobody_gives_a_role_above_the_own():
+    members = {"ann": Role.OWNER, "bob": Role.ADMIN, "cid": Role.MEMBER}
+    for verb, name in (("add", "dan"), ("role", "cid"), ("role", "bob")):
+        with pytest.raises(RoleTooLow, match="give the role OWNER"):
+            decide(members, "bob", verb, [name], Role.OWNER)
+        assert decide(members, "ann", verb, [name], Role.OWNER)
+
+
+def test_group_may_be_filled_to_the_last_place():
+    view = standing_of({"ann": Role.OWNER, "bob": Role.MEMBER}, "ann", ["cid", "dan"])
+    assert decide_add(view, GROUP, ["cid", "dan"], Role.MEMBER, max_members=4)
+    with pytest.raises(TooManyMembers):
+        decide_add(view, GROUP, ["cid", "dan"], Role.MEMBER, max_members=3)
+
+
+def test_role_of_one_who_is_not_in_is_no_matter_and_the_same_role_is_no_change():
+    members = {"ann": Role.OWNER, "bob": Role.MEMBER}
+    with pytest.raises(MemberNotFound, match="cid"):
+        decide(members, "ann", "role", ["cid"], Role.MEMBER)
+    assert decide(members, "ann", "role", ["bob"], Role.MEMBER) == []
+
+
+def test_departure_takes_nobody_out_of_a_direct_conversation_nor_one_who_has_left():
+    direct = MembershipView(ConversationKind.DIRECT, 2, Role.MEMBER, {"ann": Role.MEMBER}, "bob", Role.MEMBER)
+    assert decide_departure(direct, "ann") == []
+    assert decide({"ann": Role.OWNER}, "bob", "depart", [], Role.GONE) == []

@@ -18,7 +18,7 @@ from tests.mutants.forks import Forks
 from tests.mutants.mutations import Mutant, list_mutants
 from tests.mutants.rooms import ROOMS, ROOT, list_modules, nearest_tests
 
-_CACHE = ROOT / "build" / "mutants" / "results.json"
+_RESULTS = ROOT / "build" / "mutants"  # a file a module
 _KEPT = Path(__file__).with_name("kept.txt")
 # A mutant may loop. Its tests get this many times what they take without it, and this long at least.
 _PATIENCE = 4
@@ -43,7 +43,7 @@ def main() -> int:
     options = parser.parse_args()
     modules = options.modules or list_modules(tuple(options.rooms))
     works = {module: _list_work(module) for module in modules}
-    results: dict[str, str] = json.loads(_CACHE.read_text()) if _CACHE.exists() else {}
+    results = {key: result for module in modules for key, result in _read_results(module).items()}
     pool = [Forks() for _ in range(options.jobs)]
     for module in modules:
         _run_module(module, [work for work in works[module] if work.key not in results], results, pool)
@@ -79,6 +79,16 @@ def read_kept() -> set[tuple[str, str, str]]:
     return {(module, scope, change) for module, scope, change, _ in rows}
 
 
+def _read_results(module: str) -> dict[str, str]:
+    file = _file_of(module)
+    found: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    return found
+
+
+def _file_of(module: str) -> Path:
+    return _RESULTS / f"{module.removesuffix('.py').replace('/', '.')}.json"
+
+
 def _list_work(module: str) -> list[Work]:
     source = (ROOT / module).read_text()
     tests = "".join((ROOT / test).read_text() for test in nearest_tests(module))
@@ -108,8 +118,9 @@ def _run_module(module: str, works: list[Work], results: dict[str, str], pool: "
     finally:
         if not {work.key for work in works} <= {work.key for work in _list_work(module)}:
             raise SystemExit(f"{module} or its tests changed while they ran; begin again")
-        _CACHE.parent.mkdir(parents=True, exist_ok=True)
-        _CACHE.write_text(json.dumps(dict(results), indent=0))
+        found = {work.key: results[work.key] for work in _list_work(module) if work.key in results}
+        _file_of(module).parent.mkdir(parents=True, exist_ok=True)
+        _file_of(module).write_text(json.dumps(found, indent=0))
 
 
 if __name__ == "__main__":
