@@ -31,14 +31,14 @@ def secret_jwk(kid: str = "k1", size_bytes: int = 32) -> dict[str, str]:
     return {"kty": "oct", "kid": kid, "alg": "HS256", "k": material}
 
 
-def private_jwk(algorithm: str, kid: str = "k1") -> dict[str, str]:
+def private_jwk(algorithm: str, kid: str = "k1", *, bits: int = 2048) -> dict[str, str]:
     found: str
     if algorithm == "ES256":
         found = jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()))
     elif algorithm == "EdDSA":
         found = jwt.algorithms.OKPAlgorithm.to_jwk(ed25519.Ed25519PrivateKey.generate())
     elif algorithm == "RS256":
-        found = jwt.algorithms.RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048))
+        found = jwt.algorithms.RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, bits))
     else:
         return secret_jwk(kid)
     return {**only_needed(json.loads(found)), "kid": kid, "alg": algorithm}

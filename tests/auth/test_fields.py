@@ -6,7 +6,14 @@ from service.domain.errors import InvalidRequest
 
 @pytest.mark.parametrize(
     "uri",
-    ["", "http://a", "HTTPS://example.org/x.png?y=1#z", "https://[::1]:8443/a", "https://example.org/%C3%A4"],
+    [
+        "",
+        "http://a",
+        "HTTPS://example.org/x.png?y=1#z",
+        "https://[::1]:8443/a",
+        "https://example.org/%C3%A4",
+        "http://a:1/",
+    ],
 )
 def test_absolute_web_addresses_are_taken(uri: str) -> None:
     assert fields.to_avatar_uri(uri) == uri
@@ -25,6 +32,7 @@ def test_absolute_web_addresses_are_taken(uri: str) -> None:
         "http://exa mple.org",
         "http://example.org/ä",
         "http://example.org:99999/",
+        "http://example.org:0/",
         "http://[::1/",
         "http://a\n",
         "http://a\0",

@@ -149,6 +149,16 @@ def test_key_that_can_not_be_used_is_refused_and_not_shown(jwk: object, why: str
     assert refusal.value.__cause__ is None
 
 
+@pytest.mark.parametrize(("bits", "is_good"), [(1024, False), (2047, False), (2048, True)])
+def test_rsa_key_has_2048_bits_or_more(bits: int, is_good: bool) -> None:
+    jwk = {**private_jwk("RS256", bits=bits), "kid": "r1"}
+    if is_good:
+        assert to_keys({"keys": [jwk]})[0].key_id == "r1"
+    else:
+        with pytest.raises(KeysError, match=r"keys\[0\]: an RS256 key must have at least 2048 bits"):
+            to_keys({"keys": [jwk]})
+
+
 def test_two_keys_of_one_id_are_refused() -> None:
     with pytest.raises(KeysError, match="same"):
         to_keys({"keys": [SECRET, secret_jwk()]})

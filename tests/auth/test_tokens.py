@@ -22,6 +22,7 @@ def test_principal_is_that_of_the_claims() -> None:
 def test_device_and_scopes_may_be_missing() -> None:
     made = to_claims("alice", login_id="l1", device_id="", scopes=(), issue_time=NOW, expire_time=NOW + 60)
     assert set(made) == {"sub", "iat", "exp", "jti", "sid"}
+    assert len(made["jti"]) == 16
     assert to_principal(made) == Principal("alice", "l1", "", NOW, NOW + 60)
 
 

@@ -275,6 +275,7 @@ async def test_refused_token_whose_key_is_no_question_wakes_nobody(token: str) -
 
 @pytest.mark.parametrize("key_id", ["", "../../etc/passwd", "k" * 65])
 async def test_key_id_that_no_key_can_have_wakes_nobody(key_id: str) -> None:
+    assert await KEYS.wait_for(key_id) is False
     assert not await verifier(KEYS).has_new_key(signed(claims(), kid=key_id))
     assert not KEYS.wanted.is_set()
 
@@ -286,13 +287,15 @@ async def test_key_id_as_long_as_one_can_be_is_looked_for() -> None:
     assert not await waiting
 
 
-async def test_all_who_wait_for_keys_wait_for_one_refresh() -> None:
+async def test_all_who_wait_for_keys_wait_for_one_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.auth.key_ring._REFRESH_SECONDS", 3600.0)
     known, new = to_keys({"keys": [secret_jwk("k1"), secret_jwk("k2")]})
     reads = [[known, new]]
     keys = KeyRing([known], reads.pop)
     waiting = [asyncio.create_task(keys.wait_for(key_id)) for key_id in ("k2", "k3", "k2")]
     await refresh_when_wanted(keys)
-    assert await asyncio.gather(*waiting) == [True, False, True]
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*waiting) == [True, False, True]
     assert not keys.wanted.is_set()
     assert keys.version == 1
 
