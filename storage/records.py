@@ -28,7 +28,7 @@ class ConversationKind(IntEnum):
 
 
 class EntryKind(IntEnum):
-    """What an entry of a log is."""
+    """The kinds of entries that this version stores; `service/convert/entry_kinds.py` has what each of them does."""
 
     MESSAGE = 1
     MEMBERSHIP = 2
@@ -181,13 +181,14 @@ class Entry:
     """An entry of a conversation's log.
 
     Attributes:
+        kind: EntryKind, or a number that a newer version stored.
         size_bytes: about what it takes in a frame; bounds pages.
         extras: the decoded JSON: attachments, mentions and attributes, or what a membership entry changed.
     """
 
     conversation_id: str
     seq: int
-    kind: EntryKind
+    kind: int
     sender: str
     request_id: str
     create_time: datetime

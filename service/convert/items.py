@@ -4,7 +4,11 @@ from typing import NamedTuple
 
 
 class Item(NamedTuple):
-    """An entry as it travels: its place, ready bytes, kind (EntryKind) and the session that sent it (0: none)."""
+    """An entry as it travels: its place, ready bytes, kind and the session that sent it (0: none).
+
+    Attributes:
+        kind: its number in `service/convert/entry_kinds.py`.
+    """
 
     seq: int
     body: bytes

@@ -9,16 +9,15 @@ The shape of an entry's `extras` (decoded JSON; keys that would be empty are lef
 Messages get theirs in `service/convert/drafts.py`, membership entries in `storage/postgres/conversations/members.py`.
 """
 
-from typing import Any
-
 from parley.v1 import message_pb2
 
+from service.convert.entry_kinds import KINDS
 from service.convert.timestamps import to_timestamp
-from storage.records import Entry, EntryKind
+from storage.records import Entry
 
 
 def to_message(entry: Entry) -> message_pb2.Message:
-    """Returns the entry as clients see it; a kind that this version does not know has no `entry` arm."""
+    """Returns the entry as clients see it; a kind that this version does not know has no arm of `entry`."""
     extras = entry.extras or {}
     message = message_pb2.Message(
         conversation_id=entry.conversation_id,
@@ -34,12 +33,7 @@ def to_message(entry: Entry) -> message_pb2.Message:
         mentions=extras.get("mentions", ()),
         attributes=extras.get("attributes", {}),
     )
-    if entry.kind == EntryKind.MESSAGE:
-        message.message.SetInParent()
-    elif entry.kind == EntryKind.MEMBERSHIP:
-        message.membership.CopyFrom(_to_membership(extras["membership"]))
+    kind = KINDS.get(entry.kind)
+    if kind is not None:
+        getattr(message, kind.arm).CopyFrom(kind.to_arm(entry))  # also of an empty value: it sets the arm
     return message
-
-
-def _to_membership(change: dict[str, Any]) -> message_pb2.MembershipChange:
-    return message_pb2.MembershipChange(action=change["action"], members=change["members"], role=change["role"])

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 
 from google.rpc import status_pb2
 from parley.v1 import chat_pb2, message_pb2, presence_pb2
@@ -13,12 +12,12 @@ from service.convert.messages import to_message
 from service.convert.status import to_status
 from service.convert.timestamps import to_timestamp
 from service.domain.errors import ParleyError
-from storage.records import Entry, EntryKind, MembershipAction, Outcome, Receipt, ReceiptCount, Stored
+from storage.records import Entry, Outcome, Receipt, ReceiptCount, Stored
 
 
 def entry_item(entry: Entry) -> Item:
-    """An entry as it was read from the log; who sent it is not known any more, so that echoes come."""
-    return Item(entry.seq, fast_wire.framed(to_message(entry).SerializeToString()), int(entry.kind), 0)
+    """Encodes an entry that was read from the log. Its origin is not known any more: echoes of it are delivered."""
+    return Item(entry.seq, fast_wire.framed(to_message(entry).SerializeToString()), entry.kind, 0)
 
 
 def delivery(entry: Entry, attempt: int) -> bytes:
@@ -28,29 +27,10 @@ def delivery(entry: Entry, attempt: int) -> bytes:
     return fast_wire.framed(message.SerializeToString())
 
 
-def membership_of(item: Item) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """Gives (added users, removed users, whether all are removed) of an item; nothing of another kind."""
-    return _membership_in(item.body) if item.kind == EntryKind.MEMBERSHIP else ((), (), False)
-
-
 def create_seconds_of(item: Item) -> float:
     """Gives when an item was committed, in Unix seconds of PostgreSQL's clock; decodes it."""
     time = chat_pb2.ChatResponse.FromString(item.body).messages[0].create_time
     return float(time.seconds + time.nanos / 1e9)
-
-
-@lru_cache(maxsize=1024)  # the same bytes are looked at for every session that replays them
-def _membership_in(body: bytes) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    change = chat_pb2.ChatResponse.FromString(body).messages[0].membership
-    members = tuple(change.members)
-    match change.action:
-        case MembershipAction.ADDED:
-            return members, (), False
-        case MembershipAction.REMOVED:
-            return (), members, False
-        case MembershipAction.CONVERSATION_DELETED:
-            return (), (), True
-    return (), (), False
 
 
 def results(

@@ -5,7 +5,7 @@ came too early. What is at or below the position is dropped; what is beyond the 
 before it is filled, by the bus or, after PARK_SECONDS, from PostgreSQL.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from service.convert.items import Item
@@ -97,10 +97,37 @@ class Channel:
             return None
         return [item for item in self._tail if item.seq > position]
 
-    def forget_tail(self) -> None:
-        """Drops what is in memory of entries that were handed on: they are not in the log any more as they were."""
-        self._tail.clear()
-        self._tail_bytes = 0
+    def replace(self, item: Item) -> bool:
+        """Puts an item in the place of the one with the same seq; returns whether that was in memory."""
+        if item.seq in self.parked:
+            self.parked[item.seq] = item
+            return True
+        at = item.seq - self._tail[0].seq if self._tail else -1
+        if not 0 <= at < len(self._tail):
+            return False
+        self._tail_bytes += len(item.body) - len(self._tail[at].body)
+        self._tail[at] = item
+        self._trim()
+        return True
+
+    def forget(self, seqs: Collection[int] | None = None) -> None:
+        """Drops ready bytes of entries that were changed in the log, so that they are read from there.
+
+        The tail loses what is below them, too: it has no gap. Entries that were parked are a gap then.
+
+        Args:
+            seqs: the entries; None: all.
+        """
+        first_seq = self._tail[0].seq if self._tail else 0
+        last_seq = first_seq + len(self._tail) - 1
+        if seqs is None:
+            self.parked.clear()
+            highest = last_seq
+        else:
+            for seq in seqs:
+                self.parked.pop(seq, None)
+            highest = max((seq for seq in seqs if first_seq <= seq <= last_seq), default=first_seq - 1)
+        self._drop(highest - first_seq + 1)
 
     def leave(self, session: Session, now: float) -> None:
         """Forgets a session."""
@@ -117,9 +144,18 @@ class Channel:
             run = run[-MAX_TAIL_ITEMS:]
         tail.extend(run)
         self._tail_bytes += sum(len(item.body) for item in run)
+        self._trim()
+
+    def _trim(self) -> None:
+        tail = self._tail
         gone_count = 0
         while len(tail) - gone_count > (MAX_TAIL_ITEMS if self._tail_bytes <= MAX_TAIL_BYTES else 1):
             self._tail_bytes -= len(tail[gone_count].body)
             gone_count += 1
         if gone_count:
             del tail[:gone_count]
+
+    def _drop(self, count: int) -> None:
+        """Drops the first `count` entries of the tail."""
+        self._tail_bytes -= sum(len(item.body) for item in self._tail[:count])
+        del self._tail[:count]

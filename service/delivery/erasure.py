@@ -81,7 +81,7 @@ class Eraser:
 
 
 class ChangedContents:
-    """Has this worker forget what it keeps of conversations whose stored messages were changed."""
+    """Drops the ready bytes that this worker keeps of entries which were changed in the log."""
 
     def __init__(self, changes: ContentChanges, hub: Hub, history: History) -> None:
         self._changes = changes
@@ -96,7 +96,7 @@ class ChangedContents:
         """
         changed = await self._changes.read()
         if changed is None:
-            changed = [*self._hub.channels, *self._history.list_conversations()]
-        for conversation_id in changed:
-            self._hub.forget_tail(conversation_id)
-            self._history.forget(conversation_id)
+            changed = dict.fromkeys([*self._hub.channels, *self._history.list_conversations()])
+        for conversation_id, seqs in changed.items():
+            self._hub.forget(conversation_id, seqs)
+            self._history.forget(conversation_id, seqs)

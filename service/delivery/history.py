@@ -7,7 +7,7 @@ Nothing here knows who may see what: only for those who may see all of what they
 
 from bisect import bisect_right, insort
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from service.convert import responses
 from service.convert.items import Item
@@ -68,10 +68,20 @@ class History:
         """Lists the conversations of which there is a part."""
         return list(self._starts)
 
-    def forget(self, conversation_id: str) -> None:
-        """Drops all parts of a conversation: its log is not what it was."""
-        for first_seq in self._starts.pop(conversation_id, []):
-            self.size_bytes -= _size_bytes(self._parts.pop((conversation_id, first_seq)))
+    def forget(self, conversation_id: str, seqs: Collection[int] | None = None) -> None:
+        """Drops the parts that have entries which were changed in the log, so that they are read from there.
+
+        Args:
+            seqs: the entries; None: all of the conversation.
+        """
+        starts = self._starts.get(conversation_id, [])
+        if seqs is None:
+            gone = set(starts)
+        else:
+            begins = {seq: starts[at - 1] for seq in seqs if (at := bisect_right(starts, seq))}
+            gone = {begin for seq, begin in begins.items() if seq <= self._parts[(conversation_id, begin)][-1].seq}
+        for first_seq in gone:
+            self._drop_part(conversation_id, first_seq)
 
     def _find(self, position: Position) -> tuple[list[Item], int]:
         """Gives what a part has above the position; when none has it, nothing, and where the next part begins."""
@@ -98,11 +108,14 @@ class History:
         self._parts[(conversation_id, items[0].seq)] = items
         self.size_bytes += _size_bytes(items)
         while self.size_bytes > self._max_bytes:
-            (name, first_seq), gone = self._parts.popitem(last=False)
-            self.size_bytes -= _size_bytes(gone)
-            self._starts[name].remove(first_seq)
-            if not self._starts[name]:
-                del self._starts[name]
+            self._drop_part(*next(iter(self._parts)))
+
+    def _drop_part(self, conversation_id: str, first_seq: int) -> None:
+        self.size_bytes -= _size_bytes(self._parts.pop((conversation_id, first_seq)))
+        starts = self._starts[conversation_id]
+        starts.remove(first_seq)
+        if not starts:
+            del self._starts[conversation_id]
 
 
 def _size_bytes(items: list[Item]) -> int:

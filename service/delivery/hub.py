@@ -7,11 +7,12 @@ when their seq is handed on, before the next one. A large fan-out gets what come
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import structlog
 
 from service.convert import responses
+from service.convert.entry_kinds import KINDS, Kind, MembershipEffect
 from service.convert.items import Item
 from service.delivery.attach import Plan
 from service.delivery.changed_memberships import ChangedMemberships
@@ -21,7 +22,7 @@ from service.domain.clock import Clock
 from service.metrics.histogram import SECONDS, Histogram
 from storage.errors import Unavailable
 from storage.postgres.log.messages import TOP_SEQ, Messages
-from storage.records import EntryKind, Span
+from storage.records import Span
 
 _log = structlog.get_logger(__name__)
 
@@ -93,11 +94,11 @@ class Hub:
             channel.known_last_seq = max(channel.known_last_seq, last_seq)
             self._watch_gap(channel)
 
-    def forget_tail(self, conversation_id: str) -> None:
-        """Takes word that entries that were handed on are not in the log any more as they were."""
+    def forget(self, conversation_id: str, seqs: Collection[int] | None) -> None:
+        """Drops ready bytes of entries that were changed in the log (None: of all)."""
         channel = self.channels.get(conversation_id)
         if channel is not None:
-            channel.forget_tail()
+            channel.forget(seqs)
 
     def open(self, channel: Channel, last_seq: int) -> None:
         """Gives a channel its place in the log and hands on what came meanwhile."""
@@ -236,15 +237,16 @@ class Hub:
         return bool(run)
 
     def _hand_on_parts(self, channel: Channel, run: list[Item]) -> None:
-        """Hands on a run in parts: a membership entry ends a part, and is applied before the next."""
+        """Hands on a run in parts: an entry that has an effect ends a part, and is applied before the next part."""
         part: list[Item] = []
         size_bytes = 0
         for item in run:
             part.append(item)
             size_bytes += len(item.body)
-            if item.kind == EntryKind.MEMBERSHIP:
+            kind = KINDS.get(item.kind)
+            if kind is not None and kind.has_effect:
                 self._offer(channel, part)
-                self._apply_membership(channel, item)
+                self._apply(channel, item, kind)
                 part, size_bytes = [], 0
             elif size_bytes > _RUN_BYTES:
                 self._offer(channel, part)
@@ -274,15 +276,20 @@ class Hub:
             self._next_look_time = now + _LOOK_SECONDS
             self.delivery_seconds.observe(max(0.0, time.time() - responses.create_seconds_of(item)))
 
-    def _apply_membership(self, channel: Channel, item: Item) -> None:
-        added, removed, are_all_removed = responses.membership_of(item)
-        for username in added:
+    def _apply(self, channel: Channel, item: Item, kind: Kind) -> None:
+        if kind.replacement is not None:
+            channel.replace(kind.replacement(item))
+        if kind.membership is not None:
+            self._apply_membership(channel, item, kind.membership(item.body))
+
+    def _apply_membership(self, channel: Channel, item: Item, effect: MembershipEffect) -> None:
+        for username in effect.added:
             if username in self.users:
                 self._changed_memberships.note(username)
-        if not removed and not are_all_removed:
+        if not effect.removed and not effect.are_all_removed:
             return
         for session in [*channel.live, *channel.lagging]:
-            if not are_all_removed and session.username not in removed:
+            if not effect.are_all_removed and session.username not in effect.removed:
                 continue
             if session.subscriptions.note_removal(channel.conversation_id, item.seq):
                 self.leave(channel.conversation_id, session)

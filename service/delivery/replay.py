@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from service.convert import responses
+from service.convert.entry_kinds import membership_of
 from service.convert.items import Item
 from service.delivery.channel import PARK_SECONDS, Channel
 from service.delivery.history import History
@@ -24,7 +25,7 @@ from service.domain.clock import Clock
 from service.domain.errors import Internal
 from storage.errors import Unavailable
 from storage.postgres.log.messages import Messages
-from storage.records import Backlog, EntryKind, Position
+from storage.records import Backlog, Position
 
 _log = structlog.get_logger(__name__)
 
@@ -250,10 +251,9 @@ def _is_member(lags: Mapping[str, Lag], position: Position) -> bool:
 def _removes(items: list[Item], username: str) -> bool:
     """Whether one of the entries takes the user out: what is above it is not for the user any more."""
     for item in items:
-        if item.kind == EntryKind.MEMBERSHIP:
-            _, removed, are_all_removed = responses.membership_of(item)
-            if are_all_removed or username in removed:
-                return True
+        effect = membership_of(item)
+        if effect is not None and (effect.are_all_removed or username in effect.removed):
+            return True
     return False
 
 

@@ -2,14 +2,13 @@
 
 from datetime import UTC, datetime
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from parley.v1 import chat_pb2, message_pb2
 
 from service.convert import fast_wire, responses
 from service.domain.errors import Internal, InvalidRequest
-from storage.records import Entry, EntryKind, Outcome, Stored
+from storage.records import Outcome, Stored
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
@@ -57,25 +56,3 @@ def test_results_without_a_correlation_id_are_errors_alone():
     response = chat_pb2.ChatResponse.FromString(responses.results(5, ["a", "b", "c"], enumerate(found)))
     assert [result.accepted.conversation_id for result in response.results] == ["a", "", "c"]
     assert [result.accepted.deduplicated for result in response.results] == [False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("action", "expected"),
-    [
-        (1, (("bob", "cid"), (), False)),
-        (2, ((), ("bob", "cid"), False)),
-        (3, ((), (), False)),
-        (4, ((), (), True)),
-    ],
-)
-def test_membership_is_read_from_the_bytes(action, expected):
-    extras = {"membership": {"action": action, "members": ["bob", "cid"], "role": 2}}
-    entry = Entry("g", 4, EntryKind.MEMBERSHIP, "ann", "r", NOW, 100, extras=extras)
-    item = responses.entry_item(entry)
-    assert (item.seq, item.kind, item.origin) == (4, EntryKind.MEMBERSHIP, 0)
-    assert responses.membership_of(item) == expected
-
-
-def test_message_is_no_membership_whatever_it_holds():
-    item = responses.entry_item(Entry("g", 4, EntryKind.MESSAGE, "ann", "r", NOW, 100, text="x"))
-    assert responses.membership_of(item) == ((), (), False)

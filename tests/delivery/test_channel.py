@@ -106,6 +106,72 @@ def test_tail_gives_all_that_follows_or_says_that_it_can_not(sizes, data):
         assert position < 5 or len(wanted) > MAX_TAIL_ITEMS or sum(sizes[seq - 6] for seq in wanted) > MAX_TAIL_BYTES
 
 
+# Ready bytes by seq are the plain model; a change gives an entry bytes of another size.
+changes = st.lists(
+    st.one_of(
+        st.tuples(st.just("take"), st.integers(1, 1500), st.integers(1, 5)),
+        st.tuples(st.just("replace"), st.integers(0, 90), st.integers(1, 40_000)),
+        st.tuples(st.just("forget"), st.sets(st.integers(0, 90), max_size=3), st.none()),
+        st.tuples(st.just("forget"), st.none(), st.none()),
+    ),
+    max_size=25,
+)
+
+
+@given(changes)
+def test_memory_has_the_entries_as_they_were_changed_last_or_not_at_all(steps):
+    channel = Channel("g")
+    channel.open_at(0)
+    model: dict[int, bytes] = {}
+    for what, first, second in steps:
+        match what:
+            case "take":
+                run = [item(channel.position + nth, first) for nth in range(1, second + 1)]
+                model |= {one.seq: one.body for one in channel.take(run)}
+            case "replace":
+                is_there = first in seqs(channel.tail_after(0) or []) or first in seqs(channel._tail)
+                changed = item(first, second + 1)
+                assert channel.replace(changed) == is_there
+                if first in model:
+                    model[first] = changed.body
+                    if not is_there:
+                        assert channel.tail_after(first - 1) is None
+            case _:
+                channel.forget(first)
+                gone = set(model) if first is None else first & set(model)
+                assert all(channel.tail_after(seq - 1) is None for seq in gone)
+        for position in range(channel.position + 1):
+            tail = channel.tail_after(position)
+            if tail is not None:
+                assert {one.seq: one.body for one in tail} == {
+                    seq: body for seq, body in model.items() if seq > position
+                }
+        assert channel._tail_bytes == sum(len(one.body) for one in channel._tail)
+        assert len(channel._tail) <= 1 or channel._tail_bytes <= MAX_TAIL_BYTES
+
+
+def test_tail_is_bounded_also_after_a_replacement():
+    channel = Channel("g")
+    channel.open_at(0)
+    channel.take([item(1, 9), item(2, 9), item(3, 9)])
+    assert channel.replace(item(2, MAX_TAIL_BYTES))
+    assert (channel.tail_after(1), seqs(channel.tail_after(2) or [])) == (None, [3])
+
+
+def test_entry_that_is_parked_is_replaced_and_forgotten_there():
+    channel = Channel("g")
+    channel.open_at(0)
+    channel.take([item(2), item(3), item(4)])
+    assert channel.replace(item(3, 7))
+    channel.forget({4})
+    assert [len(one.body) for one in channel.take([item(1)])] == [1, 1, 7]
+    assert (channel.position, channel.has_gap) == (3, True), "the log has the fourth"
+    channel.take([item(6)])
+    channel.forget()
+    assert seqs(channel.take([item(4), item(5)])) == [4, 5]
+    assert channel.has_gap
+
+
 def test_tail_of_a_channel_just_opened_serves_only_the_end():
     channel = Channel("g")
     channel.open_at(3)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from parley.v1 import chat_pb2
 
 from service.convert.items import Item
-from service.delivery.history import History
+from service.delivery.history import History, _size_bytes
 from storage.postgres.connections.database import Database
 from storage.postgres.log.messages import Messages
 from storage.records import Position
@@ -97,3 +97,44 @@ async def test_any_order_of_reads_gives_the_log(messages, steps):
         assert found == list(range(seq + 1, seq + 1 + len(found)))
         assert found or seq == LENGTH
         assert history.size_bytes <= 8_000
+
+
+texts = st.one_of(
+    st.tuples(st.just("read"), st.integers(0, LENGTH), st.integers(1, 15)),
+    st.tuples(st.just("change"), st.sets(st.integers(1, LENGTH), min_size=1, max_size=3), st.booleans()),
+)
+
+
+@given(steps=st.lists(texts, min_size=1, max_size=20))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_history_brings_changed_entries_as_they_are_after_it_forgot_them(messages, module_database, steps):
+    history = History(messages, max_bytes=8_000)
+    model = dict.fromkeys(range(1, LENGTH + 1), "first")
+    await module_database.execute("UPDATE messages SET text = 'first' WHERE conversation_id = 'g'")
+    for nth, (what, first, second) in enumerate(steps):
+        if what == "read":
+            items = (await history.read_after([Position("g", first)], limit_each=second))["g"]
+            found = [chat_pb2.ChatResponse.FromString(item.body).messages[0] for item in items]
+            assert [(one.seq, one.text) for one in found] == [
+                (seq, model[seq]) for seq in range(first + 1, first + 1 + len(found))
+            ]
+        else:
+            model |= dict.fromkeys(first, f"change {nth}")
+            await module_database.execute(
+                "UPDATE messages SET text = $2 WHERE conversation_id = 'g' AND seq = ANY ($1)", first, f"change {nth}"
+            )
+            history.forget("g", None if second else first)
+        assert history.size_bytes == sum(_size_bytes(part) for part in history._parts.values()) <= 8_000
+
+
+@pytest.mark.parametrize("changed", [11, 15, 20])
+async def test_history_forgets_the_parts_of_an_entry_and_no_others(messages, changed):
+    history = History(messages)
+    for seq in (0, 10, 20):
+        await read(history, seq, 10)
+    history.forget("g", {changed, 99})
+    history.forget("h", {1})
+    for seq, is_read in ((0, False), (10, True), (20, False)):
+        count = history.read_count
+        await read(history, seq, 10)
+        assert (history.read_count > count) == is_read

@@ -136,14 +136,15 @@ async def _empty_some(connection: Connection, username: str, conversation_id: st
     """Empties messages from a position on and notes the next one; gives how many, and whether none is left."""
     left = _BATCH_MESSAGES
     emptied = 0
-    changed: list[str] = []
+    changed: list[tuple[str, int]] = []
     for _ in range(_BATCH_CONVERSATIONS):
         rows = await connection.fetch(_CHOOSE, conversation_id, username, request_id, left) if conversation_id else []
         if rows:
-            tag = await connection.execute(_EMPTY, conversation_id, [row["seq"] for row in rows], _EMPTY_BYTES)
+            seqs = [row["seq"] for row in rows]
+            tag = await connection.execute(_EMPTY, conversation_id, seqs, _EMPTY_BYTES)
             if tag != "UPDATE 0":
                 emptied += int(tag.split()[1])
-                changed.append(conversation_id)
+                changed += [(conversation_id, seq) for seq in seqs]
             request_id = rows[-1]["request_id"]
             left -= len(rows)
         if left <= 0:
@@ -160,7 +161,11 @@ async def _empty_some(connection: Connection, username: str, conversation_id: st
         conversation_id, request_id = following, ""
         await connection.execute(_SILENCE, conversation_id, username)
     await connection.execute(
-        "INSERT INTO content_changes (conversation_id) SELECT DISTINCT unnest($1::text[])", changed
+        """INSERT INTO content_changes (conversation_id, seqs)
+           SELECT c.conversation_id, array_agg(c.seq)
+           FROM unnest($1::text[], $2::bigint[]) AS c(conversation_id, seq) GROUP BY c.conversation_id""",
+        [conversation_id for conversation_id, _ in changed],
+        [seq for _, seq in changed],
     )
     await connection.execute(
         "UPDATE erasures SET conversation_id = $2, request_id = $3, message_count = message_count + $4"

@@ -11,7 +11,7 @@ import asyncpg
 
 from storage.errors import Absent
 from storage.postgres.connections.database import Database
-from storage.records import Backlog, Entry, EntryKind, Page, Position, Span
+from storage.records import Backlog, Entry, Page, Position, Span
 
 # A page takes no further entry once it has this much: with the largest entry (64 KiB) it stays below 1 MiB.
 PAGE_BYTES = 940 * 1024
@@ -202,7 +202,7 @@ def to_entry(row: asyncpg.Record) -> Entry:
     return Entry(
         conversation_id=row["conversation_id"],
         seq=row["seq"],
-        kind=EntryKind(row["kind"]),
+        kind=row["kind"],
         sender=row["sender"],
         request_id=row["request_id"],
         create_time=row["create_time"],
