@@ -18,7 +18,8 @@ from service.domain import errors
 from service.domain.call import Principal
 from storage.records import Revocation
 
-_TICK_SECONDS = 1.0  # of which tokens are made, too
+# How long a stream may outlive its token.
+_TICK_SECONDS = 1.0
 # How long a stream that is to end may take for its last write.
 _END_SECONDS = 2.0
 
@@ -65,6 +66,8 @@ class Streams:
     """All streams of a worker.
 
     Args:
+        max_streams: how many a worker may have; further ones get `Overloaded`.
+        max_streams_per_user: how many a user may have on a worker; further ones get `RateLimited`.
         is_revoked: whether a principal's login has ended.
         clock: Unix seconds, for tokens.
         monotonic: seconds, for how long an end may take.
@@ -91,18 +94,18 @@ class Streams:
         self._changed = asyncio.Event()
 
     def limit(self, *, max_streams: int, max_streams_per_user: int) -> None:
-        """Sets how many more may come from now on; those that are open stay."""
+        """Sets the limits for streams that come from now on; open streams stay."""
         self._max_streams = max_streams
         self._max_streams_per_user = max_streams_per_user
 
     @contextmanager
     def register(self, stream: OpenStream) -> Iterator[None]:
-        """Holds a place for a stream while it is open.
+        """Counts a stream for as long as it is open.
 
         Raises:
-            ShuttingDown: the server is on its way out.
-            Overloaded: the worker has as many as it may have.
-            RateLimited: the user has.
+            ShuttingDown: the server stops.
+            Overloaded: the worker has as many streams as it may have.
+            RateLimited: the user has as many streams as a user may have.
         """
         username = stream.principal.username
         if self._is_closing:
@@ -148,10 +151,10 @@ class Streams:
                 stream.hasten(now)
 
     def ask_to_leave(self, *, spread_seconds: float) -> None:
-        """Tells the streams that are open to leave; those that come later are let in.
+        """Tells the clients of open streams to leave; new streams may still come.
 
         Args:
-            spread_seconds: reconnect delays are spread over this, so that not all come at once.
+            spread_seconds: reconnect delays are spread over this, so that not all clients come at once.
         """
         for stream in self._streams:
             if stream.session.state.go_away():
@@ -159,9 +162,10 @@ class Streams:
                 stream.session.outbox.put(responses.go_away(random.uniform(0, spread_seconds)))  # noqa: S311
 
     async def go_away(self, *, drain_seconds: float, spread_seconds: float) -> None:
-        """Tells all streams to leave, lets what was begun end, then ends them; no more are let in.
+        """Tells all clients to leave, waits for their streams to end, then ends the rest; refuses new streams.
 
         Args:
+            drain_seconds: how long the wait may take.
             spread_seconds: as of `ask_to_leave`.
         """
         self._is_closing = True

@@ -1,7 +1,7 @@
-"""How much a client lets be under way: entries that were delivered and that it has not dealt with. Pure.
+"""The client's window: how many delivered entries may be outstanding, not yet covered by the client. Pure.
 
-An entry is dealt with when an ack of its conversation covers it, also one that came before the entry, or when `flow`
-says so by its number in the order of delivery. Cost is constant an entry, memory is that of what is outstanding.
+An ack of its conversation covers an entry, also an ack that came before the entry; `flow` covers the first entries in
+the order of delivery. The cost of an entry is constant. Memory is that of the outstanding entries.
 """
 
 from collections import deque
@@ -28,8 +28,8 @@ class Window:
 
     Attributes:
         max_messages: entries that may be outstanding; 0: no limit.
-        max_bytes: what they may have together; 0: no limit. One entry may always be outstanding, however large.
-        delivered_count: entries since hello.
+        max_bytes: bytes of all outstanding entries; 0: no limit. One entry may always be outstanding, however large.
+        delivered_count: entries since hello, which `flow` counts.
         is_full: an entry did not fit, and nothing was covered since.
     """
 
@@ -56,7 +56,7 @@ class Window:
 
     @property
     def room_count(self) -> int:
-        """How many entries may go out at most, by what is known before they are read; at least one."""
+        """An upper bound of the entries that may go out, before their sizes are known; at least one."""
         counts = [MAX_WINDOW_MESSAGES]
         if self.max_messages:
             counts.append(self.max_messages - self.outstanding_count)
@@ -76,7 +76,7 @@ class Window:
         self.outstanding_bytes += size_bytes
 
     def ack(self, conversation_id: str, seq: int) -> None:
-        """Notes that the device has all of a conversation up to seq."""
+        """Covers all entries of a conversation up to a seq."""
         self._acked_seqs[conversation_id] = max(seq, self._acked_seqs.get(conversation_id, 0))
         while (entries := self._by_conversation.get(conversation_id)) and entries[0].seq <= seq:
             self._cover(entries[0])
@@ -87,7 +87,7 @@ class Window:
             self._in_order = deque(entry for entry in order if not entry.is_covered)
 
     def flow(self, total_count: int) -> bool:
-        """Notes that the first `total_count` entries of this stream are dealt with; False when so many never came."""
+        """Covers the first `total_count` entries of this stream; False when fewer were delivered."""
         if total_count > self.delivered_count:
             return False
         while self._in_order and self._in_order[0].number <= total_count:
@@ -97,7 +97,7 @@ class Window:
         return True
 
     def _cover(self, entry: _Entry) -> None:
-        """Covers the oldest outstanding entry of its conversation, which it always is, whichever way it is reached."""
+        """Covers an entry, which is always the oldest outstanding one of its conversation, by either way."""
         entry.is_covered = True
         self.is_full = False
         self.outstanding_count -= 1
