@@ -257,6 +257,11 @@ BusMessage: TypeAlias = (
 )
 
 
+def publish_entries_nowait(bus: Bus, conversation_id: str, items: list[Item]) -> None:
+    """Queues `EntriesStored` as `publish_nowait` does, without an object for each: most of the bus is this."""
+    bus.publish_nowait(f"{CONVERSATION}:{conversation_id}", bus_frames.pack(FrameType.ENTRIES, conversation_id, items))
+
+
 def publish_nowait(bus: Bus, message: BusMessage) -> None:
     """Queues a message to the other workers, and to this one where it is subscribed."""
     if isinstance(message, WorkerAnnounced):

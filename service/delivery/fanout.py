@@ -9,10 +9,10 @@ from service.convert import responses
 from service.convert.items import Item
 from service.delivery.bus_messages import (
     DeliveriesReturned,
-    EntriesStored,
     LoginsEnded,
     MembershipsChanged,
     TypingChanged,
+    publish_entries_nowait,
     publish_nowait,
 )
 from service.delivery.changed_memberships import ChangedMemberships
@@ -63,7 +63,7 @@ class Fanout:
     def _publish(self, conversation_id: str, items: list[Item]) -> None:
         self._hub.deliver(conversation_id, items)
         for part in _parts(items):
-            publish_nowait(self._bus, EntriesStored(conversation_id, part))
+            publish_entries_nowait(self._bus, conversation_id, part)
 
 
 def deliver_typing(hub: Hub, message: TypingChanged) -> None:

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -25,6 +25,8 @@ from service.delivery.bus_messages import (
     ReceiptsWatched,
     TypingChanged,
     WorkerAnnounced,
+    publish_entries_nowait,
+    publish_nowait,
 )
 from storage.records import Receipt, Revocation
 from storage.redis.presence import PresenceRecord
@@ -72,6 +74,24 @@ def decoded(channel: str, payload: bytes) -> BusMessage | None:
 def test_every_message_comes_out_as_it_went_in(kind, data):
     message = data.draw(EACH[kind])
     assert decoded(message.channel, message.encode()) == message
+
+
+class Published:
+    """What is queued."""
+
+    def __init__(self) -> None:
+        self.queued: list[tuple[str, bytes]] = []
+
+    def publish_nowait(self, channel: str, payload: bytes) -> None:
+        self.queued.append((channel, payload))
+
+
+@given(names, entries)
+def test_entries_are_published_as_their_message(conversation_id, items):
+    bus: Any = Published()
+    publish_entries_nowait(bus, conversation_id, items)
+    publish_nowait(bus, EntriesStored(conversation_id, items))
+    assert bus.queued[0] == bus.queued[1]
 
 
 # What 0.1.0 and 0.1.1 publish and understand.
