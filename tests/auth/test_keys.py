@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from service.auth.key_ring import KeysError, to_keys
 from service.auth.key_rotation import add_key
@@ -202,6 +203,63 @@ def test_bad_change_leaves_the_keys_of_before_in_force(tmp_path: Path) -> None:
     assert keys.signing_key.key_id == "k2"
     assert keys.find("k1") is None
     assert keys.version == 1
+
+
+def test_first_look_at_an_unchanged_file_changes_nothing(tmp_path: Path) -> None:
+    keys = load_keys(write_keys(tmp_path / "keys.json", SECRET))
+    keys.refresh()
+    assert keys.version == 0
+
+
+def test_each_change_of_the_file_is_logged_once_and_shows_no_key(tmp_path: Path) -> None:
+    path = write_keys(tmp_path / "keys.json", SECRET)
+    keys = load_keys(path)
+    with capture_logs() as events:
+        path.write_bytes(b"broken")
+        for _ in range(3):
+            keys.refresh()
+        write_keys(path, SECRET, secret_jwk("k2"))
+        for _ in range(3):
+            keys.refresh()
+    bad, good = events
+    assert (bad["log_level"], bad["error"]) == ("warning", f"the keys file {path} is not JSON")
+    assert (good["log_level"], good["key_ids"]) == ("info", ["k1", "k2"])
+    assert SECRET["k"] not in str(events)
+
+
+def test_mode_that_was_made_private_is_logged(tmp_path: Path) -> None:
+    path = write_keys(tmp_path / "keys.json", SECRET, mode=0o644)
+    with capture_logs() as events:
+        load_keys(path)
+        load_keys(path)
+    assert [(event["log_level"], event["path"]) for event in events] == [("warning", str(path))]
+
+
+@pytest.mark.parametrize(("mode", "is_good"), [(0o440, True), (0o640, True), (0o641, False), (0o660, False)])
+def test_file_of_root_may_be_read_by_the_servers_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, is_good: bool
+) -> None:
+    """As Kubernetes mounts Secrets."""
+    if os.geteuid() != 0:
+        pytest.skip("only root has files of root")
+    path = write_keys(tmp_path / "keys.json", SECRET, mode=mode)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    if is_good:
+        assert load_keys(path).signing_key.key_id == "k1"
+        assert path.stat().st_mode & 0o777 == mode
+    else:
+        with pytest.raises(KeysError, match="set defaultMode: 0440 where it is a Secret of Kubernetes"):
+            load_keys(path)
+
+
+def test_file_that_can_not_be_read_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KeysError, match="can't be read: Not a directory"):
+        load_keys(tmp_path / "file" / "keys.json")
+
+
+def test_missing_directories_are_made(tmp_path: Path) -> None:
+    assert ensure_keys_file(tmp_path / "a" / "b" / "keys.json")
 
 
 def test_file_that_can_not_be_written_is_one_clear_line(tmp_path: Path) -> None:

@@ -87,3 +87,10 @@ def test_other_second_uses_are_not_honest() -> None:
 def test_microseconds_survive_every_form_of_a_time(micros: int) -> None:
     assert to_micros(round(micros / 1e6, 6)) == micros
     assert micros_of(to_time(micros / 1e6)) == micros
+
+
+def test_tokens_of_earlier_versions_and_other_workers_are_known_and_have_the_same_successor() -> None:
+    token = f"{'0' * 32}.cnJycnJycnJycnJycnJycnJycnJycnJy4qBcRroT-865KW6er9x_nhtvpv4_Qm75"
+    assert TOKENS.login_id_of(token) == "0" * 32
+    successor = f"{'0' * 32}.kIrXn30p6kfxEugRsQ5apmqWCs-MCk0BibsMSGlDFL4SFsEB8PrkWymXpPlPTIqK"
+    assert TOKENS.successor(token, "r1") == successor

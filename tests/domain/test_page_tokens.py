@@ -109,3 +109,9 @@ def test_dead_letter_id_of_another_size_is_refused(size_bytes: int):
 def test_made_up_dead_letter_id_is_one_that_the_database_can_compare():
     assert page_tokens.from_dead_letters_token(page_tokens._encode(page_tokens._DEAD_LETTERS + b"\xff" * 8)) == -1
     assert page_tokens.from_dead_letters_token(page_tokens.to_dead_letters_token(-5)) == -5
+
+
+def test_conversation_that_is_written_otherwise_is_refused():
+    token = page_tokens._encode(page_tokens._CONVERSATIONS + bytes(8) + b"bob:alice")
+    with pytest.raises(InvalidRequest, match="page_token"):
+        page_tokens.from_conversations_token(token)
