@@ -34,7 +34,7 @@ const (
 	ErrorReason_ERROR_REASON_UNSPECIFIED ErrorReason = 0
 	// Something unforeseen. `metadata["incident"]` is an id by which the operator finds it in the log. INTERNAL.
 	ErrorReason_ERROR_REASON_INTERNAL ErrorReason = 10001
-	// A field is out of its stated range; BadRequest names the first such one and says what is allowed. INVALID_ARGUMENT.
+	// Fields are out of their stated range; BadRequest names them, ten at most, and says what is allowed. INVALID_ARGUMENT.
 	ErrorReason_ERROR_REASON_INVALID_REQUEST ErrorReason = 10002
 	// Too many requests of one caller; RetryInfo says when to come again. RESOURCE_EXHAUSTED.
 	ErrorReason_ERROR_REASON_RATE_LIMITED ErrorReason = 10003

@@ -165,7 +165,7 @@ class ErrorReason(betterproto.Enum):
 
     INVALID_REQUEST = 10002
     """
-    A field is out of its stated range; BadRequest names the first such one and says what is allowed. INVALID_ARGUMENT.
+    Fields are out of their stated range; BadRequest names them, ten at most, and says what is allowed. INVALID_ARGUMENT.
     """
 
     RATE_LIMITED = 10003

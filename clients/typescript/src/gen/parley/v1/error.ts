@@ -19,7 +19,7 @@ export enum ErrorReason {
   UNSPECIFIED = 0,
   /** INTERNAL - Something unforeseen. `metadata["incident"]` is an id by which the operator finds it in the log. INTERNAL. */
   INTERNAL = 10001,
-  /** INVALID_REQUEST - A field is out of its stated range; BadRequest names the first such one and says what is allowed. INVALID_ARGUMENT. */
+  /** INVALID_REQUEST - Fields are out of their stated range; BadRequest names them, ten at most, and says what is allowed. INVALID_ARGUMENT. */
   INVALID_REQUEST = 10002,
   /** RATE_LIMITED - Too many requests of one caller; RetryInfo says when to come again. RESOURCE_EXHAUSTED. */
   RATE_LIMITED = 10003,
