@@ -119,12 +119,12 @@ test-pythons: $(VENV)/.dev ## Run the tests that lean on Python itself on every 
 
 .PHONY: conformance
 conformance: $(VENV)/.dev ## Hold the clients of all languages to the contract: make conformance [LANGUAGE="go java"]
-	$(BIN)/python -m tests.conformance $(LANGUAGE)
+	$(BIN)/python -m conformance $(LANGUAGE)
 
 .PHONY: conformance-quick
 conformance-quick: $(VENV)/.dev ## The same for the languages that are built soon, and for the last release's client
-	$(BIN)/python -m tests.conformance --quick
-	$(BIN)/python -m tests.conformance --release
+	$(BIN)/python -m conformance --quick
+	$(BIN)/python -m conformance --release
 
 .PHONY: faults
 faults: $(VENV)/.dev ## Break everything in the middle of traffic, 24 minutes, and check what clients saw: make faults [SEED=1]
@@ -153,7 +153,7 @@ measure: $(VENV)/.dev ## Measure large sizes, some minutes: make measure [WHAT="
 
 .PHONY: conformance-figures
 conformance-figures: $(VENV)/.dev ## Print what each client weighs and how fast it sends, for docs/clients.md
-	$(BIN)/python -m tests.conformance.figures $(LANGUAGE)
+	$(BIN)/python -m conformance.figures $(LANGUAGE)
 
 .PHONY: faults-table
 faults-table: $(VENV)/.dev ## Print the tables of docs/reliability.md from all runs of make faults that are in build/faults

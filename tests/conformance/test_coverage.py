@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from parley.v1 import chat_pb2, chat_service_pb2, error_pb2
 
-from tests.conformance.languages import CLIENTS, LANGUAGES, ROOT
-from tests.conformance.scenarios import ScenarioError, load_scenarios
+from conformance.languages import CLIENTS, LANGUAGES, ROOT
+from conformance.scenario import ScenarioError, load_scenarios
 
 SCENARIOS = load_scenarios()
 # No client can bring these about, or not for certain; each has tests of its own in tests/.
@@ -76,6 +76,20 @@ def reasons_of(step: Any) -> Iterator[str]:
 def test_a_client_has_a_page_of_at_most_sixty_lines(language: str) -> None:
     lines = (CLIENTS / language / "README.md").read_text().splitlines()
     assert 0 < len(lines) <= 60
+
+
+def test_page_of_the_clients_leads_to_each_language() -> None:
+    rows = re.findall(
+        r"^\| [^|`]+ \| `(\S+)/` \| [^|]+ \| (?:`(\S+)`)? ?\| (?:`(\S+)`)? ?\| \[page\]\((\S+)\) \|$",
+        (CLIENTS / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    assert [(folder, session, page) for folder, _, session, page in rows] == [
+        (language.name, language.example_file, f"{language.name}/README.md") for language in LANGUAGES
+    ]
+    for folder, example, session, page in rows:
+        for path in (f"{folder}/{example}", f"{folder}/{session}", page):
+            assert (CLIENTS / path).exists(), path
 
 
 def test_all_packages_and_what_installs_them_have_the_servers_version() -> None:

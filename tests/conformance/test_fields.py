@@ -6,7 +6,7 @@ from typing import Any
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from parley.v1 import chat_pb2, chat_service_pb2
 
-from tests.conformance.scenarios import Step, load_scenarios
+from conformance.scenario import Step, load_scenarios
 
 _METHODS = chat_service_pb2.DESCRIPTOR.services_by_name["ChatService"].methods
 _PACKAGE = "parley.v1."

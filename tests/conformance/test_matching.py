@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.matching import differences
-from tests.conformance.values import ValueMissing, Values, value_at
+from conformance.matching import differences
+from conformance.values import ValueMissing, Values, value_at
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conformance.languages import ROOT
+from conformance.languages import ROOT
+from conformance.release import scenarios_of
 
 
 @pytest.fixture
@@ -82,3 +83,9 @@ def test_a_heading_without_a_tag_is_no_release_where_there_are_tags(
     commit("0.2.0", "0.1.0")
     commit("0.2.0", "0.1.0")
     assert last_release(tmp_path) == first
+
+
+def test_scenarios_of_a_release_are_found_where_they_were() -> None:
+    run = subprocess.run(["scripts/last_release.sh", "0.1.0"], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert scenarios_of(run.stdout.strip()) == "clients/conformance"
+    assert scenarios_of("HEAD") == "conformance/scenarios"

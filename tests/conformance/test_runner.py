@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from tests.conformance import play as play_module
-from tests.conformance import runner as runner_module
-from tests.conformance.operator import Operator
-from tests.conformance.play import Play, StepFailed
-from tests.conformance.runner import Runner, RunnerFailed, started
-from tests.conformance.scenarios import load_scenarios
-from tests.conformance.stage import Stage
+from conformance import play as play_module
+from conformance import runner as runner_module
+from conformance.operator import Operator
+from conformance.play import Play, StepFailed
+from conformance.runner import Runner, RunnerFailed, started
+from conformance.scenario import load_scenarios
+from conformance.stage import Stage
 from tests.support.proxy import open_proxy
 
 # Answers each command by what is in `answers` for it, then does `last`.

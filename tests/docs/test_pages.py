@@ -14,7 +14,7 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, list_blocks, read_prose
 from tests.support.servers import RunningServer
 
-FOLDERS = "service|storage|tests|clients|proto|docs|scripts"
+FOLDERS = "service|storage|tests|clients|proto|docs|scripts|conformance"
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 

@@ -5,5 +5,5 @@
 
 #include "messages.h"
 
-// ERROR of clients/conformance/README.md.
+// ERROR of conformance/README.md.
 json Describe(const grpc::Status& status);

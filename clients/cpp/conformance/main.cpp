@@ -1,5 +1,5 @@
 // The conformance runner for C++: reads commands, one JSON object a line, and answers each on one line. What it speaks
-// is in clients/conformance/README.md.
+// is in conformance/README.md.
 
 #include <google/protobuf/unknown_field_set.h>
 #include <grpcpp/grpcpp.h>

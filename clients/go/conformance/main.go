@@ -1,4 +1,4 @@
-// Conformance is the runner on the Go stubs; ../../conformance/README.md says what it must do.
+// Conformance is the runner on the Go stubs; ../../../conformance/README.md says what it must do.
 package main
 
 import (

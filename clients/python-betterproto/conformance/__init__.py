@@ -1,1 +1,1 @@
-"""The conformance runner on the betterproto stubs, over grpclib; ../../conformance/README.md says what it must do."""
+"""The conformance runner on the betterproto stubs, over grpclib: see conformance/README.md in the top folder."""

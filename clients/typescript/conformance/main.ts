@@ -1,4 +1,4 @@
-/** The runner on the TypeScript stubs; ../../conformance/README.md says what it must do. */
+/** The runner on the TypeScript stubs; ../../../conformance/README.md says what it must do. */
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { call, page } from "./calls.js";

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use tonic::{Code, Status, TimeoutExpired};
 use tonic_types::StatusExt;
 
-/// ERROR of clients/conformance/README.md.
+/// ERROR of conformance/README.md.
 pub fn describe(status: &Status) -> Value {
     let mut error = Map::new();
     error.insert("code".into(), code_name(code(status)).into());

@@ -1,5 +1,5 @@
 //! The conformance runner for Rust: reads commands, one JSON object a line, and answers each on one line. What it
-//! speaks is in clients/conformance/README.md.
+//! speaks is in conformance/README.md.
 
 mod calls;
 mod commands;

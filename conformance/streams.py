@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.conformance.messages import to_frame
-from tests.conformance.runner import Runner, RunnerFailed
+from conformance.messages import to_frame
+from conformance.runner import Runner, RunnerFailed
 
 # What may come at any time, and is not missed when nobody takes it.
 _UNASKED = frozenset({"caught_up", "heartbeats", "presence", "typing", "receipts", "go_aways", "welcomes"})

@@ -1,4 +1,4 @@
-"""Reads the scenarios of clients/conformance/*.yaml and refuses what a step can't have. Playing them is `play.py`."""
+"""Reads `scenarios/*.yaml`, and refuses a step that has unknown keys. `play.py` plays the scenarios."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-FOLDER = Path(__file__).parents[2] / "clients" / "conformance"
+FOLDER = Path(__file__).parent / "scenarios"
 
 # The key that says what a step does -> the keys that may stand beside it.
 _STEPS: Mapping[str, frozenset[str]] = {

@@ -2,9 +2,9 @@
 
 import asyncpg
 
-from tests.conformance.building import run_program
-from tests.conformance.languages import Language
-from tests.conformance.stage import Stage
+from conformance.building import run_program
+from conformance.languages import Language
+from conformance.stage import Stage
 
 _LIMIT_SECONDS = 60.0
 # Each sends three notes to itself, repeats what has no answer, and acknowledges all of them.

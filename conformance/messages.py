@@ -1,7 +1,7 @@
 """Requests and answers in the one JSON form that scenarios speak: snake_case, int64 as text, defaults written out.
 
 A runner writes proto3 JSON in its language's way; here it is read into the reference messages and written again, so
-that only what it means is compared. A google.rpc.Status becomes the ERROR of clients/conformance/README.md.
+that only what it means is compared. A google.rpc.Status becomes the ERROR of conformance/README.md.
 """
 
 import base64

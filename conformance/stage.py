@@ -18,9 +18,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conformance.newer_server import newer_server
 from service.auth.keys import ensure_keys_file, load_keys
 from service.auth.signer import TokenSigner
-from tests.conformance.newer_server import newer_server
 from tests.support.databases import Backends, running_backends
 from tests.support.proxy import Proxy, open_proxy
 from tests.support.servers import START_SECONDS, RunningServer, is_ready, start_server

@@ -4,10 +4,10 @@ import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from tests.conformance import messages
-from tests.conformance.operator import PASSWORD
-from tests.conformance.runner import Runner, RunnerFailed
-from tests.conformance.scenarios import Step
+from conformance import messages
+from conformance.operator import PASSWORD
+from conformance.runner import Runner, RunnerFailed
+from conformance.scenario import Step
 
 _WAIT_MS = 30_000
 # For what nobody expects after the last step.

@@ -13,9 +13,9 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from parley.v1 import account_pb2, chat_service_pb2_grpc, server_info_pb2
 
+from conformance.middle import Middle, open_middle
+from conformance.stage import Stage, brief_server
 from storage.postgres.log.epochs import Epochs
-from tests.conformance.middle import Middle, open_middle
-from tests.conformance.stage import Stage, brief_server
 from tests.support.databases import open_database
 from tests.support.proxy import Link, Proxy, open_proxy
 from tests.support.servers import RunningServer

@@ -1,4 +1,4 @@
-"""Placeholders and long values of a scenario, and paths into answers. See clients/conformance/README.md."""
+"""Placeholders and long values of a scenario, and paths into answers. See conformance/README.md."""
 
 import re
 import uuid

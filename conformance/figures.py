@@ -11,10 +11,10 @@ import statistics
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from tests.conformance.building import build
-from tests.conformance.languages import LANGUAGES, Language
-from tests.conformance.runner import Runner, started
-from tests.conformance.stage import Stage, open_stage
+from conformance.building import build
+from conformance.languages import LANGUAGES, Language
+from conformance.runner import Runner, started
+from conformance.stage import Stage, open_stage
 
 _TURNS = 3
 # Outstanding -> messages in a turn: some seconds of work each.

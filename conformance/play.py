@@ -6,14 +6,14 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from tests.conformance import messages
-from tests.conformance.matching import differences
-from tests.conformance.operator import Operator, OperatorFailed
-from tests.conformance.runner import Runner, RunnerFailed
-from tests.conformance.scenarios import Scenario, Step
-from tests.conformance.sessions import SessionFailed, Sessions
-from tests.conformance.streams import Stream, StreamSilent
-from tests.conformance.values import ValueMissing, Values, value_at
+from conformance import messages
+from conformance.matching import differences
+from conformance.operator import Operator, OperatorFailed
+from conformance.runner import Runner, RunnerFailed
+from conformance.scenario import Scenario, Step
+from conformance.sessions import SessionFailed, Sessions
+from conformance.streams import Stream, StreamSilent
+from conformance.values import ValueMissing, Values, value_at
 
 _WAIT_MS = 15_000
 _SILENCE_MS = 300

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from tests.conformance.languages import Language
+from conformance.languages import Language
 
 _BUILD_SECONDS = 1800.0
 

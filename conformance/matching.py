@@ -1,4 +1,4 @@
-"""Compares what came with what a scenario expects: a part of it, in the way that clients/conformance/README.md says."""
+"""Compares what came with what a scenario expects: a part of it, in the way that conformance/README.md says."""
 
 import re
 from collections.abc import Iterator

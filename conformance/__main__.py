@@ -13,16 +13,16 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from tests.conformance.building import build
-from tests.conformance.example import run_example
-from tests.conformance.languages import LANGUAGES, Language
-from tests.conformance.operator import Operator
-from tests.conformance.play import Play, StepFailed
-from tests.conformance.release import released
-from tests.conformance.report import FAILED, LEFT_OUT, PASSED, SKIPPED, Result, table
-from tests.conformance.runner import RunnerFailed, started
-from tests.conformance.scenarios import Scenario, load_scenarios
-from tests.conformance.stage import Stage, open_stage
+from conformance.building import build
+from conformance.example import run_example
+from conformance.languages import LANGUAGES, Language
+from conformance.operator import Operator
+from conformance.play import Play, StepFailed
+from conformance.release import released
+from conformance.report import FAILED, LEFT_OUT, PASSED, SKIPPED, Result, table
+from conformance.runner import RunnerFailed, started
+from conformance.scenario import Scenario, load_scenarios
+from conformance.stage import Stage, open_stage
 from tests.support.proxy import open_proxy
 
 _AT_ONCE = 2
