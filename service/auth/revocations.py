@@ -35,7 +35,7 @@ class Revocations:
         self._forget_time = 0.0
 
     def is_revoked(self, principal: Principal) -> bool:
-        """Says whether the login ended, or all tokens of the user of that time."""
+        """Whether the login ended, or all tokens of the user that were issued by then."""
         if principal.login_id in self._logins:
             return True
         entry = self._users.get(principal.username)
@@ -76,7 +76,7 @@ class Revocations:
         return len(self._logins) + len(self._users)
 
     def _remember(self, revocation: Revocation, forget_time: float) -> bool:
-        """Says whether it was news."""
+        """Stores a revocation; returns whether it was new."""
         if revocation.login_id is not None:
             is_news = revocation.login_id not in self._logins
             self._logins[revocation.login_id] = forget_time

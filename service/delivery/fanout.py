@@ -43,21 +43,21 @@ class Fanout:
             self._publish(entry.conversation_id, [responses.entry_item(entry)])
 
     def publish_memberships(self, usernames: Iterable[str]) -> None:
-        """Says that these users were put into conversations, or out of them."""
+        """Publishes that these users were added to conversations or removed from them."""
         for username in usernames:
             self._changed_memberships.note(username)
             publish_nowait(self._bus, MembershipsChanged(username))
 
     def publish_given_back(self, username: str, device_id: str) -> None:
-        """Says that a device with manual acks has something that any of its streams may take."""
+        """Publishes that a device with manual acks has messages that any of its streams may take."""
         publish_nowait(self._bus, DeliveriesReturned(username, device_id))
 
     def publish_revocation(self, revocation: Revocation) -> None:
-        """Says that a login has ended, or all of a user's."""
+        """Publishes that a login has ended, or all logins of a user."""
         publish_nowait(self._bus, LoginsEnded(revocation))
 
     def publish_typing(self, conversation_id: str, username: str, *, is_active: bool, origin: int) -> None:
-        """Says that somebody writes; not stored, and over the bus alone: without it there is none."""
+        """Publishes that a member types or stopped. Nothing is stored: without the bus there is no typing."""
         publish_nowait(self._bus, TypingChanged(conversation_id, username, is_active, origin))
 
     def _publish(self, conversation_id: str, items: list[Item]) -> None:

@@ -1,4 +1,4 @@
-"""Who listens here: hands each entry of a conversation to the sessions of its members on this worker.
+"""The channels of a worker: each entry of a conversation goes to the live sessions of its members here.
 
 The log is the authority. Entries come from the worker's own writer, from the bus and from PostgreSQL; `Channel` puts
 them in order and drops what is known. A gap is read from PostgreSQL after a short wait. Membership entries are applied
@@ -82,7 +82,7 @@ class Hub:
             self._cool_down()
 
     def advance(self, conversation_id: str, items: Iterable[Item]) -> None:
-        """Takes entries that were read from the log, and hands them on at once."""
+        """Takes entries that were read from the log, and offers them to the live sessions at once."""
         channel = self.channels.get(conversation_id)
         if channel is not None:
             self._hand_on(channel, channel.take(items))
@@ -101,7 +101,7 @@ class Hub:
             channel.forget(seqs)
 
     def open(self, channel: Channel, last_seq: int) -> None:
-        """Gives a channel its place in the log and hands on what came meanwhile."""
+        """Sets the position of a channel that was just subscribed, and offers what was parked meanwhile."""
         channel.open_at(last_seq)
         self._hand_on(channel, channel.take_parked())
 
@@ -185,7 +185,7 @@ class Hub:
         )
 
     def drop_idle(self) -> list[str]:
-        """Forgets channels that nobody has listened to for LINGER_SECONDS; gives their conversations."""
+        """Drops channels that had no session for LINGER_SECONDS; returns their conversations."""
         limit = self._clock.time() - LINGER_SECONDS
         gone = [
             conversation_id
@@ -229,7 +229,7 @@ class Hub:
             self._cool_down()
 
     def _hand_on(self, channel: Channel, run: list[Item]) -> bool:
-        """Hands on a run, and sees to what is missing behind it; gives whether there was a run."""
+        """Offers a run, and has a gap behind it filled; returns whether there was a run."""
         if run:
             self._hand_on_parts(channel, run)
         if channel.has_gap:

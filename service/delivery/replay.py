@@ -159,7 +159,7 @@ class Replayer:
         return moved
 
     def _take_part(self, session: Session, position: Position, items: list[Item]) -> bool:
-        """Takes what follows a position for one who may see all of it."""
+        """Takes the entries that follow a position, for a user who may see all of them."""
         lag = session.subscriptions.lags.get(position.conversation_id)
         if lag is None or lag.position != position.seq:
             return True  # it went another way meanwhile: the stream ended, or the user was removed

@@ -1,4 +1,4 @@
-"""Receipts: tells senders who watch them up to where the others have, and have read, their conversations.
+"""Receipts: how far the others have, and have read, a conversation; for the sessions that watch receipts.
 
 They have no log. What moved is gathered, read and published over the bus; the latest of a member replaces the earlier
 one. Who comes gets the state as it is; when the bus was away, so do all who watch. Without anybody who watches, on any

@@ -10,7 +10,7 @@ class Reconnections:
         self._events: list[asyncio.Event] = []
 
     def event(self) -> asyncio.Event:
-        """Makes an event; whoever waits for it clears it."""
+        """Makes an event for one waiter, who clears it."""
         event = asyncio.Event()
         self._events.append(event)
         return event
