@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from service.domain import errors
+from service.messages.counts import WriterCounts
 from service.messages.settlements import Settlements
 from service.messages.submission import Submission
 
@@ -29,22 +30,20 @@ class LaneQueue:
     """A queue with one batch in flight. The writer's budget bounds how much waits.
 
     Attributes:
+        waiting: the messages behind the current batch; empty when there are none.
         in_flight: the messages of the current batch that belong to this lane.
         failing_since: when storing began to fail, on the event loop's clock; None after a success.
         is_retrying: the messages in flight have failed at least once.
     """
 
-    def __init__(self, settlements: Settlements) -> None:
+    def __init__(self, settlements: Settlements, counts: WriterCounts) -> None:
         self._settlements = settlements
-        self._waiting: deque[Submission] = deque()
+        self._counts = counts
+        self.waiting: deque[Submission] = deque()
         self._filled = asyncio.Event()
         self.in_flight: list[Submission] = []
         self.failing_since: float | None = None
         self.is_retrying = False
-
-    def __len__(self) -> int:
-        """Returns how many messages wait, without those in flight."""
-        return len(self._waiting)
 
     def is_refusing(self, now: float) -> bool:
         """Returns whether new messages should be refused: nothing could be stored for a while, and still can't."""
@@ -52,7 +51,7 @@ class LaneQueue:
 
     def put(self, submissions: Sequence[Submission]) -> None:
         """Adds messages at the end."""
-        self._waiting.extend(submissions)
+        self.waiting.extend(submissions)
         self._filled.set()
 
     async def wait(self) -> None:
@@ -65,10 +64,10 @@ class LaneQueue:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _GATHER_SECONDS
         empty_turns = 0
-        while empty_turns < _EMPTY_TURNS and len(self._waiting) < _ENOUGH and loop.time() < deadline:
-            count = len(self._waiting)
+        while empty_turns < _EMPTY_TURNS and len(self.waiting) < _ENOUGH and loop.time() < deadline:
+            count = len(self.waiting)
             await asyncio.sleep(0)
-            empty_turns = empty_turns + 1 if len(self._waiting) == count else 0
+            empty_turns = empty_turns + 1 if len(self.waiting) == count else 0
 
     def begin_batch(self) -> list[Submission]:
         """Moves the next messages into flight and returns them; refuses those whose time is over.
@@ -78,8 +77,8 @@ class LaneQueue:
         now = asyncio.get_running_loop().time()
         batch: list[Submission] = []
         size_bytes = 0
-        while self._waiting and len(batch) < MAX_BATCH and size_bytes < MAX_BATCH_BYTES:
-            submission = self._waiting.popleft()
+        while self.waiting and len(batch) < MAX_BATCH and size_bytes < MAX_BATCH_BYTES:
+            submission = self.waiting.popleft()
             if submission.deadline is not None and submission.deadline <= now:
                 self._settlements.settle(submission, errors.DeadlinePassed())
                 continue
@@ -88,6 +87,8 @@ class LaneQueue:
                 continue
             size_bytes += submission.draft.size_bytes
             batch.append(submission)
+        if batch:
+            self._counts.wait_seconds.observe(now - batch[0].submit_time)
         self.in_flight = batch
         return batch
 
@@ -113,19 +114,19 @@ class LaneQueue:
         """Removes all messages of one conversation and returns them in order: those in flight, then those behind."""
         taken = [
             submission
-            for submission in (*self.in_flight, *self._waiting)
+            for submission in (*self.in_flight, *self.waiting)
             if submission.draft.conversation_id == conversation_id and not submission.is_settled
         ]
         gone = {id(submission) for submission in taken}
         self.in_flight = [submission for submission in self.in_flight if id(submission) not in gone]
-        self._waiting = deque(submission for submission in self._waiting if id(submission) not in gone)
+        self.waiting = deque(submission for submission in self.waiting if id(submission) not in gone)
         return taken
 
     def abandon(self) -> None:
         """Refuses everything, at the end of the server."""
         for submission in self.in_flight:
             self._settlements.settle(submission, errors.RetryExhausted())
-        for submission in self._waiting:
+        for submission in self.waiting:
             self._settlements.settle(submission, errors.ShuttingDown())
         self.in_flight = []
-        self._waiting.clear()
+        self.waiting.clear()

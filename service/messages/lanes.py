@@ -74,17 +74,14 @@ class Lane:
         queue = self.queue
         try:
             while True:
-                if not queue:
+                if not queue.waiting:
                     if self._blocked_lanes is None:
                         return
                     await queue.wait()
-                elif len(queue) > 1:  # they came while a batch was in flight
+                elif len(queue.waiting) > 1:  # they came while a batch was in flight
                     await queue.gather()
-                batch = queue.begin_batch()
-                if batch:
-                    self._counts.wait_seconds.observe(asyncio.get_running_loop().time() - batch[0].submit_time)
                 try:
-                    await self._store_patiently(batch)
+                    await self._store_patiently(queue.begin_batch())
                 except Exception:  # noqa: BLE001 # whatever it is, the lane must go on for the others
                     self._refuse_unforeseen(queue.in_flight)
                 queue.end_batch()

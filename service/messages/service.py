@@ -92,8 +92,9 @@ class MessageService:
         for index, one in enumerate(checked):
             if isinstance(one, ParleyError):
                 ticket.settle(index, one)
-            else:
-                submissions.append(Submission(one[0], one[1], ticket, index, origin, deadline=deadline))
+                continue
+            draft, message = one
+            submissions.append(Submission(draft, message, ticket, index, origin, 0.0, deadline))
         if submissions:
             self._writer.submit(submissions)
 

@@ -143,7 +143,7 @@ class Writer:
 
     def _make_lane(self, lock_timeout_ms: int, blocked_lanes: BlockedLanes | None) -> Lane:
         return Lane(
-            LaneQueue(self.settlements),
+            LaneQueue(self.settlements, self.counts),
             self._connect(lock_timeout_ms),
             self.settlements,
             self.counts,

@@ -1,6 +1,6 @@
 """The verbs about acks, without a server: what moves a cursor, what is refused, and what a stream is told."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -74,7 +74,14 @@ async def test_call_refuses_as_a_whole_what_the_user_can_not_have(worker, db, po
     assert await cursors(db, username=username) == {}
 
 
-def service_of(worker: Worker, db: Database, *, epoch: int, max_devices: int = 100) -> AckService:
+def service_of(
+    worker: Worker,
+    db: Database,
+    *,
+    epoch: int,
+    max_devices: int = 100,
+    on_acked: Callable[[str, str], None] = lambda *_: None,
+) -> AckService:
     """The verbs of a worker that began with this epoch."""
     return AckService(
         Cursors(db),
@@ -84,7 +91,7 @@ def service_of(worker: Worker, db: Database, *, epoch: int, max_devices: int = 1
         worker.acks,
         settle=worker.manual.ack,
         settle_now=worker.manual.ack_now,
-        on_acked=worker.receipts.note,
+        on_acked=on_acked,
         epoch=epoch,
         max_devices=max_devices,
     )
@@ -104,6 +111,15 @@ async def test_call_of_another_epoch_may_acknowledge_what_both_have(worker, db):
     assert await cursors(db) == {"g": 3}
     await ack(worker, ("g", 4), epoch=epoch)  # this worker learns of the epoch by the call
     assert await cursors(db) == {"g": 4}
+
+
+async def test_call_tells_of_the_cursors_that_moved(worker, db):
+    moved: list[tuple[str, str]] = []
+    epoch = await Epochs(db).get_epoch()
+    service = service_of(worker, db, epoch=epoch, on_acked=lambda *who: moved.append(who))
+    await service.ack("bob", "phone", [("g", 2)], epoch=0)
+    await service.ack("bob", "phone", [("g", 1), ("h", 3)], epoch=0)
+    assert moved == [("g", "bob"), ("h", "bob")]
 
 
 async def test_call_for_a_device_too_many_is_refused(worker, db):

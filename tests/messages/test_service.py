@@ -21,10 +21,10 @@ from service.domain.hashes import RequestHasher
 from service.messages.service import MessageService, Pulled
 from storage.postgres.connections.database import Database
 from storage.postgres.log.messages import Messages
-from storage.records import Entry, Stored
+from storage.records import Entry, MembershipAction, Stored
 from tests.support.desks import Desk, desk, shown
 from tests.support.log import add_group, locked, log_of, wait_until_blocked
-from tests.support.logs import add_users, delete_user
+from tests.support.logs import add_users, change_members, delete_user
 from tests.support.waiting import wait_for
 
 
@@ -197,6 +197,15 @@ async def test_pull_reads_both_ways_and_says_where_the_next_page_begins(service)
     assert seqs(await service.pull("bob", wanted(cursor=4))) == ([], 4, False)
     assert seqs(await service.pull("bob", wanted(reverse=True))) == ([3, 2], 1, True)
     assert seqs(await service.pull("bob", wanted(reverse=True, cursor=1))) == ([1], 0, False)
+
+
+async def test_reverse_reading_ends_at_the_first_entry_that_the_member_may_see(service, db):
+    for nth in range(2):
+        await send(service, "ann", "g", str(nth))
+    await db.execute("UPDATE conversations SET history_visible = false WHERE conversation_id = 'g'")
+    joined = await change_members(db, "g", MembershipAction.ADDED, "dan")
+    await send(service, "ann", "g", "seen")
+    assert seqs(await service.pull("dan", wanted(reverse=True, limit=9))) == ([joined.seq + 1, joined.seq], 0, False)
 
 
 async def test_pull_by_time(service):

@@ -297,11 +297,12 @@ async def test_close_stores_what_waits(db):
             ticket = at.submit(draft("g", "ann"), draft("h", "ann"))
             await wait_until_blocked(db)
             behind = at.submit(draft("h", "ann"))
-            closing = asyncio.create_task(at.writer.close(10))
+            closing = asyncio.create_task(at.writer.close(3600))
             await ticket.wait(1)
             with pytest.raises(errors.ShuttingDown):
                 at.submit(draft("h", "ann"))
-        await closing
+        async with asyncio.timeout(10):
+            await closing
         assert shown(await ticket.wait(0, 1) + await behind.wait(0)) == [1, 1, 2]
 
 

@@ -74,6 +74,7 @@ def test_windows_are_bounded_also_when_the_client_asks_for_larger_ones():
         ({"ack_mode": 9}, ["ack_mode"]),
         ({"ordered": True}, ["ordered"]),
         ({"ack_deadline": Duration(seconds=30)}, ["ack_deadline"]),
+        ({"ack_deadline": Duration()}, ["ack_deadline"]),
         (MANUAL | {"ack_deadline": Duration(nanos=1)}, ["ack_deadline"]),
         (MANUAL | {"ack_deadline": Duration(seconds=3600, nanos=1)}, ["ack_deadline"]),
         (MANUAL | {"positions": [position("g", 1)]}, ["positions"]),

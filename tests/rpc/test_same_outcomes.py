@@ -11,6 +11,7 @@ from parley.v1 import account_pb2, chat_pb2, conversation_pb2, message_pb2
 
 from tests.support.people import PASSWORD, Person, Stream, reason_of, registered, status_of
 from tests.support.servers import RunningServer
+from tests.support.waiting import wait_for
 
 
 @dataclass(slots=True)
@@ -167,3 +168,39 @@ async def test_each_refusal_of_an_ack_has_the_same_status_by_call_and_by_frame(s
     await scene.stream.refused(number)
     (error,) = [one for one in scene.stream.errors if one.correlation_id == number]
     assert error.error == status
+
+
+READ_REFUSALS = [("CURSOR_BEYOND_END", "acked", 9), ("CONVERSATION_NOT_FOUND", "foreign", 1)]
+
+
+@pytest.mark.parametrize(("reason", "place", "seq"), READ_REFUSALS)
+async def test_each_refusal_of_a_read_position_has_the_same_status_and_the_others_of_the_frame_move(
+    scene: Scene, reason, place, seq
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await scene.alice.call("MarkRead", conversation_pb2.MarkReadRequest(conversation_id=scene.ids[place], seq=seq))
+    status = status_of(caught.value)
+    assert reason_of(status) == reason
+    fresh = await scene.alice.make_group()
+    await scene.alice.send(fresh, "unread")
+    positions = [
+        chat_pb2.Position(conversation_id=name, seq=nth) for name, nth in ((scene.ids[place], seq), (fresh, 1))
+    ]
+    number = await scene.stream.write(read=chat_pb2.ReadFrame(positions=positions))
+    await scene.stream.refused(number)
+    (error,) = [one for one in scene.stream.errors if one.correlation_id == number]
+    assert error.error == status
+
+    async def is_moved() -> bool:
+        request = conversation_pb2.GetConversationRequest(conversation_id=fresh)
+        return bool((await scene.alice.call("GetConversation", request)).conversation.read_seq == 1)
+
+    await wait_for(is_moved, what="the other position")
+
+
+async def test_token_of_another_user_is_refused_and_the_stream_goes_on(scene: Scene, server: RunningServer) -> None:
+    async with registered(server.target) as mallory:
+        number = await scene.stream.write(authenticate=chat_pb2.Authenticate(access_token=mallory.token))
+        assert await scene.stream.refused(number) == "TOKEN_INVALID"
+        (result,) = await scene.stream.send(scene.request("own", {}))
+        assert result.HasField("accepted")
