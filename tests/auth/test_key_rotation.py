@@ -145,3 +145,12 @@ def test_root_leaves_files_to_their_owner(tmp_path: Path) -> None:
     for file in (path, tmp_path / "keys.json.lock"):
         status = file.stat()
         assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (12345, 12346, 0o600)
+
+
+def test_list_says_which_keys_are_public(path: Path) -> None:
+    public = public_jwk(private_jwk("EdDSA", "k0"))
+    write_keys(path, public, secret_jwk("k1"))
+    assert [(row.key_id, row.is_public, str(row.state)) for row in list_keys(path)] == [
+        ("k0", True, "verifies"),
+        ("k1", False, "signs"),
+    ]

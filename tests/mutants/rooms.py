@@ -13,7 +13,7 @@ _NEAREST = {
     "service/auth/issuers.py": ("tests/auth/test_issuers.py", "tests/auth/test_verifier.py"),
     "service/auth/key_ring.py": (*_KEYS, "tests/auth/test_verifier.py"),
     "service/auth/keys.py": _KEYS,
-    "service/auth/keys_file.py": _KEYS,
+    "service/auth/keys_file.py": ("tests/auth/test_keys_file.py", *_KEYS),
     "service/auth/logins.py": (*_LOGINS, *_ACCOUNTS),
     "service/auth/refresh_tokens.py": ("tests/auth/test_refresh_tokens.py", *_LOGINS),
     "service/auth/refusals.py": _ACCOUNTS,

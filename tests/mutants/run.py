@@ -74,9 +74,14 @@ def report(works: dict[str, list[Work]], results: dict[str, str], kept: set[tupl
 
 def read_kept() -> set[tuple[str, str, str]]:
     """Returns (module, scope, change) of the survivors that have a reason: lines `module | scope | change | reason`."""
-    lines = [line for line in _KEPT.read_text().splitlines() if line and not line.startswith("#")]
-    rows = [tuple(part.strip() for part in line.split(" | ")) for line in lines]
-    return {(module, scope, change) for module, scope, change, _ in rows}
+    kept = set()
+    for line in _KEPT.read_text().splitlines():
+        if line and not line.startswith("#"):
+            module, scope, rest = (part.strip() for part in line.split(" | ", 2))
+            change, _, reason = rest.rpartition(" | ")
+            assert reason, f"no reason: {line}"
+            kept.add((module, scope, change))
+    return kept
 
 
 def _read_results(module: str) -> dict[str, str]:
