@@ -149,7 +149,7 @@ bench-large: $(VENV)/.dev ## Measure with ten million messages stored, 5 minutes
 
 .PHONY: measure
 measure: $(VENV)/.dev ## Measure large sizes, some minutes: make measure [WHAT="bus connect hot senders"]
-	$(BIN)/python -m scripts.measure $(WHAT)
+	$(BIN)/python -m tests.measure $(WHAT)
 
 .PHONY: conformance-figures
 conformance-figures: $(VENV)/.dev ## Print what each client weighs and how fast it sends, for docs/clients.md

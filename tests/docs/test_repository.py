@@ -90,6 +90,17 @@ def test_every_module_says_what_lives_in_it(folder: str) -> None:
     assert silent == []
 
 
+def test_scripts_import_no_tests_and_tests_import_no_scripts() -> None:
+    imports = {"scripts": r"^\s*(?:from|import) tests\b", "tests": r"^\s*(?:from|import) scripts\b"}
+    found = [
+        to_name(path)
+        for folder, pattern in imports.items()
+        for path in (ROOT / folder).rglob("*.py")
+        if re.search(pattern, read(path), re.MULTILINE)
+    ]
+    assert found == []
+
+
 def test_each_release_has_each_group_of_changes_once() -> None:
     releases = re.split(r"^## ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)[1:]
     assert len(releases) > 1

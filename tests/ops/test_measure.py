@@ -2,7 +2,7 @@
 
 import re
 
-from scripts.measure import connect, hot, senders
+from tests.measure import connect, hot, senders
 
 
 def numbers_after(text: str, words: str) -> list[int]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from parley.v1 import chat_pb2, message_pb2
 
-from scripts.measure.setting import add_conversations, add_messages
+from tests.measure.setting import add_conversations, add_messages
 from tests.support.databases import Backends, open_database
 from tests.support.people import Person, Stream, registered
 from tests.support.scrapes import Metrics

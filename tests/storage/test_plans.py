@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from scripts.measure.setting import add_conversations
 from storage.postgres.connections.database import Connection, Database
 from storage.postgres.conversations.conversations import Conversations
 from storage.postgres.conversations.members import Members
@@ -15,6 +14,7 @@ from storage.postgres.devices.deliveries import Deliveries
 from storage.postgres.devices.devices import Devices
 from storage.postgres.log.messages import TOP_SEQ, Messages
 from storage.records import DeviceMode, Position, Span
+from tests.measure.setting import add_conversations
 from tests.support.databases import fresh_schema
 from tests.support.log import add_group
 from tests.support.logs import add_users, send

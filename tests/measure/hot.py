@@ -10,7 +10,7 @@ from typing import Any
 import uvloop
 from parley.v1 import chat_pb2, message_pb2
 
-from scripts.measure.setting import (
+from tests.measure.setting import (
     Channels,
     add_conversations,
     counts_of,

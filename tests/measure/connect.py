@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from parley.v1 import chat_pb2
 
-from scripts.measure.setting import (
+from tests.measure.setting import (
     Channels,
     Setting,
     acknowledge,

@@ -6,7 +6,7 @@ from typing import Any
 
 from parley.v1 import chat_pb2, message_pb2
 
-from scripts.measure.setting import Channels, add_conversations, counts_of, setting
+from tests.measure.setting import Channels, add_conversations, counts_of, setting
 from tests.support.logs import add_users
 
 _CONVERSATION = "busy"

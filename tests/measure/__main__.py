@@ -1,10 +1,10 @@
-"""`python -m scripts.measure [NAME...]`: runs these measurements, or all, and prints their figures."""
+"""`python -m tests.measure [NAME...]`: runs these measurements, or all, and prints their figures."""
 
 import sys
 
 import uvloop
 
-from scripts.measure import bus, connect, hot, senders
+from tests.measure import bus, connect, hot, senders
 
 MEASURES = {"bus": bus.measure, "connect": connect.measure, "hot": hot.measure, "senders": senders.measure}
 
