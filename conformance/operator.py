@@ -327,11 +327,15 @@ class Operator:
             for statement in (
                 "DELETE FROM messages WHERE conversation_id = $1 AND seq > $2",
                 "UPDATE conversations SET last_seq = $2 WHERE conversation_id = $1",
+            ):
+                await database.execute(statement, *place)
+            epoch = await Epochs(database).begin_epoch()
+            # From here on the server's own writes of the earlier epoch are void, so none undoes what is set back.
+            for statement in (
                 "UPDATE cursors SET acked_seq = least(acked_seq, $2) WHERE conversation_id = $1",
                 "UPDATE members SET read_seq = least(read_seq, $2) WHERE conversation_id = $1",
             ):
                 await database.execute(statement, *place)
-            epoch = await Epochs(database).begin_epoch()
         async with aio.insecure_channel(self._brief.server.target) as channel:
             stub = chat_service_pb2_grpc.ChatServiceStub(channel)
 
