@@ -10,6 +10,8 @@ from conformance.languages import LANGUAGES, ROOT, Language
 _PLACE = ROOT / "build" / "release"
 # The folders that have held the scenarios, the newest first: up to 0.1.1 they were beside the clients.
 _FOLDERS = ("conformance/scenarios", "clients/conformance")
+# Scenarios of that release that expect what this version does otherwise -> why. CHANGELOG.md says each.
+_LEFT_OUT = {"account_errors": "a refusal names all fields that are wrong, and that release named the first alone"}
 
 
 def released() -> tuple[Language, Path] | None:
@@ -25,7 +27,7 @@ def released() -> tuple[Language, Path] | None:
     )
     subprocess.run(["tar", "-x", "-C", str(_PLACE)], input=archive.stdout, check=True)
     python = next(language for language in LANGUAGES if language.name == "python")
-    return dataclasses.replace(python, clients=_PLACE / "clients"), _PLACE / scenarios
+    return dataclasses.replace(python, clients=_PLACE / "clients", left_out=_LEFT_OUT), _PLACE / scenarios
 
 
 def scenarios_of(commit: str) -> str:
