@@ -82,6 +82,14 @@ def test_picture_of_the_layers_is_what_import_linter_holds() -> None:
     assert arrows == held - {("cli", "rpc")}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_files_in_pictures_are_there(page: Path) -> None:
+    pictures = [content for language, content in list_blocks(page) if language == "mermaid"]
+    names = re.findall(r"[\w/]+\.py\b", "\n".join(pictures))
+    assert [name for name in names if not (ROOT / "service" / name).is_file()] == []
+    assert names or page.name != "architecture.md"
+
+
 def test_reader_of_details_on_the_errors_page_works(server: RunningServer) -> None:
     (code,) = [content for language, content in list_blocks(ROOT / "docs" / "errors.md") if language == "python"]
     call = f"""
