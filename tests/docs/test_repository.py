@@ -3,7 +3,7 @@
 import ast
 import os
 import re
-import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -142,7 +142,7 @@ def test_hooks_of_a_commit_check_what_lint_checks() -> None:
     checks = {line.strip().replace("$(BIN)", ".venv/bin").removesuffix(" .") for line in lint[1].splitlines()}
     assert checks <= {hook["entry"] for hook in hooks}
     for hook in hooks:
-        assert shutil.which(Path(hook["entry"].split()[0]).name), hook["entry"]
+        assert (Path(sys.executable).parent / Path(hook["entry"].split()[0]).name).is_file(), hook["entry"]
 
 
 def test_workflow_runs_what_ci_runs_with_all_history() -> None:
