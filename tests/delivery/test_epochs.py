@@ -46,6 +46,28 @@ def resets(reader: Reader) -> dict[str, int]:
     return found
 
 
+async def acked_seq(db: Database) -> int:
+    """What bob's phone has acknowledged of g."""
+    return int(await db.fetchval("SELECT acked_seq FROM cursors WHERE device_id = 'phone' AND conversation_id = 'g'"))
+
+
+@pytest.mark.parametrize(("restored_seqs", "expected"), [([2], 2), ([6], 4), ([2, 5], 2), ([3, 2], 2), ([], 4)])
+async def test_ack_that_came_late_for_the_old_history_does_not_hide_the_new_one(
+    db: Database, restored_seqs: list[int], expected: int
+) -> None:
+    """A worker that has not heard of a restore goes on storing acks, between the restore and the word of it."""
+    for seq in restored_seqs:
+        await restore(db, "g", seq)
+        await Epochs(db).begin_epoch()
+        for _ in range(4):
+            await send(db, "g", "ann", "new history")
+    assert await acked_seq(db) == 4
+    await Cursors(db).store_acks([Ack("bob", "phone", "g", 1)])
+    assert await acked_seq(db) == expected
+    await Cursors(db).store_acks([Ack("bob", "phone", "g", 5)])
+    assert await acked_seq(db) == 5
+
+
 async def test_device_of_the_epoch_before_starts_again_where_the_log_is_the_same(db, redis_url):
     await restore(db, "g", 5)
     assert await Epochs(db).begin_epoch() > 1

@@ -171,6 +171,9 @@ class Cursors:
     ) -> set[tuple[str, str]]:
         """Stores acks, none of which goes back, also not before where a device without cursor begins; one statement.
 
+        A stored ack of an earlier epoch counts up to where the logs are the same: a worker of that epoch may have
+        stored it after the restore, for an entry that another one has replaced.
+
         Args:
             epoch: what they are of; nothing is stored when the database has gone on to another one. None: the present.
             known_epoch: the last one that their devices know of, where that is an earlier one: they are still to be
@@ -194,7 +197,13 @@ class Cursors:
                JOIN deployment d ON $5::bigint IS NULL OR d.epoch = $5
                ORDER BY a.ord
                ON CONFLICT (username, device_id, conversation_id)
-               DO UPDATE SET acked_seq = greatest(k.acked_seq, excluded.acked_seq),
+               DO UPDATE SET acked_seq = greatest(excluded.acked_seq, CASE
+                     WHEN k.epoch >= excluded.epoch THEN k.acked_seq
+                     ELSE (SELECT least(k.acked_seq, CASE WHEN count(r.epoch) = count(e.epoch)
+                                                          THEN min(r.last_seq) ELSE 0 END)
+                           FROM epochs e
+                           LEFT JOIN restores r ON r.conversation_id = k.conversation_id AND r.epoch = e.epoch
+                           WHERE e.epoch > k.epoch AND e.epoch <= excluded.epoch) END),
                              epoch = greatest(k.epoch, excluded.epoch)
                WHERE k.acked_seq < excluded.acked_seq OR k.epoch < excluded.epoch
                RETURNING k.conversation_id, k.username""",
