@@ -94,6 +94,23 @@ async def test_wait_that_an_operator_cancels_is_not_taken_for_a_commit(node: Nod
     appender.discard()
 
 
+async def test_nothing_more_is_written_while_a_write_waits_for_its_standby(node: Node, db: Database):
+    """Each attempt that ran into its time limit would leave one more backend, until none is left for reading."""
+    one = draft("g", "ann", "one")
+    async with watched_database(node.url, command_timeout_seconds=1.2) as hurried:
+        appender = Appender(hurried)
+        async with missing_standby(node, hurried):
+            with pytest.raises(OutcomeUnknown):
+                await appender.store([one])
+            for _ in range(3):
+                with pytest.raises(Unavailable, match="an earlier write still waits for the standby"):
+                    await appender.store([one])
+            assert node.sql(_WAITING_FOR_STANDBY) == "1"
+        (answer,) = await appender.store([one])
+        assert (answer.outcome, answer.seq) == (Outcome.DUPLICATE, 1)
+        appender.discard()
+
+
 async def test_nothing_is_left_open_by_a_transaction_that_failed(db: Database):
     async def fail() -> None:
         async with db.transaction() as connection:
