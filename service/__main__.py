@@ -6,11 +6,11 @@ import sys
 def main() -> None:
     """Runs what the first argument names."""
     match sys.argv[1:]:
-        case ["worker", index, beats, page, *more]:
+        case ["worker", index, beats, segment, *more]:
             from service.worker.main import main as run_worker
 
             # A supervisor of 0.1.0 gives no place for settings that change.
-            sys.exit(run_worker(int(index), int(beats), int(page), int(more[0]) if more else None))
+            sys.exit(run_worker(int(index), int(beats), int(segment), int(more[0]) if more else None))
         case ["prepare", *arguments]:
             from service.host.structlog_alone import load_structlog
 

@@ -1,4 +1,4 @@
-"""What a scrape gets: the pages of all workers added up, and what the supervisor itself knows, as Prometheus has it.
+"""What a scrape gets: the segments of all workers added up, and what the supervisor itself knows, as Prometheus has it.
 
 The numbers of one scrape are of one moment up to a second ago; a histogram's count is always the sum of its buckets.
 """
@@ -19,7 +19,7 @@ from service.domain.distribution import version
 from service.host.restart_policy import RestartPolicy
 from service.host.serving_process import ServingProcess
 from service.metrics.catalogue import BUILD_LABELS, SUPERVISOR_METRICS, WORKER_METRICS, Kind, Metric
-from service.metrics.segment import LAYOUT, identify, lay_out, open_page
+from service.metrics.segment import LAYOUT, identify, lay_out, open_segment
 from service.settings.variables import COMMIT_VARIABLE
 
 # Series that are shown at zero, too: Prometheus sees no growth in one that begins at 1, and one of these is too many.
@@ -28,7 +28,7 @@ _SUPERVISOR = {metric.name: metric for metric in SUPERVISOR_METRICS}
 
 
 class Exposition(Collector):
-    """Reads the pages when it is asked; one that no worker of the same code has begun is left out.
+    """Reads the segments when it is asked; one that no worker of the same code has begun is left out.
 
     Args:
         workers: all workers; the gauges of those that do not serve are left out.
@@ -38,7 +38,7 @@ class Exposition(Collector):
     def __init__(self, workers: Sequence[ServingProcess], policies: Sequence[RestartPolicy]) -> None:
         self._workers = workers
         self._policies = policies
-        self._pages = [open_page(worker.page) for worker in workers]
+        self._segments = [open_segment(worker.segment) for worker in workers]
         self._places = lay_out(WORKER_METRICS)
         self._layout = identify(WORKER_METRICS)
         self._readable = self._find_readable()
@@ -55,14 +55,14 @@ class Exposition(Collector):
         if not any(worker.is_ready for worker in self._workers):
             return "no worker serves"
         place = self._places["parley_database_up"][()].start
-        known = [page[place] for worker, page in self._find_readable() if worker.is_ready]
+        known = [segment[place] for worker, segment in self._find_readable() if worker.is_ready]
         return "PostgreSQL does not answer" if known and not any(known) else ""
 
     def _find_readable(self) -> "list[tuple[ServingProcess, memoryview[float]]]":
         return [
-            (worker, page)
-            for worker, page in zip(self._workers, self._pages, strict=True)
-            if page[LAYOUT] == self._layout
+            (worker, segment)
+            for worker, segment in zip(self._workers, self._segments, strict=True)
+            if segment[LAYOUT] == self._layout
         ]
 
     def _counter(self, metric: Metric) -> Family:
@@ -76,7 +76,7 @@ class Exposition(Collector):
     def _shared(self, metric: Metric) -> Family:
         family = CounterMetricFamily(metric.name, metric.meaning)
         (place,) = self._places[metric.name].values()
-        known = [page[place.start] for _, page in self._readable if not math.isnan(page[place.start])]
+        known = [segment[place.start] for _, segment in self._readable if not math.isnan(segment[place.start])]
         if known:
             family.add_metric([], max(known))
         return family
@@ -84,9 +84,9 @@ class Exposition(Collector):
     def _gauge(self, metric: Metric) -> Family:
         family = GaugeMetricFamily(metric.name, metric.meaning, labels=["worker"])
         (place,) = self._places[metric.name].values()
-        for worker, page in self._readable:
-            if worker.is_ready and not math.isnan(page[place.start]):
-                family.add_metric([str(worker.index)], page[place.start])
+        for worker, segment in self._readable:
+            if worker.is_ready and not math.isnan(segment[place.start]):
+                family.add_metric([str(worker.index)], segment[place.start])
         return family
 
     def _histogram(self, metric: Metric) -> Family:
@@ -97,7 +97,7 @@ class Exposition(Collector):
         return family
 
     def _sum(self, nth: int) -> float:
-        return sum(page[nth] for _, page in self._readable)
+        return sum(segment[nth] for _, segment in self._readable)
 
     def _of_supervisor(self) -> Iterator[Family]:
         build = _family("parley_build_info", *BUILD_LABELS)

@@ -1,8 +1,8 @@
 """A process that serves, as its supervisor sees it: settings go over its standard input, heartbeats come by a pipe.
 
-Its metrics are on a page of memory (`service/metrics/segment.py`) that stays when the process ends. Neither its
-environment nor its arguments have secrets. What a worker does is in `service/worker/main.py`. Imports little, as all
-that the supervisor has.
+Its metrics are in a segment of shared memory (`service/metrics/segment.py`) that stays when the process ends. Neither
+its environment nor its arguments have secrets. What a worker does is in `service/worker/main.py`. Imports little, as
+all that the supervisor has.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from service.host.heartbeats import PLANNED_STATUS, Heartbeats
 from service.host.process_end import End
 from service.host.roles import Role, spawn
-from service.metrics.segment import make_page
+from service.metrics.segment import make_segment
 
 
 class ServingProcess:
@@ -28,7 +28,7 @@ class ServingProcess:
 
     Attributes:
         is_ready: whether the process serves, as far as `find_end` has heard.
-        page: where its metrics are, a file descriptor.
+        segment: where its metrics are, a file descriptor.
     """
 
     def __init__(self, role: Role, index: int, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,9 +36,9 @@ class ServingProcess:
         self.index = index
         self.name = f"{role.name} {index}"
         self.is_ready = False
-        self.page = make_page()
+        self.segment = make_segment()
         self._clock = clock
-        self._news = make_page()  # settings that changed, for a process that runs
+        self._news = make_segment()  # settings that changed, for a process that runs
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: int | None = None
         self._heartbeats = Heartbeats(clock())
@@ -59,7 +59,7 @@ class ServingProcess:
         self._close_pipe()
         read_end, write_end = os.pipe()
         os.set_blocking(read_end, False)
-        descriptors = (write_end, self.page, self._news)
+        descriptors = (write_end, self.segment, self._news)
         try:
             self._process = spawn(self.role, self.index, *descriptors, pass_fds=descriptors)
         finally:

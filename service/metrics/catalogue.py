@@ -52,7 +52,7 @@ class Metric:
         return len(self.bounds) + 2 if self.kind is Kind.HISTOGRAM else 1
 
     def keys(self) -> list[Key]:
-        """All series, in the order in which they lie on a page."""
+        """All series, in the order in which they lie in a segment."""
         return list(product(*self.labels.values()))
 
 

@@ -1,4 +1,4 @@
-"""Copies what the parts of a worker have counted to its page, once a second, and measures how late its loop is."""
+"""Copies what the parts of a worker have counted to its segment, once a second, and measures how late its loop is."""
 
 import asyncio
 import math
@@ -23,24 +23,24 @@ Sources = Mapping[str, Callable[[], Reading]]
 class Publisher:
     """Publishes one worker's numbers.
 
-    Counters and histograms go on from what the page has: an earlier worker of the same place has counted that. What all
-    workers share never falls. A page that is new, or of another catalogue, begins with zeros, and with NaN for what is
-    shared: not known.
+    Counters and histograms go on from what the segment has: an earlier worker of the same place has counted that. What
+    all workers share never falls. A segment that is new, or of another catalogue, begins with zeros, and with NaN for
+    what is shared: not known.
 
     Args:
-        page: as `open_page` gives it.
+        segment: as `open_segment` gives it.
         sources: one for each metric of a worker but the lag of its event loop, which is measured here.
     """
 
-    def __init__(self, page: "memoryview[float]", sources: Sources) -> None:
-        self._page = page
+    def __init__(self, segment: "memoryview[float]", sources: Sources) -> None:
+        self._segment = segment
         self._lag = Histogram(SECONDS)
         self._sources: Sources = {**sources, "parley_event_loop_lag_seconds": lambda: self._lag}
         self._places = lay_out(WORKER_METRICS)
         self._shared = {self._places[metric.name][()].start for metric in WORKER_METRICS if metric.kind is Kind.SHARED}
-        if page[LAYOUT] != identify(WORKER_METRICS):
+        if segment[LAYOUT] != identify(WORKER_METRICS):
             self._clear()
-        self._before = [float(number) for number in page]
+        self._before = [float(number) for number in segment]
         for metric in WORKER_METRICS:
             if metric.kind is Kind.GAUGE:
                 for place in self._places[metric.name].values():
@@ -73,11 +73,11 @@ class Publisher:
         before = self._before
         for nth, each in enumerate(numbers, place.start):
             if nth not in self._shared:
-                self._page[nth] = before[nth] + each
-            elif not each < self._page[nth]:  # NaN is not above anything
-                self._page[nth] = each
+                self._segment[nth] = before[nth] + each
+            elif not each < self._segment[nth]:  # NaN is not above anything
+                self._segment[nth] = each
 
     def _clear(self) -> None:
-        for nth in range(len(self._page)):
-            self._page[nth] = math.nan if nth in self._shared else 0.0
-        self._page[LAYOUT] = identify(WORKER_METRICS)  # last: only now is it read
+        for nth in range(len(self._segment)):
+            self._segment[nth] = math.nan if nth in self._shared else 0.0
+        self._segment[LAYOUT] = identify(WORKER_METRICS)  # last: only now is it read

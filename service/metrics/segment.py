@@ -1,9 +1,9 @@
-"""The page: numbers that a worker writes and its supervisor reads, in memory that both have.
+"""The segment: numbers that a worker writes and its supervisor reads, in memory that both have.
 
 It outlives the worker: the next one of the same place counts on. There is nothing to ask a worker for, which may hang,
-and no file to be left over. Each number has its place, from the catalogue's order; the page says first of which
+and no file to be left over. Each number has its place, from the catalogue's order; the segment says first of which
 catalogue, since files may be upgraded under a supervisor that runs. Loads nothing of ours: the first worker gets its
-page before anything else is known.
+segment before anything else is known.
 """
 
 import mmap
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from service.metrics.catalogue import Key, Metric
 
 # Four times what the catalogue takes; memory that is never written to is none.
-PAGE_BYTES = 64 * 1024
-# Where the page has what `identify` says of the catalogue that it was written by; 0 before that.
+SEGMENT_BYTES = 64 * 1024
+# Where the segment has what `identify` says of the catalogue that it was written by; 0 before that.
 LAYOUT = 0
 
 
-def make_page() -> int:
-    """Makes a page of zeros; gives its file descriptor, which has no name anywhere."""
+def make_segment() -> int:
+    """Makes a segment of zeros; gives its file descriptor, which has no name anywhere."""
     if hasattr(os, "memfd_create"):
-        page = os.memfd_create("parley-metrics")
+        segment = os.memfd_create("parley-metrics")
     else:
         with tempfile.TemporaryFile() as file:
-            page = os.dup(file.fileno())
-    os.ftruncate(page, PAGE_BYTES)
-    return page
+            segment = os.dup(file.fileno())
+    os.ftruncate(segment, SEGMENT_BYTES)
+    return segment
 
 
-def open_page(page: int) -> "memoryview[float]":
-    """Maps a page; the numbers are those that the other side sees."""
-    return memoryview(mmap.mmap(page, PAGE_BYTES)).cast("d")
+def open_segment(segment: int) -> "memoryview[float]":
+    """Maps a segment; the numbers are those that the other side sees."""
+    return memoryview(mmap.mmap(segment, SEGMENT_BYTES)).cast("d")
 
 
 def lay_out(metrics: "Iterable[Metric]") -> "dict[str, dict[Key, slice]]":
@@ -48,7 +48,7 @@ def lay_out(metrics: "Iterable[Metric]") -> "dict[str, dict[Key, slice]]":
             key: slice(at + nth * metric.size, at + (nth + 1) * metric.size) for nth, key in enumerate(metric.keys())
         }
         at += len(places[metric.name]) * metric.size
-    assert at * 8 <= PAGE_BYTES
+    assert at * 8 <= SEGMENT_BYTES
     return places
 
 

@@ -26,12 +26,12 @@ _BEAT_SECONDS = 1.0
 GRPC_EXPERIMENTS = "-event_engine_poller_for_python"
 
 
-def main(index: int, beats: int, page: int, news: int | None) -> int:
+def main(index: int, beats: int, segment: int, news: int | None) -> int:
     """Runs until SIGTERM; returns the exit status.
 
     Args:
         beats: the file descriptor that heartbeats go to.
-        page: that of the metrics' page.
+        segment: that of the metrics' segment.
         news: where settings are that changed, when SIGHUP says so.
     """
     setproctitle(f"parley worker {index}")
@@ -55,7 +55,7 @@ def main(index: int, beats: int, page: int, news: int | None) -> int:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(_serve(settings, index, beats, page, news))
+            return runner.run(_serve(settings, index, beats, segment, news))
         except Exception as error:  # noqa: BLE001 # the end of the process: say why, once
             structlog.get_logger(__name__).exception("worker failed")
             with contextlib.suppress(OSError):
@@ -70,7 +70,7 @@ def _load_early() -> None:
         import_module(name)
 
 
-async def _serve(settings: "Settings", index: int, beats: int, page: int, news: int | None) -> int:
+async def _serve(settings: "Settings", index: int, beats: int, segment: int, news: int | None) -> int:
     """Serves to the end; returns the exit status."""
     from service.settings.handoff import to_settings
     from service.settings.stop_times import find_delay_seconds
@@ -125,7 +125,7 @@ async def _serve(settings: "Settings", index: int, beats: int, page: int, news: 
     beating = asyncio.create_task(keep_beating())
     try:
         await run_worker(
-            live, index=index, listen=settings.listen, page=page, beat=beat, ready=lambda: write(READY), stop=stop
+            live, index=index, listen=settings.listen, segment=segment, beat=beat, ready=lambda: write(READY), stop=stop
         )
     finally:
         beating.cancel()

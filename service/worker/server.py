@@ -13,7 +13,7 @@ from service.convert.fast_wire import encodings
 from service.delivery.bus_messages import RECEIPTS_CHANNEL, REVOCATIONS_CHANNEL
 from service.metrics.catalogue import UNARY_METHODS
 from service.metrics.publisher import Publisher
-from service.metrics.segment import open_page
+from service.metrics.segment import open_segment
 from service.rpc.chat.stream import FrameCounts
 from service.rpc.grpc_transport import GrpcTransport
 from service.rpc.in_flight import InFlight
@@ -44,7 +44,7 @@ async def run_worker(
     *,
     index: int,
     listen: str,
-    page: int,
+    segment: int,
     beat: Callable[[], None],
     ready: Callable[[], None],
     stop: Stop,
@@ -55,7 +55,7 @@ async def run_worker(
         live: with the URLs of both databases and the path of the keys filled in.
         index: which worker this is, from 0.
         listen: host:port; shared with the other workers by SO_REUSEPORT.
-        page: where the supervisor reads the metrics, a file descriptor; not used where they are off.
+        segment: where the supervisor reads the metrics, a file descriptor; not used where they are off.
         beat: tells the supervisor that the event loop runs; its caller does so from then on.
         ready: tells the supervisor that this worker serves.
         stop: asks it to end.
@@ -87,7 +87,9 @@ async def run_worker(
         background.append(follow_certificate(certificate, has_warnings=index == 0))
     publisher = None
     if settings.metrics.listen:
-        publisher = Publisher(open_page(page), list_sources(stores, delivery, auth, health, calls, frames, certificate))
+        publisher = Publisher(
+            open_segment(segment), list_sources(stores, delivery, auth, health, calls, frames, certificate)
+        )
         background += await start_metrics(stores, publisher)
     await health.check()
     stop.is_serving = True

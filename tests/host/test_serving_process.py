@@ -32,7 +32,7 @@ RELAY = Role(
 # serves until a signal comes.
 PROGRAM = """
 import os, signal, sys
-role, index, beats, page, news = sys.argv[1:]
+role, index, beats, segment, news = sys.argv[1:]
 settings = sys.stdin.read()
 got = []
 for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM):

@@ -10,7 +10,7 @@ from service.host.roles import WORKER
 from service.host.serving_process import ServingProcess
 from service.metrics.catalogue import WORKER_METRICS
 from service.metrics.publisher import Publisher
-from service.metrics.segment import LAYOUT, PAGE_BYTES, identify, open_page
+from service.metrics.segment import LAYOUT, SEGMENT_BYTES, identify, open_segment
 
 FRAMES, STREAMS, LETTERS = "parley_frames_total", "parley_streams", "parley_dead_letters_total"
 
@@ -29,7 +29,7 @@ def workers() -> Iterator[list[ServingProcess]]:
 def publish(worker: ServingProcess, numbers: Mapping[str, float | None]) -> None:
     """What a new process of the worker's place does."""
     publisher = Publisher(
-        open_page(worker.page), {name: lambda number=number: number for name, number in numbers.items()}
+        open_segment(worker.segment), {name: lambda number=number: number for name, number in numbers.items()}
     )
     publisher.publish()
 
@@ -68,11 +68,11 @@ def test_what_is_shared_never_falls(workers: list[ServingProcess]) -> None:
     assert shown(workers, LETTERS) == [8]
 
 
-def test_page_of_another_catalogue_is_left_out_and_begun_anew(workers: list[ServingProcess]) -> None:
+def test_segment_of_another_catalogue_is_left_out_and_begun_anew(workers: list[ServingProcess]) -> None:
     publish(workers[0], {FRAMES: 5, STREAMS: 3, LETTERS: 7})
     publish(workers[1], {FRAMES: 10, STREAMS: 4, LETTERS: 6})
-    page = open_page(workers[0].page)
-    page[LAYOUT] = identify(WORKER_METRICS[1:])
+    segment = open_segment(workers[0].segment)
+    segment[LAYOUT] = identify(WORKER_METRICS[1:])
     assert shown(workers, FRAMES) == [10]
     assert shown(workers, STREAMS) == [4]
     assert shown(workers, LETTERS) == [6]
@@ -101,4 +101,4 @@ def test_layout_says_what_the_numbers_mean() -> None:
     assert len(set(layouts)) == len(layouts)
     assert 0 not in layouts
     assert identify([replace(first, meaning="Said better."), *others]) == layouts[0]
-    assert PAGE_BYTES % 8 == 0
+    assert SEGMENT_BYTES % 8 == 0
