@@ -232,7 +232,6 @@ class Session:
 
     async def _keep_stream(self) -> None:
         while not self._is_closing or self._outbox or self._untold:
-            token = self._access_token
             end = await self._run_stream()
             if self._is_closing and end.code is Status.OK:
                 return
@@ -249,7 +248,8 @@ class Session:
             log.info("the stream ended (%s); the next one in %.1f s", end, wait_seconds)
             await asyncio.sleep(wait_seconds)
             if is_expired:
-                await self._refresh(token)  # after the pause: short tokens would end in it
+                # After the pause, in which a short token ends, also one that was renewed since the stream began.
+                await self._refresh(self._access_token)
 
     async def _run_stream(self) -> Refused:
         """Serves one stream, and says how it ended."""

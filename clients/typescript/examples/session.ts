@@ -236,7 +236,6 @@ export class Session {
 
   async #keepStream(): Promise<void> {
     while (!this.#ending.signal.aborted) {
-      const token = this.#token;
       const end = await this.#runStream();
       const isExpired = end.code === status.UNAUTHENTICATED;
       if (this.#isClosing && this.#outbox.size === 0 && (end.code === status.OK || !this.#isWelcomed)) return;
@@ -245,7 +244,8 @@ export class Session {
       if (this.#leaveTime !== undefined) waitMs = Math.max(0, this.#leaveTime - now());
       else if (!isExpired || !this.#isWelcomed) waitMs = pauseMs(this.#attempt++, end.retryMs);
       await this.#pause(waitMs);
-      if (isExpired) await this.#refresh(token); // after the pause: short tokens would end in it
+      // After the pause, in which a short token ends, also one that was renewed since the stream began.
+      if (isExpired) await this.#refresh(this.#token);
     }
   }
 

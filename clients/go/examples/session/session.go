@@ -335,8 +335,7 @@ func (s *Session) run() {
 // keepStream returns why the session has ended.
 func (s *Session) keepStream() error {
 	for s.ctx.Err() == nil {
-		token := s.accessToken()
-		end := s.runStream(token)
+		end := s.runStream(s.accessToken())
 		s.mu.Lock()
 		leave, isWelcomed, isDone := s.leave, s.isWelcomed, s.isClosing && len(s.outbox) == 0
 		wait := time.Until(leave)
@@ -357,7 +356,8 @@ func (s *Session) keepStream() error {
 		slog.Info("the stream ended", "why", end, "next_in", wait)
 		sleep(s.ctx, wait)
 		if isExpired {
-			if err := s.refresh(token); err != nil { // after the pause: short tokens would end in it
+			// After the pause, in which a short token ends, also one that was renewed since the stream began.
+			if err := s.refresh(s.accessToken()); err != nil {
 				return err
 			}
 		}

@@ -100,7 +100,6 @@ class Connection:
 
     async def _keep_stream(self) -> None:
         while True:
-            token = self._login.access_token
             end = await self._run_stream()
             if self._is_leaving:
                 return
@@ -117,7 +116,8 @@ class Connection:
             )
             await asyncio.sleep(wait_seconds)
             if step is Step.REFRESH:
-                await self._login.refresh(token)  # after the pause: short tokens would end in it
+                # After the pause, in which a short token ends, also one that was renewed since the stream began.
+                await self._login.refresh(self._login.access_token)
 
     async def _run_stream(self) -> Refusal:
         """Opens a stream and serves it; returns why it ended."""
