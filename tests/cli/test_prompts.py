@@ -64,7 +64,7 @@ def test_deletion_asks_first(server: RunningServer, stub, answer: str, status: i
 def test_ctrl_c_at_a_question_changes_nothing(server: RunningServer, stub, verb: str) -> None:
     name = register(stub).name
     terminal = on_terminal(server, "user", verb, name)
-    terminal.sees(": ")
+    terminal.is_asked(": ")
     terminal.types("\x03")
     assert terminal.ends() != 0
     (shown,) = rows(server, "user", "show", name)

@@ -9,7 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import pexpect
+import psutil
 from pexpect import fdpexpect
+
+from tests.support.waiting import wait_until
 
 # Makes the pseudo-terminal on stdin the controlling one, so that Ctrl-C and a resize are signals; and Ctrl-C is heard
 # also where the tests were started in the background by a shell that has its children ignore it.
@@ -41,6 +44,12 @@ class Terminal:
         found = self._screen.expect_exact([text, pexpect.EOF, pexpect.TIMEOUT], timeout=limit_seconds)
         assert found == 0, f"{text} did not come; seen: {self._screen.before!r}"
         return str(self._screen.before)
+
+    def is_asked(self, text: str) -> None:
+        """Waits for a question, and until the program reads the answer: it hears a signal just before that too late."""
+        self.sees(text)
+        program = psutil.Process(self.process.pid)
+        wait_until(lambda: program.status() == psutil.STATUS_SLEEPING, what="a program that reads")
 
     def types(self, text: str) -> None:
         """Types a text; "\\x03" is Ctrl-C."""
