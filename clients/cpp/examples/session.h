@@ -300,9 +300,8 @@ class Session {
   grpc::Status KeepStream() {
     Pause pause;
     while (true) {
-      const std::string token = Token();
       Stream stream(this);
-      Follow(token, &stream);
+      Follow(Token(), &stream);
       const grpc::Status& end = *stream.end;
       if (IsSettled(end)) return Closed();
       if (stream.is_welcomed) pause = Pause();
@@ -316,7 +315,8 @@ class Session {
       }
       if (!Rest(until)) return Closed();
       if (!is_expired) continue;
-      grpc::Status renewed = Refresh(token);  // after the pause: a short token would end in it
+      // After the pause, in which a short token ends, also one that was renewed since the stream began.
+      grpc::Status renewed = Refresh(Token());
       if (!renewed.ok()) return renewed;
     }
   }

@@ -289,8 +289,7 @@ public final class Session {
   private void keepStream() throws InterruptedException {
     var pause = new Pause();
     while (true) {
-      String token = token();
-      var stream = new Stream(token);
+      var stream = new Stream(token());
       StatusRuntimeException ended = stream.follow();
       if (isSettled(ended)) {
         throw closed();
@@ -308,7 +307,8 @@ public final class Session {
         rest(pause.next(detail(StatusProto.fromThrowable(ended), RetryInfo.class)));
       }
       if (isExpired) {
-        refresh(token); // after the pause: a short token would end in it
+        // After the pause, in which a short token ends, also one that was renewed since the stream began.
+        refresh(token());
       }
     }
   }

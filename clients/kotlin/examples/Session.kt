@@ -287,16 +287,16 @@ private constructor(
     private suspend fun keepStream(): StatusException {
         var pause = Pause()
         while (true) {
-            val token = synchronized(this) { accessToken }
             val stream = Stream()
-            val ended = stream.follow(token)
+            val ended = stream.follow(synchronized(this) { accessToken })
             if (isSettled(ended)) return closed()
             if (stream.isWelcomed) pause = Pause()
             val isExpired = ended.status.code == Status.Code.UNAUTHENTICATED
             if (!isExpired && !isPassing(ended)) return ended // the next would meet the same
             if (stream.leaveAt != NEVER) delay(stream.leaveAt - now())
             else if (!isExpired || !stream.isWelcomed) delay(pause.next(retryMillis(ended)))
-            if (isExpired) refresh(token) // after the pause: a short token would end in it
+            // After the pause, in which a short token ends, also one that was renewed since the stream began.
+            if (isExpired) refresh(synchronized(this) { accessToken })
         }
     }
 

@@ -187,6 +187,8 @@ impl Driver {
                 None => pause.next(retry_delay(&end)),
             })
             .await;
+            // After the pause, in which a short token ends, also one that was renewed since the stream began.
+            let token = self.state().access_token.clone();
             if is_expired && let Err(ended) = self.refresh(&token).await {
                 return ended;
             }
