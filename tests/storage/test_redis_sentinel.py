@@ -93,8 +93,8 @@ async def test_a_primary_that_was_replaced_and_does_not_know_it_is_left() -> Non
                 sentinel.run("SENTINEL", "MONITOR", "chat", "127.0.0.1", named.port, 1)
 
             async def is_there() -> bool:
-                return await works(store) and named.run("PUBSUB", "NUMSUB", "n:c:a")[1] == 1
+                is_subscribed = named.run("PUBSUB", "NUMSUB", "n:c:a")[1] == 1
+                return await works(store) and is_subscribed and named.run("EXISTS", "{n:presence:0}:beats") == 1
 
             await wait_for(is_there, limit_seconds=FAILOVER_SECONDS, what="all at the one that is named")
             await wait_for(lambda: hears(bus, heard, bus), what="the bus")
-            assert named.run("EXISTS", "{n:presence:0}:beats") == 1
