@@ -20,7 +20,7 @@ COPY bench bench
 COPY clients/python/pyproject.toml clients/python/README.md clients/python/
 COPY clients/python/parley clients/python/parley
 RUN /opt/parley/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . ./clients/python \
-  && /opt/parley/bin/pip uninstall --yes --quiet hatchling editables
+  && /opt/parley/bin/pip uninstall --yes --quiet hatchling editables prompt_toolkit wcwidth
 
 FROM python:${PYTHON}-slim-bookworm
 RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin parley \

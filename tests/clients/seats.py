@@ -11,8 +11,8 @@ from grpc import aio
 from parley.v1 import chat_service_pb2_grpc, message_pb2
 from terminal_chat.channel import CHANNEL_OPTIONS
 from terminal_chat.chat import Chat
-from terminal_chat.line_editor import Event, Submitted
 from terminal_chat.login import Credentials, Login, log_in
+from terminal_chat.screen import Event, Submitted
 
 from tests.support.waiting import wait_for
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import termios
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -36,8 +36,16 @@ class Person:
     subprocess starts the program, and not pexpect, which forks: a fork of a process that uses gRPC may hang.
     """
 
-    def __init__(self, target: str, name: str, *arguments: str, knows_password: bool = True) -> None:
-        environment = {**os.environ, "TERM": "xterm", "PYTHONWARNINGS": "default"}
+    def __init__(
+        self,
+        target: str,
+        name: str,
+        *arguments: str,
+        knows_password: bool = True,
+        term: str = "xterm",
+        python: Sequence[str] = (sys.executable,),
+    ) -> None:
+        environment = {**os.environ, "TERM": term, "PYTHONWARNINGS": "default"}
         if knows_password:
             arguments = ("--user", name, "--register", *arguments)
             environment["PARLEY_PASSWORD"] = PASSWORD
@@ -45,7 +53,7 @@ class Person:
         self._terminal, inner = os.openpty()
         self.resize(24, 80)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", TAKE_TERMINAL, sys.executable, str(EXAMPLES / "terminal_chat"), target, *arguments],
+            [sys.executable, "-c", TAKE_TERMINAL, *python, str(EXAMPLES / "terminal_chat"), target, *arguments],
             env=environment,
             stdin=inner,
             stdout=inner,
@@ -78,6 +86,11 @@ class Person:
         """Waits for the program's end and returns its exit code; it must not have ended with a traceback."""
         self._screen.expect(pexpect.EOF)
         assert "Traceback" not in str(self._screen.before)
+        return self.process.wait(LIMIT_SECONDS)
+
+    def hangs_up(self) -> int:
+        """Closes the terminal under the program, as its window would; waits for its end and returns its exit code."""
+        self._screen.close()
         return self.process.wait(LIMIT_SECONDS)
 
     def close(self) -> None:
@@ -166,7 +179,7 @@ async def test_what_history_and_the_stream_both_bring_is_shown_once(server: Any)
         for name in (ada, bob):
             person = Person(server.target, name, "--conversation", f"{name}:{name}")
             with at_terminals(person):
-                person.sees("notes to self> ")
+                person.sees("notes to self>")
         writer = Person(server.target, ada, "--conversation", bob)
         with at_terminals(writer):
             writer.types("only once\r")
@@ -193,7 +206,7 @@ async def test_terminal_is_left_as_it_was(server: Any, way: str) -> None:
             ada.sees("[y/N] ")
             ada.types("y\r")
             ada.sees("/help lists the commands")
-            ada.sees("parley> ")
+            ada.sees("parley>")
             assert ada.settings() != before
             keys = {"ctrl-c": "\x03", "ctrl-d": "\x04", "quit": "/quit\r"}
             if way in keys:
@@ -287,7 +300,7 @@ async def test_line_wider_than_the_terminal_and_a_resize_keep_one_row(server: An
         name = fresh_name("ada")
         ada = Person(server.target, name, "--conversation", f"{name}:{name}")
         with at_terminals(ada):
-            ada.sees("notes to self> ")
+            ada.sees("notes to self>")
             ada.types("日本" * 40)
             ada.resize(24, 30)
             ada.types(" end\r")

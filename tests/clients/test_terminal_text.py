@@ -5,8 +5,7 @@ import unicodedata
 from hypothesis import example, given
 from hypothesis import strategies as st
 from parley.v1 import message_pb2
-from rich.cells import cell_len
-from terminal_chat.text import clip_left, clip_right, describe, to_safe_line, to_safe_lines
+from terminal_chat.text import describe, to_safe_line, to_safe_lines
 
 
 @given(st.text())
@@ -51,12 +50,3 @@ def test_changes_of_members_are_told() -> None:
 
 def test_entry_of_an_unknown_kind_shows_nothing() -> None:
     assert describe(message_pb2.Message(sender="ada", seq=1), {}) == []
-
-
-@given(st.text(alphabet=st.sampled_from("ab日本👍é\u0301 ")), st.integers(0, 12))
-def test_clipped_text_fits_and_keeps_its_end(text: str, cells: int) -> None:
-    left, right = clip_left(text, cells), clip_right(text, cells)
-    assert cell_len(left) <= cells
-    assert cell_len(right) <= cells
-    assert text.endswith(left)
-    assert text.startswith(right)

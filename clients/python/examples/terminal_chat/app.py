@@ -61,7 +61,7 @@ async def _chat(options: argparse.Namespace, who: Credentials, *, may_register: 
         try:
             await _run(chat, options.conversation, leaving)
         finally:
-            screen.stop()
+            await screen.stop()
 
 
 async def _run(chat: Chat, conversation: str, leaving: asyncio.Event) -> None:

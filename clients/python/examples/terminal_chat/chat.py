@@ -12,11 +12,10 @@ from terminal_chat.connection import Connection
 from terminal_chat.directory import ROLES, Directory
 from terminal_chat.errors import LeaveChat, explain, to_refusal
 from terminal_chat.inbox import Inbox
-from terminal_chat.line_editor import Signal, Submitted
 from terminal_chat.login import Login
 from terminal_chat.room import Room
+from terminal_chat.screen import Screen, Signal, Submitted
 from terminal_chat.session import Arrived
-from terminal_chat.terminal import Screen
 from terminal_chat.text import describe, to_local_time, to_safe_line
 
 HELP = (

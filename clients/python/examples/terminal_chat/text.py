@@ -9,7 +9,6 @@ import unicodedata
 from collections.abc import Mapping
 
 from parley.v1 import message_pb2
-from rich.cells import cell_len
 
 _JOINING = frozenset("\u200c\u200d")
 """Scripts and emoji need them; they only join what is beside them."""
@@ -38,26 +37,6 @@ def _to_visible(character: str) -> str:
     if unicodedata.category(character) in ("Cc", "Cf", "Cs") and character not in _JOINING:
         return "\ufffd"
     return character
-
-
-def clip_left(text: str, cells: int) -> str:
-    """Returns as much of the text's end as fits into so many cells."""
-    while text and cell_len(text) > cells:
-        text = text[1:]
-    return text
-
-
-def clip_right(text: str, cells: int) -> str:
-    """Returns as much of the text's beginning as fits into so many cells."""
-    if cell_len(text) <= cells:
-        return text
-    kept, used = [], 0
-    for character in text:
-        used += cell_len(character)
-        if used > cells:
-            break
-        kept.append(character)
-    return "".join(kept)
 
 
 def to_local_time(message: message_pb2.Message) -> datetime.datetime:
