@@ -113,6 +113,18 @@ async def drive(work: Callable[[], object]) -> None:
     await asyncio.to_thread(work)
 
 
+async def texts_of(target: str, name: str) -> list[str]:
+    """The texts that a user has sent to itself."""
+    async with grpc.aio.insecure_channel(target) as channel:
+        stub: Any = chat_service_pb2_grpc.ChatServiceStub(channel)
+        answer = await stub.Login(account_pb2.LoginRequest(username=name, password=PASSWORD))
+        page = await stub.Pull(
+            message_pb2.PullRequest(conversation_id=f"{name}:{name}"),
+            metadata=[("authorization", f"Bearer {answer.access_token}")],
+        )
+        return [message.text for message in page.messages]
+
+
 async def test_two_people_talk(server: Any) -> None:
     def work() -> None:
         bob = Person(server.target, fresh_name("bob"))
@@ -270,7 +282,7 @@ async def test_received_text_cannot_steer_the_terminal(server: Any) -> None:
 
 
 async def test_message_typed_without_a_server_arrives_once(server: Any) -> None:
-    async with open_proxy(server.target) as proxy, grpc.aio.insecure_channel(server.target) as channel:
+    async with open_proxy(server.target) as proxy:
         name = fresh_name("ada")
         ada = await asyncio.to_thread(Person, proxy.target, name, "--conversation", f"{name}:{name}")
         with at_terminals(ada):
@@ -286,13 +298,7 @@ async def test_message_typed_without_a_server_arrives_once(server: Any) -> None:
             await drive(lambda: ada.sees(f"{name}: two"))
             await drive(lambda: ada.types("/quit\r"))
             assert await asyncio.to_thread(ada.leaves) == 0
-        stub: Any = chat_service_pb2_grpc.ChatServiceStub(channel)
-        answer = await stub.Login(account_pb2.LoginRequest(username=name, password=PASSWORD))
-        page = await stub.Pull(
-            message_pb2.PullRequest(conversation_id=f"{name}:{name}"),
-            metadata=[("authorization", f"Bearer {answer.access_token}")],
-        )
-        assert [message.text for message in page.messages] == ["one", "two"]
+    assert await texts_of(server.target, name) == ["one", "two"]
 
 
 async def test_line_wider_than_the_terminal_and_a_resize_keep_one_row(server: Any) -> None:
@@ -307,33 +313,6 @@ async def test_line_wider_than_the_terminal_and_a_resize_keep_one_row(server: An
             ada.sees(f"{name}: " + "日本" * 40 + " end")
 
     await drive(work)
-
-
-async def test_lines_from_a_pipe_are_sent(server: Any) -> None:
-    name = fresh_name("ada")
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [
-            sys.executable, str(EXAMPLES / "terminal_chat"), server.target,
-            "--user", name, "--register", "--conversation", f"{name}:{name}",
-        ],
-        env={**os.environ, "PARLEY_PASSWORD": PASSWORD},
-        input="first\n日本\n",
-        capture_output=True,
-        encoding="utf-8",
-        timeout=LIMIT_SECONDS,
-        check=False,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "\x1b" not in done.stdout
-    async with grpc.aio.insecure_channel(server.target) as channel:
-        stub: Any = chat_service_pb2_grpc.ChatServiceStub(channel)
-        answer = await stub.Login(account_pb2.LoginRequest(username=name, password=PASSWORD))
-        page = await stub.Pull(
-            message_pb2.PullRequest(conversation_id=f"{name}:{name}"),
-            metadata=[("authorization", f"Bearer {answer.access_token}")],
-        )
-    assert [message.text for message in page.messages] == ["first", "日本"]
 
 
 async def test_no_server_is_one_line() -> None:

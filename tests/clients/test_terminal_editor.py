@@ -171,6 +171,11 @@ async def test_letters_and_pastes_come_in_pieces() -> None:
         assert await typist.line(b"\xe6", b"\x97\xa5", "\x1b[200~one\r", "two\x1b[20", "1~", " end") == "日one\ntwo end"
 
 
+async def test_bytes_that_are_no_text_are_marked() -> None:
+    async with editing() as typist:
+        assert await typist.line(b"a\xffb") == "a\ufffdb"
+
+
 @given(st.text(alphabet=st.one_of(st.characters(), st.sampled_from("\r\n\t\x1b\x9b"))))
 @example("a\r\n\x1b[2J\x9bb\n\r\n")
 @example("\n\x1f")

@@ -1,5 +1,6 @@
 """The terminal chat at terminals of several kinds, and what the line does while messages come."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -7,9 +8,18 @@ import sys
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.clients.conftest import EXAMPLES
-from tests.clients.test_terminal_chat import LIMIT_SECONDS, PASSWORD, Person, at_terminals, drive, fresh_name
+from tests.clients.test_terminal_chat import (
+    LIMIT_SECONDS,
+    PASSWORD,
+    Person,
+    at_terminals,
+    drive,
+    fresh_name,
+    texts_of,
+)
 from tests.support.waiting import wait_until
 
 # Runs a program as if prompt_toolkit were not installed.
@@ -142,3 +152,35 @@ async def test_signal_ends_a_chat_whose_pipe_stays_open(server: Any) -> None:
             assert (process.returncode, said) == (0, "")
 
     await drive(work)
+
+
+async def pipes(target: str, name: str, lines: bytes, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs the chat with notes to itself from a pipe, to the end."""
+    return await asyncio.to_thread(
+        subprocess.run,
+        [
+            sys.executable, str(EXAMPLES / "terminal_chat"), target,
+            "--user", name, "--register", "--conversation", f"{name}:{name}",
+        ],
+        env={**os.environ, "PARLEY_PASSWORD": PASSWORD, **environment},
+        input=lines,
+        capture_output=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )  # fmt: skip
+
+
+async def test_lines_from_a_pipe_are_sent(server: Any) -> None:
+    name = fresh_name("ada")
+    done = await pipes(server.target, name, "first\n日本\n".encode())
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"\x1b" not in done.stdout
+    assert await texts_of(server.target, name) == ["first", "日本"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape"])
+async def test_bytes_that_are_no_text_are_marked(server: Any, encoding: str) -> None:
+    name = fresh_name("ada")
+    done = await pipes(server.target, name, b"a\xffb\nnext\n", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert await texts_of(server.target, name) == ["a\ufffdb", "next"]

@@ -111,7 +111,9 @@ class EditorScreen:
         self._session.app.invalidate()
 
     def _accept(self, line: Buffer) -> bool:
-        self.events.put_nowait(Submitted(line.text))
+        # prompt_toolkit keeps bytes that are not Unicode as surrogates, which no message takes.
+        text = line.text.encode(errors="surrogateescape").decode(errors="replace")
+        self.events.put_nowait(Submitted(text))
         return False  # The line becomes empty.
 
     def _note_edit(self, _line: Buffer) -> None:

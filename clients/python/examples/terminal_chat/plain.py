@@ -1,6 +1,7 @@
 """A screen without an editor: for pipes and files, and for terminals that can't draw."""
 
 import asyncio
+import io
 import os
 import sys
 import threading
@@ -18,6 +19,8 @@ class PlainScreen:
     def start(self) -> None:
         """Begins to read lines."""
         loop = asyncio.get_running_loop()
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(errors="replace")  # No message takes what is not Unicode.
 
         def read() -> None:
             # A thread, since a file can't be waited for; a daemon, since nothing interrupts a read.
