@@ -22,11 +22,15 @@ from tests.support.logs import add_users, send
 # A statement is planned anew the first five times, and then as often as that seems to pay, if nobody says otherwise.
 TIMES = 8
 STRANGERS = 1000
+CAROLS = 20
 
 
-@pytest.fixture
-async def single(postgres_url: str) -> AsyncIterator[Database]:
-    """A database of one connection. Its tables were small when that was looked at, so to scan them looks cheapest."""
+@pytest.fixture(params=["analyzed while small", "never analyzed"])
+async def single(postgres_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Database]:
+    """A database of one connection, whose tables have grown since PostgreSQL looked at them, if it ever did.
+
+    To scan tables that were small looks cheapest. Of one that was never looked at, few rows are believed to be NULL.
+    """
     async with fresh_schema(postgres_url) as schema:
         database = Database(postgres_url, schema=schema, pool_size=1)
         await database.open()
@@ -36,8 +40,12 @@ async def single(postgres_url: str) -> AsyncIterator[Database]:
             await send(database, f"g{nth}", "ann")
         await Cursors(database).enroll_device("bob", "phone", max_devices=3)
         await Cursors(database).store_acks([Ack("bob", "phone", "g0", 1)])
-        await database.execute("ANALYZE users, conversations, members, messages, cursors, devices")
-        await add_conversations(database, [f"other{nth}" for nth in range(STRANGERS)], ["carol"])
+        for table in ("users", "conversations", "members", "messages", "cursors", "devices"):
+            await database.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+            if request.param == "analyzed while small":
+                await database.execute(f"ANALYZE {table}")
+        carols = [f"carol{nth}" for nth in range(CAROLS)]
+        await add_conversations(database, [f"other{nth}" for nth in range(STRANGERS)], carols)
         yield database
         await database.close()
 
@@ -63,6 +71,8 @@ def statements_of_streams(database: Database) -> list[Callable[[], Awaitable[obj
         lambda: receipts.read([("g0", "bob")]),
         lambda: Deliveries(database, retry_seconds=[1.0]).list_ready("bob", "phone"),
         lambda: Conversations(database).list_page("bob", after=None, limit=10),
+        lambda: Conversations(database).list_group_ids("bob"),
+        lambda: Deliveries(database, retry_seconds=[1.0]).begin_at_end("bob", "phone"),
         lambda: Conversations(database).shares_conversation("bob", ["ann"]),
     ]
 
@@ -82,12 +92,14 @@ async def reads(database: Database) -> tuple[dict[str, int], int]:
 
 
 async def test_statements_of_streams_read_what_they_are_about_and_nothing_else(single):
-    for ask in statements_of_streams(single):
+    too_much: list[int] = []  # positions in the list
+    for nth, ask in enumerate(statements_of_streams(single)):
         scans_before, entries_before = await reads(single)
         await ask()
         scans, entries = await reads(single)
-        assert scans == scans_before
-        assert entries - entries_before < STRANGERS / 10
+        if scans != scans_before or entries - entries_before >= STRANGERS / 10:
+            too_much.append(nth)
+    assert too_much == []
 
 
 async def test_statements_of_streams_are_planned_once(single):

@@ -16,6 +16,7 @@ from storage.postgres.conversations.membership_changes import (
     raise_membership_versions,
     read_standing,
 )
+from storage.postgres.log.live_conversations import JOIN_LIVE_CONVERSATIONS
 from storage.postgres.log.messages import ENTRY_COLUMNS, PAGE_BYTES, to_entry
 from storage.records import Conversation, ConversationKind, Creation, MembershipView, Outcome, Role
 
@@ -45,8 +46,8 @@ WHERE m.conversation_id = $1 AND m.username = $2 AND m.role > 0 AND c.delete_tim
 _LIST = f"""
 WITH mine AS (
     SELECT c.conversation_id, c.last_time
-    FROM members m JOIN conversations c USING (conversation_id)
-    WHERE m.username = $1 AND m.role > 0 AND c.delete_time IS NULL
+    FROM members m {JOIN_LIVE_CONVERSATIONS}
+    WHERE m.username = $1 AND m.role > 0
       AND (c.kind = 2 OR m.visible @> c.last_seq)
       AND ($2::timestamptz IS NULL OR c.last_time < $2 OR (c.last_time = $2 AND c.conversation_id > $3))
     ORDER BY c.last_time DESC, c.conversation_id LIMIT $4 + 1
@@ -254,7 +255,7 @@ class Conversations:
     async def list_group_ids(self, username: str) -> list[str]:
         """Lists the groups that the user is in, by id."""
         rows = await self._database.fetch(
-            """SELECT c.conversation_id FROM members m JOIN conversations c USING (conversation_id)
+            f"""SELECT c.conversation_id FROM members m {JOIN_LIVE_CONVERSATIONS}
                WHERE m.username = $1 AND m.role > 0 AND c.kind = 2 ORDER BY c.conversation_id""",
             username,
         )

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from storage.postgres.connections.database import Database
+from storage.postgres.log.live_conversations import JOIN_LIVE_CONVERSATIONS
 from storage.records import SubscriptionStart
 
 
@@ -22,13 +23,12 @@ class Ack:
 
 
 # IN a subquery is looked up in a hash; = ANY would compare each membership with ten thousand names one by one.
-_ATTEND = """
+_ATTEND = f"""
 SELECT m.conversation_id, m.role > 0 AS is_member,
        visible_end(m.visible, c.last_seq) AS last_seq,
        coalesce(k.acked_seq, m.start_seq) AS start_seq, coalesce(k.epoch, 0) AS cursor_epoch,
        coalesce((SELECT lower(part) FROM unnest(m.visible) AS part ORDER BY part DESC LIMIT 1), 1) AS floor_seq
-FROM members m
-JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
+FROM members m {JOIN_LIVE_CONVERSATIONS}
 LEFT JOIN cursors k ON k.username = m.username AND k.device_id = $2 AND k.conversation_id = m.conversation_id
 WHERE m.username = $1 AND ($3::text[] IS NULL OR m.conversation_id IN (SELECT unnest($3)))
   AND (m.role > 0 OR $5 OR m.conversation_id IN (SELECT unnest($4::text[]))
@@ -149,9 +149,8 @@ class Cursors:
             The number that grows with each change of that (0 when there is no such user), and the conversations.
         """
         row = await self._database.fetchrow(
-            """SELECT coalesce((SELECT u.membership_version FROM users u WHERE u.username = $1), 0) AS version,
-                      ARRAY(SELECT m.conversation_id FROM members m
-                            JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
+            f"""SELECT coalesce((SELECT u.membership_version FROM users u WHERE u.username = $1), 0) AS version,
+                      ARRAY(SELECT m.conversation_id FROM members m {JOIN_LIVE_CONVERSATIONS}
                             WHERE m.username = $1 AND m.role > 0) AS conversation_ids""",
             username,
         )

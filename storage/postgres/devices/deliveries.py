@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from storage.postgres.connections.database import Database
+from storage.postgres.log.live_conversations import JOIN_LIVE_CONVERSATIONS
 from storage.postgres.log.messages import PAGE_BYTES, to_entry
 from storage.records import Entry
 
@@ -214,9 +215,9 @@ class Deliveries:
     async def begin_at_end(self, username: str, device_id: str) -> None:
         """Lets a device begin at the end of each conversation in which it has no cursor."""
         await self._database.execute(
-            """INSERT INTO cursors (username, device_id, conversation_id, acked_seq, epoch)
+            f"""INSERT INTO cursors (username, device_id, conversation_id, acked_seq, epoch)
                SELECT m.username, $2, m.conversation_id, greatest(c.last_seq, m.start_seq), d.epoch
-               FROM members m JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
+               FROM members m {JOIN_LIVE_CONVERSATIONS}
                CROSS JOIN deployment d
                WHERE m.username = $1 AND m.role > 0
                ORDER BY m.conversation_id
@@ -228,9 +229,8 @@ class Deliveries:
     async def list_ready(self, username: str, device_id: str) -> list[str]:
         """Lists the conversations, former ones included, that have something which the device did not claim."""
         rows = await self._database.fetch(
-            """SELECT m.conversation_id
-               FROM members m
-               JOIN conversations c ON c.conversation_id = m.conversation_id AND c.delete_time IS NULL
+            f"""SELECT m.conversation_id
+               FROM members m {JOIN_LIVE_CONVERSATIONS}
                LEFT JOIN cursors k ON k.username = m.username AND k.device_id = $2
                                   AND k.conversation_id = m.conversation_id
                WHERE m.username = $1
