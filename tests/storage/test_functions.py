@@ -49,11 +49,11 @@ def without_comments(sql: str) -> str:
     return re.sub("--.*", "", sql)
 
 
-def test_one_statement_inserts_into_the_log() -> None:
+def test_one_function_inserts_into_the_log() -> None:
     found = re.compile(r"INSERT\s+INTO\s+messages\b", re.IGNORECASE)
     functions = re.split(r"(?=^CREATE FUNCTION )", "".join(file.read_text() for file in FILES), flags=re.MULTILINE)
-    having = [sql for sql in functions for _ in found.findall(without_comments(sql))]
-    assert [sql.split("(")[0] for sql in having] == ["CREATE FUNCTION append_entries"]
+    having = [sql.split("(")[0] for sql in functions if found.search(without_comments(sql))]
+    assert having == ["CREATE FUNCTION append_entries"]
     sources = [path for package in PACKAGES for path in package.rglob("*.py")]
     assert len(sources) > 200
     assert [path for path in sources if found.search(path.read_text())] == []

@@ -7,7 +7,7 @@ CREATE FUNCTION counts_as_message(p_kind smallint) RETURNS boolean LANGUAGE sql 
     SELECT p_kind = 1
 $$;
 
--- Appends a batch of entries of one kind to their logs: the only INSERT INTO messages.
+-- Appends a batch of entries of one kind to their logs: the only function that inserts into messages.
 --
 -- A batch names each pair of conversation and sender once: a place. p_conversation_ids and p_senders are the places,
 -- the arguments from p_places on are the entries: p_places has the number of each entry's place, p_ranks its number
@@ -35,7 +35,11 @@ LANGUAGE plpgsql VOLATILE AS $$
 #variable_conflict use_column
 DECLARE
     v_step integer := counts_as_message(p_kind)::integer;  -- by how much each entry raises message_count
-    v_is_short boolean := cardinality(p_conversation_ids) = 1 AND v_step = 1;
+    v_is_short boolean := cardinality(p_conversation_ids) = 1;
+    v_added integer := cardinality(p_ranks);
+    v_last_seq bigint;
+    v_count bigint;
+    v_time timestamptz;
     v_now timestamptz;
     v_locked text[];
     v_verdicts integer[];
@@ -46,11 +50,12 @@ DECLARE
     v_old_seqs bigint[];
     v_old_times timestamptz[];
 BEGIN
-    -- The short way, for messages of one sender in one conversation, which most batches are while little is sent. To
-    -- start statements that unnest arrays, join and group is most of what a small batch takes.
+    -- The short way, for entries of one sender in one conversation, which most batches are while little is sent. To
+    -- start statements that unnest arrays, join and group is most of what a small batch takes. Numbers of the place are
+    -- plain variables here: each array, and each element that is read from it, takes its time, too.
     IF v_is_short THEN
-        SELECT ARRAY[c.last_seq], ARRAY[c.message_count], ARRAY[greatest(clock_timestamp(), c.last_time)]
-        INTO v_last_seqs, v_counts, v_times
+        SELECT c.last_seq, c.message_count, greatest(clock_timestamp(), c.last_time)
+        INTO v_last_seq, v_count, v_time
         FROM conversations c
         WHERE c.conversation_id = p_conversation_ids[1] AND c.delete_time IS NULL
         FOR NO KEY UPDATE;
@@ -60,12 +65,17 @@ BEGIN
             v_is_short := NOT EXISTS (
                 SELECT FROM unnest(p_reply_to_seqs) AS r(seq)
                 LEFT JOIN members m ON m.conversation_id = p_conversation_ids[1] AND m.username = p_senders[1]
-                WHERE r.seq > 0 AND (r.seq <= v_last_seqs[1] AND m.visible @> r.seq) IS NOT TRUE);
+                WHERE r.seq > 0 AND (r.seq <= v_last_seq AND m.visible @> r.seq) IS NOT TRUE);
         END IF;
 
-        -- Where this finds nothing, a message is refused or is a repeat: nothing is written yet.
-        IF v_is_short THEN
-            UPDATE members m SET own_unread = m.own_unread + cardinality(p_ranks)
+        -- Where this finds nothing, an entry is refused or is a repeat: nothing is written yet.
+        IF v_is_short AND v_step = 0 AND p_least_role = 0 THEN
+            v_is_short := NOT EXISTS (
+                SELECT FROM messages d
+                WHERE d.conversation_id = p_conversation_ids[1] AND d.sender = p_senders[1]
+                  AND d.request_id = ANY (p_request_ids));
+        ELSIF v_is_short THEN
+            UPDATE members m SET own_unread = m.own_unread + v_step * v_added
             WHERE m.conversation_id = p_conversation_ids[1] AND m.username = p_senders[1] AND m.role >= p_least_role
               AND NOT EXISTS (
                   SELECT FROM messages d
@@ -136,30 +146,45 @@ BEGIN
         END IF;
     END IF;
 
-    INSERT INTO messages (conversation_id, seq, kind, sender, request_id, request_hash, create_time, message_number,
-                          size_bytes, reply_to_seq, text, data, content_type, extras)
-    SELECT p_conversation_ids[i.place], v_last_seqs[i.place] + i.rank, p_kind, p_senders[i.place], p_request_ids[i.n],
-           p_request_hashes[i.n], v_times[i.place], v_counts[i.place] + v_step * i.rank, p_sizes[i.n],
-           coalesce(p_reply_to_seqs[i.n], 0), coalesce(p_texts[i.n], ''), p_datas[i.n], p_content_types[i.n],
-           p_extras[i.n]::jsonb
-    FROM (
-        SELECT u.place, u.rank, u.n::integer FROM unnest(p_places, p_ranks) WITH ORDINALITY AS u(place, rank, n)
-    ) i
-    WHERE i.rank > 0;
+    -- The inserts, which differ in where a row's values are; a row of VALUES takes 10 microseconds less to start.
+    IF v_is_short AND v_added = 1 THEN
+        INSERT INTO messages (conversation_id, seq, kind, sender, request_id, request_hash, create_time, message_number,
+                              size_bytes, reply_to_seq, text, data, content_type, extras)
+        VALUES (p_conversation_ids[1], v_last_seq + 1, p_kind, p_senders[1], p_request_ids[1], p_request_hashes[1],
+                v_time, v_count + v_step, p_sizes[1], coalesce(p_reply_to_seqs[1], 0), coalesce(p_texts[1], ''), p_datas[1],
+                p_content_types[1], p_extras[1]::jsonb);
+    ELSE
+        IF v_is_short THEN
+            v_last_seqs := ARRAY[v_last_seq];
+            v_counts := ARRAY[v_count];
+            v_times := ARRAY[v_time];
+        END IF;
+
+        INSERT INTO messages (conversation_id, seq, kind, sender, request_id, request_hash, create_time, message_number,
+                              size_bytes, reply_to_seq, text, data, content_type, extras)
+        SELECT p_conversation_ids[i.place], v_last_seqs[i.place] + i.rank, p_kind, p_senders[i.place],
+               p_request_ids[i.n], p_request_hashes[i.n], v_times[i.place], v_counts[i.place] + v_step * i.rank,
+               p_sizes[i.n], coalesce(p_reply_to_seqs[i.n], 0), coalesce(p_texts[i.n], ''), p_datas[i.n],
+               p_content_types[i.n], p_extras[i.n]::jsonb
+        FROM (
+            SELECT u.place, u.rank, u.n::integer FROM unnest(p_places, p_ranks) WITH ORDINALITY AS u(place, rank, n)
+        ) i
+        WHERE i.rank > 0;
+    END IF;
 
     IF v_is_short THEN
         UPDATE conversations c
-        SET last_seq = v_last_seqs[1] + cardinality(p_ranks), message_count = v_counts[1] + cardinality(p_ranks),
-            last_time = v_times[1]
+        SET last_seq = v_last_seq + v_added, message_count = v_count + v_step * v_added,
+            last_time = v_time
         WHERE c.conversation_id = p_conversation_ids[1];
 
         INSERT INTO commit_feed (conversation_ids, last_seqs)
-        VALUES (p_conversation_ids, ARRAY[v_last_seqs[1] + cardinality(p_ranks)]);
+        VALUES (p_conversation_ids, ARRAY[v_last_seq + v_added]);
 
         ord := 1;
         outcome := -1;
-        seq := v_last_seqs[1];
-        create_time := v_times[1];
+        seq := v_last_seq;
+        create_time := v_time;
         RETURN NEXT;
         RETURN;
     END IF;
