@@ -29,7 +29,7 @@ class Recorder:
     def start(self) -> None:
         """Nothing needs to begin."""
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Nothing needs to end."""
 
     def print(self, lines: Iterable[str], *, is_dim: bool = False) -> None:
