@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 import structlog
 
-from storage.errors import Unavailable
+from service.delivery.batcher import Batcher
 from storage.postgres.devices.cursors import Ack, Cursors
 
 _log = structlog.get_logger(__name__)
@@ -40,34 +40,30 @@ class AckWriter:
         pause: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self._cursors = cursors
-        self._pause = pause
         self._epoch = epoch
         self._on_stored = on_stored
         # (user, device) -> conversation -> seq.
         self._waiting: dict[tuple[str, str], dict[str, int]] = {}
         self._in_flight: Collection[tuple[str, str]] = ()
         self._writing = asyncio.Lock()
-        self._filled = asyncio.Event()
+        self._batcher = Batcher(
+            self.flush,
+            gather_seconds=_GATHER_SECONDS,
+            retry_seconds=_RETRY_SECONDS,
+            on_unavailable=lambda error: _log.warning("acks wait", device_count=len(self._waiting), error=str(error)),
+            pause=pause,
+        )
 
     def note(self, username: str, device_id: str, conversation_id: str, seq: int) -> None:
         """Takes an ack that was checked."""
         seqs = self._waiting.setdefault((username, device_id), {})
         if seq > seqs.get(conversation_id, 0):
             seqs[conversation_id] = seq
-            self._filled.set()
+            self._batcher.notify()
 
     async def run(self) -> None:
         """Writes until it is cancelled."""
-        while True:
-            await self._filled.wait()
-            await self._pause(_GATHER_SECONDS)
-            self._filled.clear()
-            try:
-                await self.flush()
-            except Unavailable as error:
-                _log.warning("acks wait", device_count=len(self._waiting), error=str(error))
-                await self._pause(_RETRY_SECONDS)
-                self._filled.set()
+        await self._batcher.run()
 
     async def settle(self, username: str, device_id: str) -> None:
         """Returns when the acks of a device that were taken so far are stored; at once when none waits.

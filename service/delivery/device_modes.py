@@ -1,4 +1,4 @@
-"""Sees to it that all streams of a device acknowledge in one way, on whichever worker they are."""
+"""Ensures that all streams of a device acknowledge in the same mode, on whichever workers the streams are."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,9 +6,9 @@ from contextlib import AbstractAsyncContextManager
 
 import structlog
 
+from service.delivery.batcher import Batcher
 from service.delivery.session import Session
 from service.domain import errors
-from storage.errors import Unavailable
 from storage.postgres.devices.devices import Devices
 
 _log = structlog.get_logger(__name__)
@@ -27,10 +27,15 @@ class DeviceModes:
     def __init__(self, devices: Devices) -> None:
         self._devices = devices
         self._ended: set[int] = set()
-        self._filled = asyncio.Event()
+        self._batcher = Batcher(
+            self.flush,
+            gather_seconds=_GATHER_SECONDS,
+            retry_seconds=_RETRY_SECONDS,
+            on_unavailable=lambda error: _log.warning("ends of streams wait", count=len(self._ended), error=str(error)),
+        )
 
     async def admit(self, session: Session, turn: Callable[[], AbstractAsyncContextManager[None]]) -> bool:
-        """Notes a stream; `forget` it at its end. False when its device is not known.
+        """Notes a stream, which the caller must `forget` at its end; returns False when its device is not known.
 
         Args:
             turn: held for each try, and not in between.
@@ -60,23 +65,14 @@ class DeviceModes:
     def forget(self, session: Session) -> None:
         """Notes that a stream has ended."""
         self._ended.add(session.session_id)
-        self._filled.set()
+        self._batcher.notify()
 
     async def run(self) -> None:
-        """Tells the database of ended streams until it is cancelled."""
-        while True:
-            await self._filled.wait()
-            await asyncio.sleep(_GATHER_SECONDS)
-            self._filled.clear()
-            try:
-                await self.flush()
-            except Unavailable as error:
-                _log.warning("ends of streams wait", count=len(self._ended), error=str(error))
-                await asyncio.sleep(_RETRY_SECONDS)
-                self._filled.set()
+        """Removes ended streams from the database until it is cancelled."""
+        await self._batcher.run()
 
     async def flush(self) -> None:
-        """Tells the database what it does not know yet.
+        """Removes the streams that have ended since the last flush from the database.
 
         Raises:
             Unavailable: the database is.

@@ -31,6 +31,7 @@ class LaneQueue:
 
     Attributes:
         waiting: the messages behind the current batch; empty when there are none.
+        filled: set when messages were put.
         in_flight: the messages of the current batch that belong to this lane.
         failing_since: when storing began to fail, on the event loop's clock; None after a success.
         is_retrying: the messages in flight have failed at least once.
@@ -40,7 +41,7 @@ class LaneQueue:
         self._settlements = settlements
         self._counts = counts
         self.waiting: deque[Submission] = deque()
-        self._filled = asyncio.Event()
+        self.filled = asyncio.Event()
         self.in_flight: list[Submission] = []
         self.failing_since: float | None = None
         self.is_retrying = False
@@ -52,12 +53,7 @@ class LaneQueue:
     def put(self, submissions: Sequence[Submission]) -> None:
         """Adds messages at the end."""
         self.waiting.extend(submissions)
-        self._filled.set()
-
-    async def wait(self) -> None:
-        """Returns when a message waits."""
-        self._filled.clear()
-        await self._filled.wait()
+        self.filled.set()
 
     async def gather(self) -> None:
         """Lets messages come that are on their way: the event loop has their bytes, or they answer the last batch."""

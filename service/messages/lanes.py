@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 import structlog
 
+from service.delivery.batcher import Batcher
 from service.domain import errors
 from service.messages.blocked_lanes import BlockedLanes
 from service.messages.counts import WriterCounts
@@ -71,22 +72,25 @@ class Lane:
 
     async def run(self) -> None:
         """Stores batch after batch; a blocked lane returns when its queue is empty, any other lane never does."""
-        queue = self.queue
         try:
-            while True:
-                if not queue.waiting:
-                    if self._blocked_lanes is None:
-                        return
-                    await queue.wait()
-                elif len(queue.waiting) > 1:  # they came while a batch was in flight
-                    await queue.gather()
-                try:
-                    await self._store_patiently(queue.begin_batch())
-                except Exception:  # noqa: BLE001 # whatever it is, the lane must go on for the others
-                    self._refuse_unforeseen(queue.in_flight)
-                queue.end_batch()
+            if self._blocked_lanes is None:
+                await self._store_all()
+            else:
+                await Batcher(self._store_all, filled=self.queue.filled).run()
         finally:
             self._connection.discard()
+
+    async def _store_all(self) -> None:
+        """Stores batch after batch until nothing waits."""
+        queue = self.queue
+        while queue.waiting:
+            try:
+                await self._store_patiently(queue.begin_batch())
+            except Exception:  # noqa: BLE001 # whatever it is, the lane must go on for the others
+                self._refuse_unforeseen(queue.in_flight)
+            queue.end_batch()
+            if len(queue.waiting) > 1:  # they came while the batch was in flight
+                await queue.gather()
 
     def _refuse_unforeseen(self, batch: list[Submission]) -> None:
         incident_id = secrets.token_hex(6)

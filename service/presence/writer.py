@@ -15,6 +15,7 @@ from itertools import islice
 
 import structlog
 
+from service.delivery.batcher import Batcher
 from service.delivery.session import Session
 from storage.errors import Unavailable
 from storage.redis.presence import PresenceRecord, PresenceStore
@@ -43,7 +44,7 @@ class PresenceWriter:
         self._announce = announce
         self._sessions: dict[str, set[Session]] = {}
         self._waiting: dict[Session, asyncio.Future[None]] = {}
-        self._filled = asyncio.Event()
+        self._batcher = Batcher(self.flush)
         self._lock = asyncio.Lock()
         self._whole = ""  # the store's writer under which all sessions are known to be written
         self._to_rewrite: list[str] = []  # users whose turn in this round is still to come
@@ -70,10 +71,7 @@ class PresenceWriter:
 
     async def run(self) -> None:
         """Writes what changes until it is cancelled."""
-        while True:
-            await self._filled.wait()
-            self._filled.clear()
-            await self.flush()
+        await self._batcher.run()
 
     async def flush(self) -> None:
         """Writes what waits."""
@@ -148,7 +146,7 @@ class PresenceWriter:
                 self._store.renew()
                 return
             written = self._waiting[session] = asyncio.get_running_loop().create_future()
-            self._filled.set()
+            self._batcher.notify()
         await asyncio.wait([written], timeout=_WAIT_SECONDS)
 
     async def _write_batch(self, batch: dict[Session, asyncio.Future[None]]) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import structlog
 
 from service.convert import responses
+from service.delivery.batcher import Batcher
 from service.delivery.bus_messages import MovedReceipt, ReceiptsMoved, ReceiptsWatched, publish_nowait
 from service.delivery.hub import Hub
 from service.delivery.session import Session
@@ -41,7 +42,12 @@ class ReceiptTracker:
         self._hub = hub
         self._bus = bus
         self._moved: dict[tuple[str, str], None] = {}
-        self._filled = asyncio.Event()
+        self._batcher = Batcher(
+            self._flush,
+            gather_seconds=_GATHER_SECONDS,
+            retry_seconds=_COUNT_SECONDS,
+            on_unavailable=lambda error: _log.warning("receipts not read", error=str(error)),
+        )
         self._watchers: set[Session] = set()
         self._to_tell: set[Session] = set()
         self._to_count: dict[str, None] = {}
@@ -51,7 +57,7 @@ class ReceiptTracker:
         """Takes word that a member has, or has read, more of a conversation than before."""
         if asyncio.get_running_loop().time() - self._heard_time < _HEARD_SECONDS and len(self._moved) < _MAX_MOVED:
             self._moved[(conversation_id, username)] = None
-            self._filled.set()
+            self._batcher.notify()
 
     def watch(self, session: Session) -> None:
         """Tells a session from here on; the state as it is, once its past has been brought."""
@@ -70,12 +76,12 @@ class ReceiptTracker:
         """Takes word that a session's past has been brought."""
         if session in self._watchers:
             self._to_tell.add(session)
-            self._filled.set()
+            self._batcher.notify()
 
     async def tell_all(self) -> None:
         """Tells every watcher the state as it is: when the bus was away, what was published meanwhile is lost."""
         self._to_tell |= self._watchers
-        self._filled.set()
+        self._batcher.notify()
 
     def hear_watch(self) -> None:
         """Takes word that somebody watches, here or elsewhere."""
@@ -114,23 +120,14 @@ class ReceiptTracker:
     async def run(self) -> None:
         """Reads, publishes and counts until it is cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._publish_forever(), name="receipts")
+            group.create_task(self._batcher.run(), name="receipts")
             group.create_task(self._count_forever(), name="receipt counts")
             group.create_task(self._say_forever(), name="receipt watch")
 
-    async def _publish_forever(self) -> None:
-        while True:
-            await self._filled.wait()
-            await asyncio.sleep(_GATHER_SECONDS)
-            self._filled.clear()
-            try:
-                while self._ready() or self._moved:
-                    await self._tell_states()
-                    await self._publish_moved()
-            except Unavailable as error:
-                _log.warning("receipts not read", error=str(error))
-                await asyncio.sleep(_COUNT_SECONDS)
-                self._filled.set()
+    async def _flush(self) -> None:
+        while self._ready() or self._moved:
+            await self._tell_states()
+            await self._publish_moved()
 
     def _ready(self) -> list[Session]:
         """Who may be told the state now: it is not piled up for a client that does not read."""
@@ -203,4 +200,4 @@ class ReceiptTracker:
                 self.hear_watch()
                 publish_nowait(self._bus, ReceiptsWatched())
             if self._to_tell:
-                self._filled.set()  # there may be room by now
+                self._batcher.notify()  # there may be room by now
