@@ -38,7 +38,7 @@ services: $(VENV)/.runtime ## Show two services, in Python and Go, that share wo
 
 .PHONY: replay
 replay: $(VENV)/.runtime ## Replay IRC logs as chats and compare: make replay FILES="a.txt b.txt" [ARGS="--unordered"]
-	$(BIN)/python -m clients.replay $(ARGS) $(FILES)
+	$(BIN)/python -m bench.replay $(ARGS) $(FILES)
 
 .PHONY: clean
 clean: ## Remove the virtual environment, what was built, and caches (data stays)

@@ -10,7 +10,7 @@ import typer
 from bench.errors import BenchError
 from bench.scenarios.fields import AckOption, Plain, RateOption, SizeOption, check_rate
 from bench.site import Site
-from bench.talk import Pace, StreamPlan, TalkPart
+from bench.stream_load import Pace, StreamLoadPart, StreamPlan
 from bench.texts import Texts
 
 _DEFAULT_STREAMS = 16
@@ -80,7 +80,7 @@ class Chat(Plain):
         conversations = f"{self.conversations} conversations{readers}"
         return f"{self.stream_count} streams, {conversations}, {frame} a frame{spread}, {pace}{stored}"
 
-    async def prepare(self, site: Site, places: int) -> Sequence[TalkPart]:
+    async def prepare(self, site: Site, places: int) -> Sequence[StreamLoadPart]:
         """Makes a pair of users for each sending stream, and their conversations."""
         users = await site.users.take(2 * self.stream_count)
         sending, reading = users[: self.stream_count], users[self.stream_count :]
@@ -109,7 +109,7 @@ class Chat(Plain):
                     for device in range(self.readers)
                 ]
             parts.append(
-                TalkPart(
+                StreamLoadPart(
                     address=site.address,
                     run=run,
                     size_bytes=self.size,

@@ -12,13 +12,13 @@ from parley.v1 import chat_pb2
 
 from bench.at_once import at_once
 from bench.connections import Address, Connections
-from bench.crowd import gather_crowd
 from bench.errors import BenchError, RunBroken
 from bench.filling import fill
 from bench.meter import Meter, now_us
+from bench.population import make_population
 from bench.reading import Frames
 from bench.results import Verification
-from bench.scenarios.fields import Crowded, GroupsOption, MembersOption, PerConnectionOption
+from bench.scenarios.fields import GroupsOption, MembersOption, PerConnectionOption, SharingConnections
 from bench.site import Site
 from bench.streams import Stream
 from bench.texts import Texts
@@ -31,7 +31,7 @@ _LIMIT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Connect(Crowded):
+class Connect(SharingConnections):
     """The scenario; the options are its fields."""
 
     streams: Annotated[int, typer.Option(metavar="N", min=2, help="Devices, of a user each.")] = 1000
@@ -54,13 +54,13 @@ class Connect(Crowded):
 
     async def prepare(self, site: Site, places: int) -> Sequence["ConnectPart"]:
         """Makes users and groups, has each device connect and acknowledge once, then writes what they miss."""
-        crowd = await gather_crowd(site, self.streams, self.conversations, self.members)
-        users, own = crowd.users, crowd.list_conversations()
+        population = await make_population(site, self.streams, self.conversations, self.members)
+        users, own = population.users, population.list_conversations()
         run = secrets.token_hex(4)
         texts = Texts(run, 100)
         made: dict[str, list[str]] = {user.name: [] for user in users}
-        for group, circle in crowd.circles:
-            made[circle[0].name].append(group.conversation)
+        for group, members in population.groups:
+            made[members[0].name].append(group.conversation)
 
         async def write(place: tuple[int, User], count: int) -> Mapping[str, Acks]:
             index, user = place

@@ -17,7 +17,7 @@ from bench.scenarios.fields import (
     count_connections,
 )
 from bench.site import Site
-from bench.talk import Pace, StreamPlan, TalkPart
+from bench.stream_load import Pace, StreamLoadPart, StreamPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Fanout(Plain):
         """Says no to options that make no sense. Raises: BenchError."""
         check_rate(self.rate)
 
-    async def prepare(self, site: Site, places: int) -> Sequence[TalkPart]:
+    async def prepare(self, site: Site, places: int) -> Sequence[StreamLoadPart]:
         """Makes a group of all."""
         sender, *members = await site.users.take(1 + -(-self.streams // self.streams_per_user))
         (group,) = await site.make_groups([(sender, [member.name for member in members])])
@@ -67,7 +67,7 @@ class Fanout(Plain):
         run = secrets.token_hex(4)
         sending = (StreamPlan(sender.name, sender.token, "bench-s", (group.conversation,)),)
         return [
-            TalkPart(
+            StreamLoadPart(
                 address=site.address,
                 run=run,
                 size_bytes=self.size,

@@ -73,7 +73,7 @@ class Plain:
         return {}
 
 
-class Crowded(Plain):
+class SharingConnections(Plain):
     """A scenario of streams that may share connections."""
 
     __slots__ = ()

@@ -12,11 +12,11 @@ from google.protobuf import duration_pb2
 from parley.v1 import chat_pb2
 
 from bench.connections import Address, Connections
-from bench.crowd import gather_crowd
 from bench.errors import BenchError, RunBroken
 from bench.meter import Meter
+from bench.population import make_population
 from bench.results import ProcessUse
-from bench.scenarios.fields import Crowded, GroupsOption, MembersOption, PerConnectionOption, WatchedOption
+from bench.scenarios.fields import GroupsOption, MembersOption, PerConnectionOption, SharingConnections, WatchedOption
 from bench.site import Site
 from bench.streams import Stream, open_all
 from bench.users import User
@@ -24,7 +24,7 @@ from bench.window import Window
 
 
 @dataclass(frozen=True, slots=True)
-class Idle(Crowded):
+class Idle(SharingConnections):
     """The scenario; the options are its fields."""
 
     streams: Annotated[int, typer.Option(metavar="N", min=2, help="Open streams, of a user each.")] = 1000
@@ -50,9 +50,9 @@ class Idle(Crowded):
 
     async def prepare(self, site: Site, places: int) -> Sequence["IdlePart"]:
         """Makes the users and their groups."""
-        crowd = await gather_crowd(site, self.streams, self.conversations, self.members)
-        known = crowd.list_known(self.watched)
-        plans = [IdlePlan(user, known[user.name]) for user in crowd.users]
+        population = await make_population(site, self.streams, self.conversations, self.members)
+        known = population.list_known(self.watched)
+        plans = [IdlePlan(user, known[user.name]) for user in population.users]
         return [IdlePart(site.address, tuple(plans[place::places]), self) for place in range(places)]
 
     def figures(

@@ -10,29 +10,29 @@ from typing import Annotated, ClassVar
 import typer
 from parley.v1 import chat_pb2
 
-from bench.crowd import gather_crowd
 from bench.meter import Meter
+from bench.population import make_population
 from bench.reading import ReadingStream
 from bench.scenarios.fields import (
-    Crowded,
     GroupsOption,
     MembersOption,
     PerConnectionOption,
+    SharingConnections,
     SizeOption,
     WatchedOption,
     check_rate,
 )
 from bench.sending import Sender
 from bench.site import Site
+from bench.stream_load import Pace, StreamLoad, StreamLoadPart, StreamPlan
 from bench.streams import Stream
-from bench.talk import Pace, StreamPlan, Talk, TalkPart
 from bench.window import Window
 
 _TYPING_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Mixed(Crowded):
+class Mixed(SharingConnections):
     """The scenario; the options are its fields."""
 
     streams: Annotated[int, typer.Option(metavar="N", min=2, help="People, of a stream each.")] = 200
@@ -62,14 +62,14 @@ class Mixed(Crowded):
 
     async def prepare(self, site: Site, places: int) -> Sequence["MixedPart"]:
         """Makes the people and their groups."""
-        crowd = await gather_crowd(site, self.streams, self.conversations, self.members)
-        own, watched = crowd.list_conversations(), crowd.list_known(self.watched)
+        population = await make_population(site, self.streams, self.conversations, self.members)
+        own, watched = population.list_conversations(), population.list_known(self.watched)
         people = [
             StreamPlan(user.name, user.token, "bench", tuple(own[user.name]), index)
-            for index, user in enumerate(crowd.users)
+            for index, user in enumerate(population.users)
         ]
         run = secrets.token_hex(4)
-        base_seqs = {group.conversation: group.base_seq for group, _ in crowd.circles}
+        base_seqs = {group.conversation: group.base_seq for group, _ in population.groups}
         parts = []
         for place in range(places):
             mine = people[place::places]
@@ -94,7 +94,7 @@ class Mixed(Crowded):
 
 
 @dataclass(frozen=True, slots=True)
-class MixedPart(TalkPart):
+class MixedPart(StreamLoadPart):
     """One generator's part; `readers` are the people, who send on the same streams.
 
     Attributes:
@@ -109,7 +109,7 @@ class MixedPart(TalkPart):
         return People(self, meter)
 
 
-class People(Talk):
+class People(StreamLoad):
     """The load; see `bench.load.Load`."""
 
     def __init__(self, part: MixedPart, meter: Meter) -> None:

@@ -17,7 +17,7 @@ from bench.scenarios.fields import (
     count_connections,
 )
 from bench.site import Site
-from bench.talk import Pace, StreamPlan, TalkPart
+from bench.stream_load import Pace, StreamLoadPart, StreamPlan
 
 _CALLS_A_CONNECTION = 8
 
@@ -54,7 +54,7 @@ class Send(Plain):
         if self.outstanding < self.conversations:
             raise BenchError(f"--outstanding {self.outstanding}: less than --conversations {self.conversations}")
 
-    async def prepare(self, site: Site, places: int) -> Sequence[TalkPart]:
+    async def prepare(self, site: Site, places: int) -> Sequence[StreamLoadPart]:
         """Makes a pair of users for each conversation."""
         users = await site.users.take(2 * self.conversations)
         sending, reading = users[: self.conversations], users[self.conversations :]
@@ -76,7 +76,7 @@ class Send(Plain):
             ]
             base_seqs = {groups[at].conversation: groups[at].base_seq for at in own}
             parts.append(
-                TalkPart(
+                StreamLoadPart(
                     address=site.address,
                     run=run,
                     size_bytes=self.size,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.circles import deal
 from bench.pacing import Alarm, Schedule
+from bench.population import deal
 
 
 def test_sends_are_evenly_spread_over_generators():

@@ -82,7 +82,7 @@ def test_files_stay_readable() -> None:
     assert long == {}
 
 
-@pytest.mark.parametrize("folder", ["service", "storage", "clients/replay", "clients/python/examples"])
+@pytest.mark.parametrize("folder", ["service", "storage", "bench/replay", "clients/python/examples"])
 def test_every_module_says_what_lives_in_it(folder: str) -> None:
     silent = [
         to_name(path) for path in (ROOT / folder).rglob("*.py") if not ast.get_docstring(ast.parse(path.read_text()))

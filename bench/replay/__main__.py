@@ -1,4 +1,4 @@
-"""The command: `python -m clients.replay [options] FILES`."""
+"""The command: `python -m bench.replay [options] FILES`."""
 
 import argparse
 import contextlib
@@ -13,8 +13,8 @@ from rich.console import Console
 
 from bench import accounts
 from bench.private_server import ServerFailed, ServerPlace, private_server
-from clients.replay import irc, names, plan, report, runner, stage, usage, verdict
-from clients.replay.stream import Refused
+from bench.replay import irc, names, plan, report, runner, stage, usage, verdict
+from bench.replay.stream import Refused
 
 _DESCRIPTION = """\
 Replays IRC logs as chats: each file a group, each nickname a user with a Chat stream of its own, each line a send.

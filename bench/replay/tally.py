@@ -5,7 +5,7 @@ Only ranges are kept, since thousands of speakers receive everything; what was i
 
 from dataclasses import dataclass, field
 
-from clients.replay.compare import Range
+from bench.replay.compare import Range
 
 
 @dataclass(slots=True)

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from clients.replay.names import HOST
-from clients.replay.plan import Join, Leave, Plan, Say
+from bench.replay.names import HOST
+from bench.replay.plan import Join, Leave, Plan, Say
 
 MESSAGE, ADDED, REMOVED, UNKNOWN = "message", "added", "removed", "unknown"
 

@@ -31,7 +31,7 @@ LIBRARY = "".join(f"[10:{line // 4:02}] <reader{line % 7}> page {line}\n" for li
 
 def replay(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "clients.replay", *arguments],
+        [sys.executable, "-m", "bench.replay", *arguments],
         capture_output=True,
         encoding="utf-8",
         timeout=110,

@@ -17,8 +17,8 @@ import grpc
 from grpc import aio
 from parley.v1 import chat_pb2, message_pb2
 
-from clients.replay.channel import Stub
-from clients.replay.tally import Tally
+from bench.replay.channel import Stub
+from bench.replay.tally import Tally
 
 _RETRIED = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
 _FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.1, 5.0

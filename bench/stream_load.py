@@ -68,7 +68,7 @@ class StreamPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class TalkPart:
+class StreamLoadPart:
     """One generator's part.
 
     Attributes:
@@ -88,15 +88,15 @@ class TalkPart:
     place: int
     places: int
 
-    def start(self, meter: Meter) -> "Talk":
+    def start(self, meter: Meter) -> "StreamLoad":
         """Makes the load."""
-        return Talk(self, meter)
+        return StreamLoad(self, meter)
 
 
-class Talk:
+class StreamLoad:
     """The load; see `bench.load.Load`."""
 
-    def __init__(self, part: TalkPart, meter: Meter) -> None:
+    def __init__(self, part: StreamLoadPart, meter: Meter) -> None:
         self._part = part
         self._meter = meter
         self._connections = Connections(part.address, part.streams_a_connection)

@@ -11,8 +11,8 @@ finds its user in (or out) already is no step; who speaks while out is added fir
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from clients.replay.irc import SPOKEN, Kind, Line, Log
-from clients.replay.names import HOST
+from bench.replay.irc import SPOKEN, Kind, Line, Log
+from bench.replay.names import HOST
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from bench import accounts
-from clients.replay import irc, names, plan, runner, verdict
-from clients.replay.stage import Stage, open_stage
-from clients.replay.verdict import Expectation, Finding
+from bench.replay import irc, names, plan, runner, verdict
+from bench.replay.stage import Stage, open_stage
+from bench.replay.verdict import Expectation, Finding
 
 LOG = """\
 [10:00] <ada> one

@@ -11,13 +11,13 @@ import grpc
 from grpc import aio
 from parley.v1 import conversation_pb2, message_pb2
 
-from clients.replay.channel import STREAMS_A_CONNECTION, Stub, open_stub
-from clients.replay.compare import Entry
-from clients.replay.entries import to_entry
-from clients.replay.names import HOST, LISTENER
-from clients.replay.plan import Plan
-from clients.replay.speakers import Speakers
-from clients.replay.stream import DeviceStream
+from bench.replay.channel import STREAMS_A_CONNECTION, Stub, open_stub
+from bench.replay.compare import Entry
+from bench.replay.entries import to_entry
+from bench.replay.names import HOST, LISTENER
+from bench.replay.plan import Plan
+from bench.replay.speakers import Speakers
+from bench.replay.stream import DeviceStream
 
 _MEMBERS_A_REQUEST = 500
 _CALL_SECONDS = 60.0

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from clients.replay.names import HOST, LISTENER, make_names
+from bench.replay.names import HOST, LISTENER, make_names
 from service.domain.checks import to_username
 
 NICKNAMES = st.text(

@@ -8,8 +8,8 @@ import collections
 import time
 from collections.abc import Iterable, Sequence
 
-from clients.replay.plan import Plan, Say, Step
-from clients.replay.stream import DeviceStream
+from bench.replay.plan import Plan, Say, Step
+from bench.replay.stream import DeviceStream
 
 LOOKAHEAD_STEPS = 50
 """How far before its first line a speaker comes online."""

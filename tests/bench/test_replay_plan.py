@@ -1,8 +1,8 @@
 """What a log means for its group."""
 
-from clients.replay.irc import parse_log
-from clients.replay.names import HOST, make_names
-from clients.replay.plan import Join, Leave, Plan, Say, make_plan, make_unordered_plan, nicknames_of
+from bench.replay.irc import parse_log
+from bench.replay.names import HOST, make_names
+from bench.replay.plan import Join, Leave, Plan, Say, make_plan, make_unordered_plan, nicknames_of
 
 
 def plan_of(text: str, *, unordered: bool = False) -> Plan:

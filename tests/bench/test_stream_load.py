@@ -7,7 +7,7 @@ import time
 import psutil
 import pytest
 
-from bench import talk
+from bench import stream_load
 from bench.connections import Address
 from bench.errors import RunBroken
 from bench.meter import Meter
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 async def test_run_whose_last_messages_are_never_answered_is_broken(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(talk, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(stream_load, "_ANSWER_SECONDS", 0.5)
     with running_server() as server:
         workers = psutil.Process(server.process.pid).children()
         async with site_at(Address(server.target), None, lambda _: None, lambda _: None) as site:

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from clients.replay import compare
-from clients.replay.compare import Entry, Range
-from clients.replay.entries import to_entry
-from clients.replay.names import LISTENER
-from clients.replay.plan import Say
-from clients.replay.stage import Group, Stage
-from clients.replay.stream import DeviceStream
-from clients.replay.tally import Tally
+from bench.replay import compare
+from bench.replay.compare import Entry, Range
+from bench.replay.entries import to_entry
+from bench.replay.names import LISTENER
+from bench.replay.plan import Say
+from bench.replay.stage import Group, Stage
+from bench.replay.stream import DeviceStream
+from bench.replay.tally import Tally
 
 _FORWARD_LIMIT, _REVERSE_LIMIT = 500, 137
 """Two limits that put the pages' borders in different places."""

@@ -2,8 +2,8 @@
 
 from parley.v1 import message_pb2
 
-from clients.replay import compare
-from clients.replay.compare import Entry
+from bench.replay import compare
+from bench.replay.compare import Entry
 
 STYLE = "style"
 """The attribute of a message that says how it was said: the irc.Kind's value."""

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from clients.replay.plan import Counts
-from clients.replay.usage import CpuSeconds
-from clients.replay.verdict import Finding
+from bench.replay.plan import Counts
+from bench.replay.usage import CpuSeconds
+from bench.replay.verdict import Finding
 
 _FINDINGS_SHOWN = 40
 

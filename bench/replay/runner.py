@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from parley.v1 import message_pb2
 
-from clients.replay.entries import STYLE
-from clients.replay.plan import Join, Leave, Say
-from clients.replay.speakers import LOOKAHEAD_STEPS
-from clients.replay.stage import Group, Stage
-from clients.replay.stream import DeviceStream, Refused
+from bench.replay.entries import STYLE
+from bench.replay.plan import Join, Leave, Say
+from bench.replay.speakers import LOOKAHEAD_STEPS
+from bench.replay.stage import Group, Stage
+from bench.replay.stream import DeviceStream, Refused
 
 _ANSWER_SECONDS = 180.0
 """Long enough for a server that loses a process, and lets hundreds of devices catch up."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.replay.compare import (
+from bench.replay.compare import (
     ADDED,
     MESSAGE,
     REMOVED,
@@ -19,9 +19,9 @@ from clients.replay.compare import (
     member_ranges,
     ordered_entries,
 )
-from clients.replay.names import HOST
-from clients.replay.plan import Counts, Join, Leave, Plan, Say
-from clients.replay.tally import Tally
+from bench.replay.names import HOST
+from bench.replay.plan import Counts, Join, Leave, Plan, Say
+from bench.replay.tally import Tally
 
 SAYS = [Say(number, 0, "ada" if number % 2 else "bob", "message", f"text {number}") for number in range(1, 8)]
 LOG = [Entry(seq, say.sender, MESSAGE, say.text, say.kind) for seq, say in enumerate(SAYS, start=1)]

@@ -1,6 +1,6 @@
 """The parser of the replay: what each line means, and what is counted and left out."""
 
-from clients.replay.irc import SPOKEN, Kind, decode_log, parse_log
+from bench.replay.irc import SPOKEN, Kind, decode_log, parse_log
 
 
 def parse_one(text: str) -> tuple[Kind, str, str]:
