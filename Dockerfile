@@ -16,7 +16,6 @@ RUN /opt/parley/bin/pip install --no-cache-dir --disable-pip-version-check --req
 COPY pyproject.toml README.md LICENSE ./
 COPY service service
 COPY storage storage
-COPY bench bench
 COPY clients/python/pyproject.toml clients/python/README.md clients/python/
 COPY clients/python/parley clients/python/parley
 RUN /opt/parley/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation . ./clients/python \

@@ -46,6 +46,11 @@ def main(arguments: list[str]) -> None:
     app(arguments, prog_name="parley bench")
 
 
+def run() -> None:
+    """Runs the command `parley-bench` with the arguments of this process."""
+    app(prog_name="parley-bench")
+
+
 def _run(scenario: Scenario, common: Common) -> None:
     """Runs one scenario and prints what it found."""
     problems: list[str] = []

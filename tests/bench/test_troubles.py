@@ -240,12 +240,24 @@ def test_server_that_breaks_its_promises_fails_the_run(
     assert int(count[1]) > 0
 
 
-def test_without_the_extra_the_command_says_what_to_install():
-    script = "import sys; sys.modules['hdrh'] = None; from service.cli.main import main; main()"
+def test_without_the_package_the_command_says_what_to_install():
+    script = (
+        "from importlib import metadata; metadata.entry_points = lambda **_: ();"
+        "from service.cli.main import main; main()"
+    )
     command = [sys.executable, "-c", script, "bench", "chat"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 1
     assert re.fullmatch(
-        r"parley: the load generator is not installed: \S+ -m pip install 'hdrhist\S+' 'matplotlib\S+' 'psutil\S+'\n",
+        r"parley: the load generator is not installed: \S+ -m pip install 'parley-bench>=\S+'"
+        r" \(in a checkout: make \.venv/\.dev\)\n",
         ended.stderr,
     )
+
+
+@pytest.mark.parametrize("command", [["parley", "bench"], ["parley-bench"]])
+def test_both_commands_run_the_load_generator(command: list[str]):
+    program = Path(sys.executable).with_name(command[0])
+    ended = subprocess.run([program, *command[1:], "--help"], capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(f"Usage: {' '.join(command)} [OPTIONS] COMMAND [ARGS]...\n")

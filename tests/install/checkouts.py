@@ -97,6 +97,7 @@ def make_checkout(folder: Path) -> Checkout:
     for name, place, module in (
         ("parley-server", folder, "service.saying"),
         ("parley-client", folder / "clients/python", "parley"),
+        ("parley-bench", folder / "bench", "bench"),
     ):
         command = "parley-test" if place == folder else "parley-other"
         (place / "pyproject.toml").write_text(_PROJECT.format(name=name))

@@ -15,6 +15,7 @@ from service.domain import distribution
 ROOT = Path(__file__).parents[2]
 PROJECTS = {
     "parley-server": ROOT,
+    "parley-bench": ROOT / "bench",
     "parley-client": ROOT / "clients" / "python",
     "parley-client-betterproto": ROOT / "clients" / "python-betterproto",
 }
@@ -56,7 +57,8 @@ def test_no_two_wheels_own_a_path(wheels: dict[str, Wheel]) -> None:
     tops = {name: {path.split("/")[0] for path in wheel.names} for name, wheel in wheels.items()}
     folders = {name: {top for top in found if not top.endswith(".dist-info")} for name, found in tops.items()}
     assert folders == {
-        "parley-server": {"service", "storage", "bench"},
+        "parley-server": {"service", "storage"},
+        "parley-bench": {"bench"},
         "parley-client": {"parley"},
         "parley-client-betterproto": {"parley_betterproto"},
     }
@@ -66,6 +68,7 @@ def test_server_brings_its_own_client_and_all_have_one_version(wheels: dict[str,
     versions = {name: project(folder)["version"] for name, folder in PROJECTS.items()}
     assert len(set(versions.values())) == 1
     assert f"parley-client>={versions['parley-client']}" in wheels["parley-server"].requirements
+    assert f"parley-server[embedded]>={versions['parley-server']}" in wheels["parley-bench"].requirements
     assert distribution.version() == versions["parley-server"]
 
 
@@ -73,7 +76,7 @@ def test_server_from_wheels_runs_and_names_its_version(wheels: dict[str, Wheel],
     ours = [str(wheels[name].path) for name in ("parley-server", "parley-client")]
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(tmp_path)]
     subprocess.run([*pip, *ours], check=True, capture_output=True, timeout=50)
-    script = "import service, storage, bench, parley; print(*(m.__file__ for m in (service, storage, bench, parley)))"
+    script = "import service, storage, parley; print(*(m.__file__ for m in (service, storage, parley)))"
     command = [sys.executable, "-P", "-c", script]
     environment = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"}
     found = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=tmp_path)
@@ -83,6 +86,12 @@ def test_server_from_wheels_runs_and_names_its_version(wheels: dict[str, Wheel],
         check=True, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=50,
     )  # fmt: skip
     assert told.stdout == f"parley {distribution.version()}\n"
+
+
+def test_load_generator_is_the_whole_folder_and_nothing_else(wheels: dict[str, Wheel]) -> None:
+    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "bench").rglob("*.py") if "build" not in path.parts}
+    assert len(sources) > 50
+    assert {name for name in wheels["parley-bench"].names if ".dist-info/" not in name} == sources
 
 
 @pytest.mark.parametrize("extra", ["bench", "crypto", "embedded"])
