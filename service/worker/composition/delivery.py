@@ -58,22 +58,14 @@ class Delivery:
 
 def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Delivery:
     """Builds it; nothing runs yet. What is built later may know what was built earlier, and never the other way."""
-    deployment = stores.deployment
-    clock = loop_clock()
     changed_memberships = ChangedMemberships()
-    peers = Peers(deployment, worker_id=worker_id, list_workers=stores.devices.list_workers)
-    bus = Bus(
-        stores.redis,
-        namespace=deployment.namespace,
-        common=f"{deployment.deployment_id}:{WORKERS_CHANNEL}",
-        worker_id=worker_id,
-        is_peer=peers.is_peer,
-    )
-    hub = Hub(stores.messages, changed_memberships, clock)
+    peers = Peers(stores.deployment, worker_id=worker_id, list_workers=stores.devices.list_workers)
+    bus = _build_bus(stores, peers, worker_id=worker_id)
+    hub = Hub(stores.messages, changed_memberships, loop_clock())
     receipts = ReceiptTracker(Receipts(stores.database), hub, bus)
-    replayer = Replayer(stores.messages, hub, clock, on_complete=receipts.tell_state)
+    replayer = Replayer(stores.messages, hub, loop_clock(), on_complete=receipts.tell_state)
     modes = DeviceModes(stores.devices)
-    opener = ChannelOpener(hub, bus, stores.cursors, clock)
+    opener = ChannelOpener(hub, bus, stores.cursors, loop_clock())
     subscriptions = SubscriptionManager(
         hub,
         replayer,
@@ -89,44 +81,9 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
     manual = ManualDelivery(
         stores.deliveries, subscriptions, announce=fanout.publish_given_back, on_acked=receipts.note
     )
-    writer = Writer(
-        lambda lock_timeout_ms: Appender(stores.database, lock_timeout_ms=lock_timeout_ms),
-        lane_count=settings.database.lanes,
-        publish=fanout.publish_items,
-        ensure_direct=stores.conversations.ensure_direct,
-        announce_members=fanout.publish_memberships,
-        max_queued=settings.limits.max_queued_messages,
-        pause=stores.database.outage.pause,
-    )
+    writer = _build_writer(settings, stores, fanout)
     hasher = RequestHasher(stores.deployment.hash_key)
-    conversations = ConversationService(
-        stores.conversations,
-        stores.members,
-        hasher,
-        max_members=settings.limits.max_members,
-        publish_entries=fanout.publish_entries,
-        publish_memberships=fanout.publish_memberships,
-        on_read=receipts.note,
-    )
-    presence = PresenceTracker(
-        PresenceStore(stores.redis, namespace=deployment.namespace),
-        bus,
-        stores.conversations.shares_conversation,
-        stores.cursors.changed_versions,
-    )
     acks = AckWriter(stores.cursors, receipts.note, epoch=stores.deployment.epoch)
-    ack_service = AckService(
-        stores.cursors,
-        stores.epochs,
-        modes,
-        hub,
-        acks,
-        settle=manual.ack,
-        settle_now=manual.ack_now,
-        on_acked=receipts.note,
-        epoch=stores.deployment.epoch,
-        max_devices=settings.limits.max_devices,
-    )
     return Delivery(
         reconnections=Reconnections(),
         changed_memberships=changed_memberships,
@@ -142,9 +99,78 @@ def build_delivery(settings: Settings, stores: Stores, *, worker_id: str) -> Del
         writer=writer,
         messages=MessageService(writer, stores.messages),
         acks=acks,
-        ack_service=ack_service,
-        presence=presence,
+        ack_service=_build_ack_service(settings, stores, modes, hub, acks, manual, receipts),
+        presence=_build_presence(stores, bus),
         receipts=receipts,
-        conversations=conversations,
+        conversations=_build_conversations(settings, stores, hasher, fanout, receipts),
         hasher=hasher,
+    )
+
+
+def _build_bus(stores: Stores, peers: Peers, *, worker_id: str) -> Bus:
+    deployment = stores.deployment
+    return Bus(
+        stores.redis,
+        namespace=deployment.namespace,
+        common=f"{deployment.deployment_id}:{WORKERS_CHANNEL}",
+        worker_id=worker_id,
+        is_peer=peers.is_peer,
+    )
+
+
+def _build_writer(settings: Settings, stores: Stores, fanout: Fanout) -> Writer:
+    return Writer(
+        lambda lock_timeout_ms: Appender(stores.database, lock_timeout_ms=lock_timeout_ms),
+        lane_count=settings.database.lanes,
+        publish=fanout.publish_items,
+        ensure_direct=stores.conversations.ensure_direct,
+        announce_members=fanout.publish_memberships,
+        max_queued=settings.limits.max_queued_messages,
+        pause=stores.database.outage.pause,
+    )
+
+
+def _build_ack_service(
+    settings: Settings,
+    stores: Stores,
+    modes: DeviceModes,
+    hub: Hub,
+    acks: AckWriter,
+    manual: ManualDelivery,
+    receipts: ReceiptTracker,
+) -> AckService:
+    return AckService(
+        stores.cursors,
+        stores.epochs,
+        modes,
+        hub,
+        acks,
+        settle=manual.ack,
+        settle_now=manual.ack_now,
+        on_acked=receipts.note,
+        epoch=stores.deployment.epoch,
+        max_devices=settings.limits.max_devices,
+    )
+
+
+def _build_presence(stores: Stores, bus: Bus) -> PresenceTracker:
+    return PresenceTracker(
+        PresenceStore(stores.redis, namespace=stores.deployment.namespace),
+        bus,
+        stores.conversations.shares_conversation,
+        stores.cursors.changed_versions,
+    )
+
+
+def _build_conversations(
+    settings: Settings, stores: Stores, hasher: RequestHasher, fanout: Fanout, receipts: ReceiptTracker
+) -> ConversationService:
+    return ConversationService(
+        stores.conversations,
+        stores.members,
+        hasher,
+        max_members=settings.limits.max_members,
+        publish_entries=fanout.publish_entries,
+        publish_memberships=fanout.publish_memberships,
+        on_read=receipts.note,
     )
