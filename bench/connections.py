@@ -49,7 +49,7 @@ class Address:
 
 
 def is_loopback(target: str) -> bool:
-    """Says whether host:port is on this machine."""
+    """Returns whether host:port is on this machine."""
     host = target.rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -20,7 +20,7 @@ _TELL_SECONDS = 5.0
 
 
 class Told:
-    """Tells in words how far a filling is, now and then."""
+    """Reports the progress of a filling in words, now and then."""
 
     def __init__(self, tell: Callable[[str], None], count: int) -> None:
         self._tell = tell

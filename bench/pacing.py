@@ -58,6 +58,6 @@ class Alarm:
             await self._rung.wait()
 
     def close(self) -> None:
-        """Gives the signal back."""
+        """Restores the signal's former handler."""
         signal.setitimer(signal.ITIMER_REAL, 0)
         asyncio.get_running_loop().remove_signal_handler(signal.SIGALRM)

@@ -99,7 +99,7 @@ class ReadingStream:
                 self.on_read()
 
     async def acknowledge(self, *, is_read: bool = False) -> None:
-        """Tells the server what came since the last time, and that it was read, if so. Raises: RunBroken."""
+        """Acknowledges what came since the last time, and marks it as read where asked. Raises: RunBroken."""
         positions = [
             chat_pb2.Position(conversation_id=conversation, seq=next_seq - 1)
             for conversation, next_seq in self.reader.next_seqs.items()

@@ -23,7 +23,7 @@ _COMMENTS = ("#", "//", "/*", "*", '"""')
 
 
 async def _measure(stage: Stage, language: Language, runner: Runner, outstanding: int) -> float:
-    """Gives messages a second of one stream."""
+    """Returns messages a second of one stream."""
     name = f"speed-{language.name}"
     command = {
         "do": "measure",

@@ -8,7 +8,7 @@ _EMPTY: tuple[Any, ...] = (None, "", 0, "0", False, [], {})
 
 
 def differences(expected: Any, actual: Any, where: str = "") -> Iterator[str]:
-    """Gives a line for each difference; none when what came is what was expected.
+    """Returns a line for each difference; none when what came is what was expected.
 
     Args:
         expected: with placeholders filled in.

@@ -30,7 +30,7 @@ class NotTheContract(Exception):
 
 
 def request_of(method: str, content: Any) -> dict[str, Any]:
-    """Gives a method's request in proto3 JSON, from what a scenario says.
+    """Returns a method's request in proto3 JSON, from what a scenario says.
 
     Raises:
         NotTheContract: the scenario is wrong.
@@ -44,7 +44,7 @@ def frame_of(content: Any) -> dict[str, Any]:
 
 
 def to_response(method: str, content: Any) -> dict[str, Any]:
-    """Gives a method's response in the scenarios' form."""
+    """Returns a method's response in the scenarios' form."""
     return _read(_types(method)[1], content, preserving=True)
 
 
@@ -106,7 +106,7 @@ def _with_errors(value: Any) -> Any:
 
 
 def to_error(status: status_pb2.Status) -> dict[str, Any]:
-    """Gives a status as ERROR, without `log`."""
+    """Returns a status as ERROR, without `log`."""
     error: dict[str, Any] = {"code": _CODES.get(status.code, str(status.code)), "message": status.message}
     for detail in status.details:
         for kind in _DETAILS:

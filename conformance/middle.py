@@ -48,7 +48,7 @@ class Middle:
         return len(ends)
 
     def ask_to_go(self, delay_seconds: float) -> None:
-        """Tells the streams that are open to go, and to come back after the delay. Ends none by itself."""
+        """Asks the open streams to leave and to come back after the delay; ends none by itself."""
         go_away = chat_pb2.GoAway()
         go_away.reconnect_delay.FromMilliseconds(int(delay_seconds * 1000))
         self._go_away_frame = chat_pb2.ChatResponse(go_aways=[go_away]).SerializeToString()

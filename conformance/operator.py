@@ -109,7 +109,7 @@ class Operator:
         await self._stack.aclose()
 
     def target(self, server: str) -> str:
-        """Gives host:port of a server."""
+        """Returns host:port of a server."""
         match server:
             case "main":
                 return self._proxy.target
@@ -130,7 +130,7 @@ class Operator:
         raise OperatorFailed(f"there is no server {server}")
 
     def _proxy_of(self, options: Mapping[str, Any]) -> Proxy:
-        """Gives what stands before a server, main when none is named."""
+        """Returns the proxy in front of a server; of `main` when none is named."""
         proxies = {"main": self._proxy, "wire": self._wire}
         if self._brief is not None:
             proxies["brief"] = self._brief.proxy
@@ -169,7 +169,7 @@ class Operator:
             raise OperatorFailed("no connection was open")
 
     async def _expect_marked(self, options: Mapping[str, Any]) -> None:
-        """Sees to it that a connection that was noted is open."""
+        """Checks that a connection that was noted is open."""
         if not self._marked & self._proxy_of(options).links:
             raise OperatorFailed("no connection of before is open")
 

@@ -35,7 +35,7 @@ class Result:
 
 
 def table(results: Sequence[Result], names: Sequence[str]) -> Iterator[str]:
-    """Gives the lines of the table, then why, then what each runner runs on, then a line for each."""
+    """Returns the lines of the table, then the reasons, then what each runner runs on, then a line for each."""
     width = max(len(name) for name in names)
     yield " ".join([" " * width, *(result.language for result in results)])
     for name in names:

@@ -41,7 +41,7 @@ class Runner:
         self.about = await self._read(_START_SECONDS)
 
     async def ask(self, command: Mapping[str, Any], *, limit_seconds: float = _ANSWER_SECONDS) -> dict[str, Any]:
-        """Gives the answer to a command.
+        """Returns the answer to a command.
 
         Raises:
             RunnerFailed: there is none.

@@ -54,7 +54,7 @@ class Sessions:
         }
 
     async def expect_no_more(self) -> None:
-        """Sees to it that nothing came that no step took.
+        """Checks that nothing came that no step took.
 
         Raises:
             SessionFailed: something did.

@@ -34,7 +34,7 @@ class Stream:
     end: dict[str, Any] | None = None
 
     async def take(self, runner: Runner, counts: Mapping[str, int], limit_seconds: float) -> dict[str, list[Any]]:
-        """Gives the next elements of some fields, and in `frames` the numbers of the frames in which they came.
+        """Returns the next elements of some fields, and in `frames` the numbers of the frames in which they came.
 
         Raises:
             StreamSilent: they did not come in time, or the stream ended.
@@ -71,7 +71,7 @@ class Stream:
         return True
 
     def leftovers(self) -> Iterator[str]:
-        """Gives a line for each element that somebody should have expected."""
+        """Returns a line for each element that no step expected."""
         for name, elements in self.waiting.items():
             if name not in _UNASKED:
                 for _, element in elements:

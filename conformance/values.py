@@ -29,7 +29,7 @@ class Values:
         self._saved[name] = value
 
     def fill(self, value: Any) -> Any:
-        """Gives the value with all placeholders filled in, and with $repeat and $each written out.
+        """Returns the value with all placeholders filled in, and with $repeat and $each written out.
 
         Raises:
             ValueMissing: a placeholder names nothing.
@@ -76,7 +76,7 @@ class Values:
 
 
 def value_at(answer: Any, path: str) -> Any:
-    """Gives what is at a path such as `messages.0.seq`.
+    """Returns what is at a path such as `messages.0.seq`.
 
     Raises:
         ValueMissing: there is nothing.

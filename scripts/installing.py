@@ -37,7 +37,7 @@ class InstallError(Exception):
 
 
 def clean_environment() -> dict[str, str]:
-    """Gives the caller's environment without what changes which Python runs, what it imports, or what pip does."""
+    """Returns the caller's environment without what changes which Python runs, what it imports, or what pip does."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_", "VIRTUAL_ENV"))}
 
 
@@ -59,7 +59,7 @@ def pip_install(venv: Path, *arguments: str) -> None:
 
 
 def _pip_settings(venv: Path) -> dict[str, str]:
-    """Gives what of the user's settings counts, as variables; the files of pip's settings are not read again."""
+    """Returns the settings of the user that count, as variables; pip's own files are not read again."""
     command = [str(venv / "bin/python"), "-m", "pip", "config", "list"]
     listed = subprocess.run(command, check=False, capture_output=True, text=True, errors="replace", env=os.environ)
     if listed.returncode:

@@ -106,7 +106,7 @@ def split_url(text: str, schemes: Sequence[str] = ()) -> Url:
 
 
 def _cut(rest: str) -> tuple[str, str, str]:
-    """Gives authority, path and query of what follows the scheme; refuses what makes these uncertain."""
+    """Returns authority, path and query of what follows the scheme; refuses text that makes them uncertain."""
     if any(character.isspace() or not character.isprintable() for character in rest):
         raise UrlError(f"has a space or another character that is not seen: {ENCODE}")
     if "#" in rest:

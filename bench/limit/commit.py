@@ -70,7 +70,7 @@ async def measure_commit(url: str, schema: str, postmaster_pid: int, seconds: fl
 
 
 async def _insert(inserters: "Sequence[_Inserter]", batch: int, seconds: float) -> float:
-    """Gives how many rows a second all of them committed."""
+    """Returns how many rows a second all of them committed."""
     before = sum(each.row_count for each in inserters)
     begin = time.perf_counter()
     async with asyncio.TaskGroup() as group:

@@ -31,7 +31,7 @@ def measure_disk(directory: Path, seconds: float) -> dict[str, float]:
 
 
 def _write(path: Path, seconds: float, *, made_bytes: int) -> list[float]:
-    """Gives how long each block took, in seconds."""
+    """Returns how long each block took, in seconds."""
     block = os.urandom(_BLOCK_BYTES)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

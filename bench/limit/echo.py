@@ -101,7 +101,7 @@ class _Count:
 
 
 async def _echo(server_pid: int, port: int, frame: int, seconds: float) -> tuple[float, float]:
-    """Gives messages a second, and the server's processor time for one in microseconds."""
+    """Returns messages a second, and the server's processor time for one in microseconds."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
     channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=options) for _ in range(_CHANNELS)]
     request = message_pb2.SendRequest(conversation_id="limit", text=_TEXT, request_id="r" * 32)

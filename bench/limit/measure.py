@@ -62,7 +62,7 @@ def measure_limits(
 
 
 def is_in_memory(directory: Path | None = None) -> bool:
-    """Says whether a directory (None: the temporary one) is on no disk, so that fsyncs and commits cost nothing."""
+    """Returns whether a directory (None: the temporary one) is on no disk, so that fsyncs and commits cost nothing."""
     path = (directory or Path(tempfile.gettempdir())).resolve()
     mounts = [each for each in psutil.disk_partitions(all=True) if path.is_relative_to(each.mountpoint)]
     innermost = max(mounts, key=lambda each: len(each.mountpoint), default=None)

@@ -25,7 +25,7 @@ def measure_publish(socket_path: Path, seconds: float) -> dict[str, float]:
 
 
 def _publish(socket_path: Path, seconds: float, *, pipeline: int) -> float:
-    """Gives how many a second."""
+    """Returns how many a second."""
     words = (b"PUBLISH", b"limit", b"x" * _PAYLOAD_BYTES)
     command = b"*3\r\n" + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
     commands, answer_bytes = command * pipeline, len(_REPLY) * pipeline

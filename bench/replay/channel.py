@@ -15,7 +15,7 @@ Stub: TypeAlias = "chat_service_pb2_grpc.ChatServiceAsyncStub"  # it is in the s
 
 @contextlib.asynccontextmanager
 async def open_stub(target: str) -> AsyncIterator[Stub]:
-    """Gives a stub on a connection of its own to host:port; closes it in the end."""
+    """Yields a stub on a connection of its own to host:port; closes the connection in the end."""
     # Without a pool of its own all channels to one address share one connection; a proxy's loopback is another one.
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)]
     async with aio.insecure_channel(target, options=options) as channel:

@@ -133,7 +133,7 @@ async def _connect(url: str) -> Connection:
 
 @contextmanager
 def _database(settings: Settings, *, may_run: bool) -> Iterator[str]:
-    """Gives the URL of the database: that of the settings, or the embedded one, which is started where it must be."""
+    """Returns the URL of the database: that of the settings, or of the embedded one, which is started if need be."""
     if settings.database.url is not None:
         yield settings.database.url.reveal()
         return

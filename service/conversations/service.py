@@ -207,7 +207,7 @@ class ConversationService:
     async def update_member(
         self, caller: str, conversation_id: str, username: str, *, role: Role, request_id: str
     ) -> tuple[Member | None, Changed]:
-        """Gives a member another role; returns the member as it is then.
+        """Changes the role of a member; returns the member as it is then.
 
         The member is None for a repeat when one of the two has gone since.
 
@@ -298,7 +298,7 @@ class ConversationService:
         return Changed(entry, result.outcome == Outcome.DUPLICATE)
 
     def _announce(self, result: MembershipResult) -> None:
-        """Tells what was committed; entries of a repeat were told by the first one, or are by the commit feed."""
+        """Publishes committed entries; those of a repeated request were published by the first one, or by the feed."""
         if result.outcome != Outcome.STORED:
             return
         if result.entries:

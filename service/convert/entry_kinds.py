@@ -44,7 +44,7 @@ class Kind:
         membership: reads the effect on the sessions of the channel from ready bytes; None: there is none.
         replacement: reads from an item what takes the place of the ready bytes of an earlier entry: an item with the
             seq of that entry. None: no entry of this kind changes another one.
-        has_effect: whether an item of this kind has to be looked at when it is handed on.
+        has_effect: whether an item of this kind has to be looked at when it is delivered.
     """
 
     number: int

@@ -28,7 +28,7 @@ def delivery(entry: Entry, attempt: int) -> bytes:
 
 
 def create_seconds_of(item: Item) -> float:
-    """Gives when an item was committed, in Unix seconds of PostgreSQL's clock; decodes it."""
+    """Returns when an item was committed, in Unix seconds of PostgreSQL's clock; decodes the item."""
     time = chat_pb2.ChatResponse.FromString(item.body).messages[0].create_time
     return float(time.seconds + time.nanos / 1e9)
 

@@ -1,6 +1,6 @@
 """One conversation that somebody listens to on this worker, as pure state.
 
-Keeps the last seq that was handed on (the position of every live session), a bounded tail of ready bytes, and what
+Keeps the last seq that was delivered (the position of every live session), a bounded tail of ready bytes, and what
 came too early. What is at or below the position is dropped; what is beyond the next seq is parked until the gap
 before it is filled, by the bus or, after PARK_SECONDS, from PostgreSQL.
 """
@@ -23,7 +23,7 @@ class Channel:
     """The state of one conversation on this worker.
 
     Attributes:
-        position: the last seq that was handed on; -1 until the log was read.
+        position: the last seq that was delivered; -1 until the log was read.
         known_last_seq: the highest seq that is known to be committed.
         live: the sessions that get each run of entries as it comes.
         lagging: sessions that are attached and behind.
@@ -47,7 +47,7 @@ class Channel:
         self.known_last_seq = max(self.known_last_seq, last_seq)
 
     def take(self, items: Iterable[Item]) -> list[Item]:
-        """Takes entries from anywhere; gives those to hand on now, in order and without a gap."""
+        """Takes entries from anywhere; gives those to deliver now, in order and without a gap."""
         run: list[Item] = []
         is_open = self.position >= 0
         expected = self.position + 1
@@ -80,17 +80,17 @@ class Channel:
             self.known_last_seq = max(self.known_last_seq, item.seq)
 
     def take_parked(self) -> list[Item]:
-        """Gives what can be handed on after `open_at` or a cooldown."""
+        """Returns what can be delivered after `open_at` or a cooldown."""
         waiting = [self.parked.pop(seq) for seq in sorted(self.parked)]
         return self.take(waiting)
 
     @property
     def has_gap(self) -> bool:
-        """Whether something is known to be committed that was not handed on."""
+        """Whether something is known to be committed that was not delivered."""
         return self.position < self.known_last_seq
 
     def tail_after(self, position: int) -> list[Item] | None:
-        """Gives all entries after a position from memory, or None when they are not all there."""
+        """Returns all entries after a position from memory, or None when memory lacks some of them."""
         if position >= self.position:
             return []
         if not self._tail or self._tail[0].seq > position + 1:

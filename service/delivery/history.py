@@ -37,7 +37,7 @@ class History:
         self.read_count = 0
 
     async def read_after(self, positions: Sequence[Position], *, limit_each: int) -> dict[str, list[Item]]:
-        """Gives some of what follows each position: from memory, else by one statement for all.
+        """Returns some of the entries after each position: from memory, else by one statement for all.
 
         Args:
             positions: of different conversations.
@@ -84,7 +84,7 @@ class History:
             self._drop_part(conversation_id, first_seq)
 
     def _find(self, position: Position) -> tuple[list[Item], int]:
-        """Gives what a part has above the position; when none has it, nothing, and where the next part begins."""
+        """Returns the entries of a part above the position (maybe none), and where the next part begins."""
         wanted = position.seq + 1
         starts = self._starts.get(position.conversation_id, [])
         at = bisect_right(starts, wanted)

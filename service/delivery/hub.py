@@ -2,7 +2,7 @@
 
 The log is the authority. Entries come from the worker's own writer, from the bus and from PostgreSQL; `Channel` puts
 them in order and drops what is known. A gap is read from PostgreSQL after a short wait. Membership entries are applied
-when their seq is handed on, before the next one. A large fan-out gets what comes during its cooldown as one.
+when their seq is delivered, before the next one. A large fan-out gets what comes during its cooldown as one.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ class Hub:
             self._hand_on(channel, channel.take(items))
 
     def note_last_seq(self, conversation_id: str, last_seq: int) -> None:
-        """Takes word that a conversation has grown up to a seq; what is missing is read if it does not come."""
+        """Notes that a conversation has grown up to a seq; missing entries are read if they do not come."""
         channel = self.channels.get(conversation_id)
         if channel is not None and last_seq > channel.position:
             channel.known_last_seq = max(channel.known_last_seq, last_seq)
@@ -174,7 +174,7 @@ class Hub:
         return subscriptions.finished.get(conversation_id)
 
     def has_pending_own(self, session: Session) -> bool:
-        """Whether a message that a session stored itself was not handed on yet, in what it is attached to.
+        """Whether a message that a session stored itself was not delivered yet, in what it is attached to.
 
         A session that lags is told apart by its lags.
         """
@@ -207,7 +207,7 @@ class Hub:
 
         A write costs the same whatever is in it. Without a cooldown the event loop would come back from a thousand
         writes to find one message more, and write it to a thousand: nothing is joined, and nobody else has a turn. What
-        comes for large fan-outs during a cooldown is handed on together after it; while less comes, nothing waits.
+        comes for large fan-outs during a cooldown is delivered together after it; while less comes, nothing waits.
         """
         self._is_cooling_down = True
         clock = self._clock
@@ -237,7 +237,7 @@ class Hub:
         return bool(run)
 
     def _hand_on_parts(self, channel: Channel, run: list[Item]) -> None:
-        """Hands on a run in parts: an entry that has an effect ends a part, and is applied before the next part."""
+        """Delivers a run in parts: an entry that has an effect ends a part, and is applied before the next part."""
         part: list[Item] = []
         size_bytes = 0
         for item in run:
@@ -270,7 +270,7 @@ class Hub:
             session.subscriptions.fall_behind(channel.conversation_id, next_seq - 1, next_seq)
 
     def _look_at_age(self, item: Item) -> None:
-        """Notes how old a message is that was just handed on; of many only a few, since it must be decoded for that."""
+        """Notes how old a message is that was just delivered; of many only a few, since it must be decoded for that."""
         now = self._clock.time()
         if now >= self._next_look_time:
             self._next_look_time = now + _LOOK_SECONDS

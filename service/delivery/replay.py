@@ -190,7 +190,7 @@ class Replayer:
     def _push(
         self, session: Session, conversation_id: str, lag: Lag, items: list[Item], *, end_seq: int | None = None
     ) -> bool:
-        """Hands entries to the session as far as it has room, and makes it live when it is there.
+        """Puts entries into the outbox while there is room; makes the subscription live when it has caught up.
 
         Args:
             end_seq: where the log ended for the user when `items` was read; None when there is more behind them.

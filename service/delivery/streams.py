@@ -151,7 +151,7 @@ class Streams:
                 stream.hasten(now)
 
     def ask_to_leave(self, *, spread_seconds: float) -> None:
-        """Tells the clients of open streams to leave; new streams may still come.
+        """Asks the clients of open streams to leave; new streams may still open.
 
         Args:
             spread_seconds: reconnect delays are spread over this, so that not all clients come at once.
@@ -162,7 +162,7 @@ class Streams:
                 stream.session.outbox.put(responses.go_away(random.uniform(0, spread_seconds)))  # noqa: S311
 
     async def go_away(self, *, drain_seconds: float, spread_seconds: float) -> None:
-        """Tells all clients to leave, waits for their streams to end, then ends the rest; refuses new streams.
+        """Asks all clients to leave, waits for their streams to end, then ends the rest; refuses new streams.
 
         Args:
             drain_seconds: how long the wait may take.

@@ -16,7 +16,7 @@ class Lag:
     """A conversation in which the session is behind.
 
     Attributes:
-        position: the last seq that was handed on.
+        position: the last seq that was delivered.
         floor_seq: from here on everything is visible to the user, so that the channel's tail may serve.
         is_member: False for a former member, whose replay ends at the entry of the removal.
         end_seq: the last seq when the session came: an earlier stream of the device may have had it up to there.
@@ -28,7 +28,7 @@ class Lag:
     end_seq: int = 0
 
     def advance(self, seq: int) -> None:
-        """Notes that entries up to a seq were handed on; the position never falls."""
+        """Notes that entries up to a seq were delivered; the position never falls."""
         self.position = max(self.position, seq)
 
     def limit(self, *, is_member: bool, floor_seq: int) -> None:
@@ -96,7 +96,7 @@ class Subscriptions:
         self.finished[conversation_id] = seq
 
     def note_removal(self, conversation_id: str, seq: int) -> bool:
-        """Notes that an entry, which was just handed on, takes the user out.
+        """Notes that an entry, which was just delivered, takes the user out.
 
         Returns:
             True when the session has that entry, and is finished; False while it lags: then the replay finishes it.

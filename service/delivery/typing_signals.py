@@ -26,7 +26,7 @@ class TypingSignals:
         self._bucket = TokenBucket(_RATE, clock)
 
     def publish(self, conversation_id: str, *, is_active: bool) -> None:
-        """Tells the other members that the user writes or has stopped, unless too much was said already.
+        """Notifies the other members that the user types or has stopped, unless the user's bucket is empty.
 
         Raises:
             ConversationNotFound: the user is not a member, as far as this session knows.

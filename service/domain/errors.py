@@ -338,7 +338,7 @@ class ReplyNotFound(ParleyError):
 
 
 class AckBeyondDelivered(ParleyError):
-    """An ack for what was not handed on."""
+    """An ack for what was not delivered."""
 
     reason = "ACK_BEYOND_DELIVERED"
 

@@ -76,7 +76,7 @@ def decide_remove(
 
 
 def decide_role(view: MembershipView, conversation_id: str, username: str, role: Role) -> list[MembershipChange]:
-    """Gives a member another role; nothing when the member has it.
+    """Changes the role of a member; does nothing when the member has that role.
 
     Raises:
         MemberNotFound: the user is not in.

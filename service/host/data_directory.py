@@ -63,7 +63,7 @@ def hold_data_directory(path: Path, check: Callable[[], None]) -> Iterator[DataD
 
 
 def mark_worker(path: Path) -> int:
-    """Tells the next server that this worker still uses the directory; holds until the process ends."""
+    """Shows the next server that this worker still uses the directory, until the process ends."""
     descriptor = os.open(path / _WORKERS_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor

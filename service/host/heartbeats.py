@@ -44,5 +44,5 @@ class Heartbeats:
         self._heard_time = now
 
     def is_stalled(self, now: float) -> bool:
-        """Says whether the process has been silent for too long."""
+        """Returns whether the process has been silent for too long."""
         return now - self._heard_time > (SERVING_SECONDS if self.is_ready else STARTING_SECONDS)

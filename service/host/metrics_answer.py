@@ -21,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 def to_answer(request: bytes, collector: Collector, find_trouble: Callable[[], str]) -> bytes:
-    """Gives what to write; empty where there is only to hang up: an empty line asks for nothing.
+    """Returns the bytes to write; empty where the connection is only to be closed: an empty line asks for nothing.
 
     Args:
         request: up to the empty line after its headers, at least.
@@ -35,7 +35,7 @@ def to_answer(request: bytes, collector: Collector, find_trouble: Callable[[], s
 
 
 def accepts_openmetrics(accept: str) -> bool:
-    """Says whether an Accept header names OpenMetrics, in the version that is written here or in any."""
+    """Returns whether an Accept header names OpenMetrics, in the version that is written here or in any."""
     for accepted in accept.lower().split(","):
         kind, *parameters = (part.strip() for part in accepted.split(";"))
         versions = [each for each in parameters if each.startswith("version")]

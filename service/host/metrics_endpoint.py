@@ -111,7 +111,7 @@ class MetricsEndpoint:
         self._connections.add(connection)
 
     def _has_room(self) -> bool:
-        """Says whether one more may come; the oldest one that has not asked yet makes room for it."""
+        """Returns whether one more may come; the oldest one that has not asked yet makes room for it."""
         if len(self._connections) < MAX_CONNECTIONS:
             return True
         silent = [each for each in self._connections if each.state is _State.READING]

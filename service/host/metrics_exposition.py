@@ -44,7 +44,7 @@ class Exposition(Collector):
         self._readable = self._find_readable()
 
     def collect(self) -> Iterator[Family]:
-        """Gives every metric."""
+        """Yields every metric."""
         self._readable = self._find_readable()
         for metric in WORKER_METRICS:
             yield _FAMILIES[metric.kind](self, metric)

@@ -44,7 +44,7 @@ def answer(flags: Mapping[str, object], config_file: Path | None) -> None:
 
 
 def _differs(key: str, in_force: Settings, found: Settings) -> bool:
-    """Says whether a setting changed; what was left open and filled in at the start did not."""
+    """Returns whether a setting changed; what was left open and filled in at the start did not."""
     value = value_of(found, key)
     if value is None and key in ("database.url", "redis.url", "auth.keys_file"):
         return False

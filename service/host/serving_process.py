@@ -51,7 +51,7 @@ class ServingProcess:
 
     @property
     def is_spawned(self) -> bool:
-        """Says whether it was ever spawned."""
+        """Returns whether it was ever spawned."""
         return self._process is not None
 
     def spawn(self) -> None:
@@ -70,7 +70,7 @@ class ServingProcess:
         self._heartbeats = Heartbeats(self._clock())
 
     def hand(self, settings: bytes) -> None:
-        """Hands the settings over; from then on the process has 30 s to get ready."""
+        """Passes the settings to the process, which then has 30 s to get ready."""
         assert self._process is not None
         assert self._process.stdin is not None
         self.forgive()
@@ -79,7 +79,7 @@ class ServingProcess:
             self._process.stdin.close()
 
     def hand_again(self, settings: bytes) -> None:
-        """Gives settings that changed to a process that serves."""
+        """Passes changed settings to a process that serves."""
         os.ftruncate(self._news, 0)
         os.pwrite(self._news, settings, 0)
         self._send(signal.SIGHUP)
@@ -119,7 +119,7 @@ class ServingProcess:
         self._send(hasty or self.role.stop_signal)
 
     def has_ended(self) -> bool:
-        """Says whether the process has ended or was never started."""
+        """Returns whether the process has ended or was never started."""
         return self._process is None or self._process.poll() is not None
 
     def discard(self) -> None:

@@ -84,7 +84,7 @@ class Signals:
 
 
 def _has_terminal() -> bool:
-    """Says whether this process has a terminal, which can hang up."""
+    """Returns whether this process has a terminal, which can hang up."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Tells systemd how the server fares (`Type=notify`): messages to the socket that it names; without one, nothing.
+"""Reports the server's state to systemd (`Type=notify`) by the socket that systemd names; without one it does nothing.
 
 Source: sd_notify(3). Loads little.
 """
@@ -32,7 +32,7 @@ class Notifier:
         self.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def tick(self, now: float) -> None:
-        """Gives the watchdog its sign of life, when it is due; `now` is monotonic."""
+        """Sends the watchdog's keep-alive when it is due; `now` is monotonic."""
         if self._every_seconds and now - self._told_time >= self._every_seconds:
             self._told_time = now
             self.send("WATCHDOG=1")

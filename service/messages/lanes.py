@@ -166,7 +166,7 @@ class Lane:
             await self._store_patiently(part)
 
     async def _finish(self, batch: list[Submission], answers: list[Stored]) -> None:
-        """Tells readers and senders of a stored batch; makes direct conversations that were missing."""
+        """Announces a stored batch to readers and senders; makes direct conversations that were missing."""
         outcome = to_batch_outcome(batch, answers)
         self._settlements.finish(outcome)
         if outcome.missing:

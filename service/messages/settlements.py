@@ -21,7 +21,7 @@ Publish: TypeAlias = Callable[[Mapping[str, list[Item]]], None]
 
 
 class Settlements:
-    """Tells readers and senders what became of messages.
+    """Announces the outcomes of messages to readers and senders.
 
     Args:
         budget: holds the room of the messages that wait.
@@ -57,11 +57,11 @@ class Settlements:
         self._publish(by_conversation)
 
     def settle(self, submission: Submission, outcome: Stored | errors.ParleyError) -> None:
-        """Tells the sender of one message its outcome, unless the sender has one already."""
+        """Sends the outcome of one message to its sender, unless the sender has one already."""
         self.settle_all([(submission, outcome)])
 
     def settle_all(self, outcomes: Sequence[Settled]) -> None:
-        """Tells the senders of several messages; messages that have an outcome already are left out."""
+        """Sends the outcomes of several messages to their senders; messages that have one already are left out."""
         open_ones = [pair for pair in outcomes if not pair[0].is_settled]
         for submission, outcome in open_ones:
             submission.is_settled = True

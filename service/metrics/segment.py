@@ -53,6 +53,6 @@ def lay_out(metrics: "Iterable[Metric]") -> "dict[str, dict[Key, slice]]":
 
 
 def identify(metrics: "Iterable[Metric]") -> float:
-    """Gives a number that differs when the places or what their numbers mean do; never 0."""
+    """Returns a number, never 0, that differs when the slots or the meaning of their numbers differ."""
     layout = [(metric.name, metric.kind, metric.bounds, dict(metric.labels)) for metric in metrics]
     return 1.0 + zlib.crc32(repr(layout).encode())

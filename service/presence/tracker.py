@@ -85,7 +85,7 @@ class PresenceTracker:
         return [(name, records[name]) for name in shown]
 
     async def watch(self, session: Session, usernames: Sequence[str], correlation_id: int) -> None:
-        """Tells a session the presence of users now and from here on, instead of those watched before.
+        """Sends a session the presence of users, now and whenever it changes, in place of the users watched before.
 
         Raises:
             Unavailable: the database is.
@@ -141,7 +141,7 @@ class PresenceTracker:
         await self._compare(is_written=True)
 
     async def _compare(self, *, is_written: bool) -> None:
-        """Tells the watchers of what differs from what they know.
+        """Sends the watchers what differs from what they were sent last.
 
         Args:
             is_written: Redis has this worker's sessions, so that their users are online for everybody. Else Redis is
@@ -163,7 +163,7 @@ class PresenceTracker:
         publish_nowait(self._bus, PresenceChanged(username, record))
 
     def _tell(self, username: str, record: PresenceRecord | None) -> None:
-        """Tells the watchers of a change; times alone are none."""
+        """Notifies the watchers of a change; a new time alone is no change."""
         watchers = self._watchers.get(username)
         if not watchers:
             return

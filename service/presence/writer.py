@@ -112,7 +112,7 @@ class PresenceWriter:
                 _log.warning("presence not ended", error=str(error))
 
     async def _beat(self) -> bool:
-        """Gives False when Redis turned out to have lost something."""
+        """Returns False when Redis has lost records of this worker."""
         writer = self._store.writer
         if writer != self._whole:
             await self._rewrite(list(self._sessions))
@@ -129,7 +129,7 @@ class PresenceWriter:
                 await self._write({name: self._entries(name) for name in part if name in self._sessions}, {})
 
     def _next_of_round(self) -> list[str]:
-        """Gives the users whose turn it is to be written anew."""
+        """Returns the users whose turn it is to be written again."""
         if not self._to_rewrite:
             self._to_rewrite = list(self._sessions)
         count = -(-len(self._sessions) // _REFRESHES_A_ROUND)

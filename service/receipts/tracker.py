@@ -54,13 +54,13 @@ class ReceiptTracker:
         self._heard_time = float("-inf")
 
     def note(self, conversation_id: str, username: str) -> None:
-        """Takes word that a member has, or has read, more of a conversation than before."""
+        """Notes that a member has received or read more of a conversation than before."""
         if asyncio.get_running_loop().time() - self._heard_time < _HEARD_SECONDS and len(self._moved) < _MAX_MOVED:
             self._moved[(conversation_id, username)] = None
             self._batcher.notify()
 
     def watch(self, session: Session) -> None:
-        """Tells a session from here on; the state as it is, once its past has been brought."""
+        """Starts to send receipts to a session: first the present state, once the session has caught up."""
         self._watchers.add(session)
         publish_nowait(self._bus, ReceiptsWatched())
         self.hear_watch()
@@ -73,18 +73,18 @@ class ReceiptTracker:
         self._to_tell.discard(session)
 
     def tell_state(self, session: Session) -> None:
-        """Takes word that a session's past has been brought."""
+        """Notes that a session has caught up, so that it can get the present state."""
         if session in self._watchers:
             self._to_tell.add(session)
             self._batcher.notify()
 
     async def tell_all(self) -> None:
-        """Tells every watcher the state as it is: when the bus was away, what was published meanwhile is lost."""
+        """Sends every watcher the present state: what was published while the bus was away is lost."""
         self._to_tell |= self._watchers
         self._batcher.notify()
 
     def hear_watch(self) -> None:
-        """Takes word that somebody watches, here or elsewhere."""
+        """Notes that a session watches receipts, on this worker or on another one."""
         self._heard_time = asyncio.get_running_loop().time()
 
     def take(self, message: ReceiptsMoved) -> None:

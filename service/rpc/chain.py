@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Link = Callable[..., Any]
-"""A step that is part of a chain: it takes what the step before it hands on, and calls the rest with what it adds."""
+"""A step that is part of a chain: it takes what the step before it passes on, and calls the rest with what it adds."""
 
 
 class OutOfPlace(Exception):

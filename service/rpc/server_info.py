@@ -38,7 +38,7 @@ class ServerInfoHandlers:
     async def get_server_info(
         self, _request: server_info_pb2.GetServerInfoRequest, _call: Call
     ) -> server_info_pb2.GetServerInfoResponse:
-        """Says which server this is."""
+        """Returns which server this is."""
         return server_info_pb2.GetServerInfoResponse(
             name="parley",
             version=distribution.version(),

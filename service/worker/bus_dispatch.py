@@ -1,4 +1,4 @@
-"""Hands each message of the bus to the one handler of its class. The composition makes the table of handlers."""
+"""Passes each message of the bus to the handler of its class. The composition makes the table of handlers."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias, TypeVar, get_args

@@ -38,7 +38,7 @@ class Health:
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
 
     def component_states(self) -> dict[str, bool]:
-        """Tells which parts answered at the last look."""
+        """Returns which parts answered at the last check."""
         return {"postgres": self._has_database, "redis": self._is_redis_alive()}
 
     async def check(self) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _BEAT_SECONDS = 1.0
 # The thread that waits for completions polls the sockets, too, as in every grpcio before 1.80, and no threads of their
-# own: each event is handed on once less, which is a quarter of a bare unary call (docs/adr/0004-generic-handlers.md).
+# own: each event is delivered once less, which is a quarter of a bare unary call (docs/adr/0004-generic-handlers.md).
 GRPC_EXPERIMENTS = "-event_engine_poller_for_python"
 
 

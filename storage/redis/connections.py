@@ -34,7 +34,7 @@ class Sentinels(Sentinel):
     """Asks all Sentinels at once, so that some that hang cost half a second and not each that; believes the newest."""
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:
-        """Gives where the primary is. Raises: MasterNotFoundError: no Sentinel that answers names one."""
+        """Returns the address of the primary. Raises: MasterNotFoundError: no Sentinel that answers names one."""
         answers = await asyncio.gather(*(one.sentinel_masters() for one in self.sentinels), return_exceptions=True)
         known = [answer[service_name] for answer in answers if isinstance(answer, dict) and service_name in answer]
         named = [state for state in known if self.check_master_state(state, service_name)]

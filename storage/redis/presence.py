@@ -118,7 +118,7 @@ class PresenceStore:
     async def beat(self) -> bool:
         """Says that this writer is alive and that all its sessions are written; tries all that presence needs.
 
-        Gives False if Redis does not hold what was written under this name; then the writer has a new one.
+        Returns False if Redis has lost what was written under this writer's name; the writer has a new name then.
 
         Raises:
             Unavailable: Redis is, or refuses something; the writer has a new name.

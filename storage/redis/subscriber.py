@@ -44,7 +44,7 @@ class Subscriber:
         await self._send("UNSUBSCRIBE", channels)
 
     async def read(self) -> tuple[bytes, bytes, Any]:
-        """Gives what comes next: (kind, channel, payload); kind is b"message", b"subscribe" or b"unsubscribe".
+        """Returns the next message: (kind, channel, payload); kind is b"message", b"subscribe" or b"unsubscribe".
 
         There is no time limit. A cancelled call closes the connection.
 

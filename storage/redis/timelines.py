@@ -36,7 +36,7 @@ class TimelineStore:
         self._scripts = read_scripts("share")
 
     async def share(self, timelines: Mapping[int, int]) -> dict[int, int]:
-        """Tells the timelines seen here; gives the highest seen anywhere, of these clusters.
+        """Shares the timelines seen by this worker; returns the highest seen by any worker, of these clusters.
 
         Raises:
             Unavailable: Redis is.

@@ -185,7 +185,7 @@ def _take_parameters(url: Url, kind: Kind, *, is_tls: bool) -> dict[str, Any]:
 
 
 def _to_place(url: Url, kind: Kind) -> tuple[tuple[tuple[str, int], ...], str]:
-    """Gives the nodes, and the path of a Unix socket."""
+    """Returns the nodes, and the path of a Unix socket."""
     if url.scheme == "unix":
         if url.hosts or len(url.path) < 2:
             raise UrlError("must have three slashes and the path of the socket: unix:///run/redis.sock")
@@ -204,7 +204,7 @@ def _to_place(url: Url, kind: Kind) -> tuple[tuple[tuple[str, int], ...], str]:
 
 
 def _split_path(url: Url, kind: Kind) -> tuple[str, int | None]:
-    """Gives the name of Sentinel's service, and the number of the database; None: not in the path."""
+    """Returns the name of Sentinel's service and the number of the database; None: not in the path."""
     if url.scheme == "unix":
         return "", None
     parts = url.path.strip("/").split("/") if url.path.strip("/") else []

@@ -1,4 +1,4 @@
-"""A channel's state: entries come in any order, twice or never; what is handed on is dense, rising, each once."""
+"""A channel's state: entries come in any order, twice or never; what is delivered is dense, rising, each once."""
 
 from hypothesis import given
 from hypothesis import strategies as st

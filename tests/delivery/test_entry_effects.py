@@ -1,4 +1,4 @@
-"""What an entry does when it is handed on: a row of the table of kinds is all that Python needs for it."""
+"""What an entry does when it is delivered: a row of the table of kinds is all that Python needs for it."""
 
 import pytest
 from parley.v1 import chat_pb2, message_pb2

@@ -90,7 +90,7 @@ async def test_sessions_of_a_worker_share_the_bytes(two):
 
 
 async def test_many_senders_on_two_workers_make_one_dense_log_and_the_bus_fills_every_gap(two, db, monkeypatch):
-    """Each worker hands on its own batches before the other's came: the gaps are filled by the bus, none is read."""
+    """Each worker passes on its own batches before the other's came: the gaps are filled by the bus, none is read."""
     monkeypatch.setattr(hub, "PARK_SECONDS", 60.0)
     readers = await attach_all(two[0].worker, two[1].worker)
 

@@ -33,7 +33,7 @@ def list_commands(page: Path) -> list[tuple[str, list[str]]]:
 
 
 def find_missing(expected: list[str], output: str) -> list[str]:
-    """Gives the lines that did not come out; blanks and tabs are alike."""
+    """Returns the lines that did not come out; blanks and tabs are alike."""
     lines = [" ".join(line.split()) for line in output.splitlines()]
     patterns = {shown: re.escape(" ".join(shown.split())).replace(r"\.\.\.", ".*") for shown in expected}
     return [shown for shown, pattern in patterns.items() if not any(re.fullmatch(pattern, line) for line in lines)]

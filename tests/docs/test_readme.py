@@ -38,7 +38,7 @@ def target() -> Iterator[str]:
 
 
 def find_missing(expected: list[str], output: str) -> list[str]:
-    """Gives the lines that did not come out."""
+    """Returns the lines that did not come out."""
     lines = [line.strip().rstrip(",") for line in output.splitlines()]
     patterns = {shown: re.escape(shown.strip().rstrip(",")).replace(r"\.\.\.", ".*") for shown in expected}
     return [shown for shown, pattern in patterns.items() if not any(re.fullmatch(pattern, line) for line in lines)]

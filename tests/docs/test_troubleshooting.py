@@ -58,7 +58,7 @@ def is_told(call: ast.Call) -> bool:
 
 @functools.cache
 def list_messages() -> dict[str, str]:
-    """Gives each message with where it is."""
+    """Returns each message with where it is."""
     found = {}
     for path in list_modules():
         for node in ast.walk(ast.parse(path.read_text())):

@@ -114,7 +114,7 @@ class Connection:
         raise NotImplementedError
 
     def _note_end(self, error: Exception | None) -> None:
-        """Takes word that the stream has ended; None: with OK."""
+        """Notes that the stream has ended; None: with OK."""
 
     async def _run(self) -> None:
         pause_seconds = _FIRST_PAUSE_SECONDS

@@ -24,7 +24,7 @@ def main(paths: Sequence[str]) -> None:
 
 
 def to_tables(runs: Sequence[dict[str, Any]]) -> list[str]:
-    """Gives the lines of both tables: what each fault cost, and how long what is bounded took."""
+    """Returns the lines of both tables: what each fault cost, and how long what is bounded took."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for run in runs:
         first: dict[str, dict[str, Any]] = {}  # a short fault comes again in the selection, which is not as thorough

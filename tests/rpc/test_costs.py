@@ -58,7 +58,7 @@ class Watched:
 
 @pytest.fixture(scope="module")
 async def watched(backends: Backends) -> AsyncIterator[Watched]:
-    """A server with one worker and one lane: what it sends, it hands on by itself, and no batch is beside another."""
+    """A server with one worker and one lane: what it sends, it passes on by itself, and no batch is beside another."""
     async with watched_server(backends) as (server, statements, schema):
         yield Watched(server, statements, backends.postgres.url, schema)
 

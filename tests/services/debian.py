@@ -72,7 +72,7 @@ class Debian:
         is_read_only: bool = False,
         has_own_network: bool = False,
     ) -> list[str]:
-        """Gives a command line that runs a command in it; the process that it starts becomes that of the command.
+        """Returns a command line that runs a command in it; the process that it starts becomes that of the command.
 
         Args:
             user: user:group, names or numbers; "name:" takes the groups of that user.
@@ -112,7 +112,7 @@ def unpacked(folder: Path) -> Iterator[Debian]:
 
 
 def pip_variables() -> dict[str, str]:
-    """Gives the variables of this machine that say where packages come from."""
+    """Returns the variables of this machine that say where packages come from."""
     names = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "http_proxy", "https_proxy", "no_proxy")
     return {name: os.environ[name] for name in names if name in os.environ}
 

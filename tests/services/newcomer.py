@@ -52,7 +52,7 @@ class Newcomer:
         self.debian.run("chown", "-R", self.user, self.checkout)
 
     def command(self, *arguments: str, **variables: str) -> list[str]:
-        """Gives a command line that runs a command in the copy, as this user's shell does."""
+        """Returns a command line that runs a command in the copy, as this user's shell does."""
         own = {"TERM": "xterm", "LANG": "C.UTF-8"} | ({"HOME": self.home} if self.home else {})
         return self.debian.command(
             *arguments, user=self.user, where=self.checkout, environment=own | _ANY_PORT | variables

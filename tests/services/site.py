@@ -150,7 +150,7 @@ def open_site() -> Iterator[Site]:
 
 
 def own(path: Path) -> None:
-    """Gives a path to the user of the services."""
+    """Makes a path belong to the user of the services."""
     if USER is not None:
         shutil.chown(path, USER, USER)
 

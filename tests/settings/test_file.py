@@ -17,7 +17,7 @@ def read(directory: Path, content: str | bytes) -> Settings:
 
 
 def refusal(directory: Path, content: str | bytes) -> str:
-    """Gives what is said of a file."""
+    """Returns what is said of a file."""
     with pytest.raises(ConfigError) as error:
         read(directory, content)
     return str(error.value).replace(str(directory / "parley.yaml"), "FILE")

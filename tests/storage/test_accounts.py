@@ -280,7 +280,7 @@ async def living(accounts: Accounts, *login_ids: str) -> list[str]:
 
 
 async def is_waiting(database: Database) -> bool:
-    """Says whether a connection of this test's schema waits for another one's transaction."""
+    """Returns whether a connection of this test's schema waits for another one's transaction."""
     return bool(
         await database.fetchval(
             "SELECT count(*) FROM pg_locks waiting JOIN pg_locks touched USING (pid) "

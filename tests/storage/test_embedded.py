@@ -310,7 +310,7 @@ def start_holder(directory: Path, *, die_with_parent: bool = True) -> Holder:
 
 
 def is_running(process: psutil.Process) -> bool:
-    """Says whether it runs; one that has ended and waits to be reaped does not."""
+    """Returns whether it runs; one that has ended and waits to be reaped does not."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -27,12 +27,12 @@ class Balancer:
         self._turns = itertools.count()
 
     def pick(self) -> "chat_service_pb2_grpc.ChatServiceAsyncStub":
-        """Gives the next one in turn of those that serve."""
+        """Returns the next server in turn of those that serve."""
         targets = sorted(self.serving)
         return self.stub(targets[next(self._turns) % len(targets)])
 
     def stub(self, target: str) -> "chat_service_pb2_grpc.ChatServiceAsyncStub":
-        """Gives this one, whatever it says."""
+        """Returns this server, whatever its health is."""
         return chat_service_pb2_grpc.ChatServiceStub(self.channels[target])
 
     async def watch(self, target: str) -> None:

@@ -64,7 +64,7 @@ class Node(Spawned, EmbeddedPostgres):
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
 
     def own(self, path: Path) -> None:
-        """Gives a directory to the user that it runs as."""
+        """Makes a directory belong to the user that it runs as."""
         if self._system_user is not None:
             os.chown(path, *self._system_user)
 

@@ -38,7 +38,7 @@ def family(server: RunningServer) -> list[psutil.Process]:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Says whether it has ended."""
+    """Returns whether it has ended."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

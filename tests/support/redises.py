@@ -210,7 +210,7 @@ class RunningCluster:
             source.run("MIGRATE", "127.0.0.1", target.port, key, 0, 5000)
 
     def end_move(self, slot: int, source: Server, target: Server) -> None:
-        """Gives the slot to the target."""
+        """Assigns the slot to the target."""
         for node in (target, source):
             node.run("CLUSTER", "SETSLOT", slot, "NODE", name_of(target))
 

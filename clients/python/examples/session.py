@@ -171,7 +171,7 @@ class Session:
         return await send.answer
 
     async def messages(self) -> AsyncIterator[Entry]:
-        """Gives entries, each once and in order, until `close`; for one reader at a time.
+        """Yields entries, each once and in order, until `close`; for one reader at a time.
 
         A Reset among them: the server was set back; what came of that conversation above its seq is void.
 

@@ -280,7 +280,7 @@ class _ChatStream:
             await self._wake.wait()
 
     def _watch_silence(self) -> None:
-        """Sees to heartbeats from now on, if there are to be any: with one timer a stream, not one a wait."""
+        """Starts the heartbeats, if the stream has any: one timer a stream, not one a wait."""
         if self._silence_timer is None and (seconds := self._frames.heartbeat_seconds) is not None:
             self._silence_timer = asyncio.get_running_loop().call_at(self._write_time + seconds, self._end_silence)
 

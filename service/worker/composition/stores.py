@@ -97,7 +97,7 @@ async def open_stores(settings: Settings, *, worker_id: str) -> Stores:
 
 
 async def share_timelines(stores: Stores) -> None:
-    """Tells other workers the highest timelines that this one saw, and takes theirs.
+    """Shares the highest timelines that this worker saw with the other workers, and takes theirs.
 
     Raises:
         Unavailable: Redis is.

@@ -90,7 +90,7 @@ async def read_stats(database: Database) -> Stats:
 
 
 async def _count(connection: Connection, table: str, estimate: int) -> tuple[int, bool]:
-    """Gives how many rows a table has, and whether that is an estimate."""
+    """Returns how many rows a table has, and whether that is an estimate."""
     counted = await connection.fetchval(
         f'SELECT count(*) FROM (SELECT 1 FROM "{table}" LIMIT $1) counted', _COUNTED_ROWS + 1
     )

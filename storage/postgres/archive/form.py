@@ -115,6 +115,6 @@ def open_archive(path: Path) -> zipfile.ZipFile:
 
 
 def read_chunks(member: IO[bytes]) -> Iterator[bytes]:
-    """Gives a member's bytes, a few at a time; a member that was damaged raises zipfile.BadZipFile at its end."""
+    """Yields a member's bytes in chunks; a damaged member raises zipfile.BadZipFile at its end."""
     while chunk := member.read(_READ_BYTES):
         yield chunk

@@ -11,7 +11,7 @@ from storage.urls import Host
 
 @contextmanager
 def libpq_environment(target: Target) -> Iterator[dict[str, str]]:
-    """Gives the PG* variables with which a program comes to the same place; what is not there is not to be set.
+    """Returns the PG* variables with which a program reaches the same database; others must not be set.
 
     libpq takes a comma for the end of a host's name, so a socket whose directory has one gets a link to it.
     """

@@ -95,7 +95,7 @@ def _is_number(value: str) -> bool:
 
 
 def dropped(parameters: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
-    """Gives what has no effect: the name, why, and whether less is done than it asks for."""
+    """Returns the parameters without effect: name, reason, and whether less is done than the parameter asks for."""
     for name, value in parameters.items():
         if name in _WITHOUT_EFFECT:
             yield name, _WITHOUT_EFFECT[name], False

@@ -1,4 +1,4 @@
-"""Tells a pooler that keeps a session for each connection from one that lends it out for a transaction."""
+"""Distinguishes poolers that keep a session for each connection from those that lend it for one transaction."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -96,7 +96,7 @@ class Primary:
         self.knows_timelines = True
 
     def doubt(self) -> None:
-        """Takes word of a loss: another server may be the primary now, also if the last one answers again."""
+        """Notes a lost connection: another server may be the primary now, also if the last one answers again."""
         self._is_sure = len(self._hosts) == 1
 
     async def look_around(self) -> None:
@@ -152,7 +152,7 @@ class Primary:
     async def _ask_all(
         self, options: dict[str, Any], failures: list[tuple[Host | None, errors.Unavailable]]
     ) -> list[tuple[int, Connection, Host | None]]:
-        """Gives (timeline, connection, host) of each primary that may be used."""
+        """Yields (timeline, connection, host) of each primary that may be used."""
         hosts = list(self._hosts)
         asked = [asyncio.create_task(self._ask(host, options, failures)) for host in hosts]
         try:
@@ -169,7 +169,7 @@ class Primary:
     async def _ask(
         self, host: Host | None, options: dict[str, Any], failures: list[tuple[Host | None, errors.Unavailable]]
     ) -> tuple[int, Connection] | None:
-        """Gives (timeline, connection) when the host is a primary that may be used; else notes why it is not."""
+        """Returns (timeline, connection) when the host is a primary that may be used; else notes why not."""
         try:
             async with asyncio.timeout(self._limit_seconds):
                 return await self._connect_to(host, options)
@@ -182,7 +182,7 @@ class Primary:
             return None
 
     def note_timeline(self, cluster_id: int, timeline: int) -> None:
-        """Takes word of a timeline that a primary of the cluster was seen on."""
+        """Notes a timeline on which a primary of the cluster was seen."""
         known = self.timelines.get(cluster_id, 0)
         if timeline > known:
             self.timelines[cluster_id] = timeline
@@ -242,7 +242,7 @@ class Primary:
         return self._contexts
 
     async def _check(self, connection: Connection) -> int:
-        """Gives the timeline of a primary that may be used; 0 where the server does not tell.
+        """Returns the timeline of a primary that may be used; 0 where the server does not report one.
 
         Raises:
             NotPrimary: it is none.

@@ -58,7 +58,7 @@ class Claim:
     """What a claim gave.
 
     Attributes:
-        deliveries: in the order in which they are to be handed on.
+        deliveries: in the order in which they are to be delivered.
         rest: conversations of those asked for that have more, and whether this claim came on in them.
         due_seconds: when a deadline or a wait of this device ends; None: there is none to come.
     """
@@ -170,7 +170,7 @@ class Deliveries:
         return [_to_settlement(row) for row in rows]
 
     async def release(self, username: str, device_id: str, owner: int, *, counts: bool) -> int:
-        """Gives others what an ended stream held, at once; gives how many messages that were.
+        """Releases what an ended stream held, for other streams at once; returns how many messages that were.
 
         Args:
             counts: whether the attempts count as failed.

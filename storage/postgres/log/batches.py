@@ -53,7 +53,7 @@ class Batch:
         return len(self._firsts) < len(self._drafts)
 
     def arguments(self) -> tuple[Sequence[object] | None, ...]:
-        """Gives the arguments; columns of which nothing would be said are None."""
+        """Returns the arguments; a column that has only its default value is None."""
         (_, _, request_ids, hashes, sizes, texts, datas, content_types, replies, extras) = zip(
             *self._firsts, strict=True
         )
@@ -74,7 +74,7 @@ class Batch:
         )
 
     def to_answers(self, rows: Sequence[asyncpg.Record]) -> list[Stored]:
-        """Gives the answers of the drafts that repeat none."""
+        """Returns the answers of the drafts that repeat no earlier one."""
         if rows[0]["outcome"] == _PLACE_STORED:
             bases = {row["ord"]: (row["seq"], row["create_time"]) for row in rows}
             answers = []
@@ -86,7 +86,7 @@ class Batch:
         return [found[ord_] for ord_ in range(1, len(self._firsts) + 1)]
 
     def with_repeats(self, answers: Sequence[Stored]) -> list[Stored]:
-        """Gives the answers of all drafts, from those of the ones that repeat none."""
+        """Returns the answers of all drafts, from those of the drafts that repeat no earlier one."""
         seen: set[int] = set()
         results = []
         for draft, at in zip(self._drafts, self._first_at, strict=True):
@@ -96,7 +96,7 @@ class Batch:
 
 
 def _unless_all(values: Sequence[object], usual: object) -> Sequence[object] | None:
-    """Gives None for a column of nothing but its usual value: writing an array takes time for each element."""
+    """Returns None for a column that has only its default value: to write an array takes time for each element."""
     return None if values.count(usual) == len(values) else values
 
 

@@ -1,4 +1,4 @@
-"""Tells copies of a database apart, which have the same deployment id and, at first, the same epoch."""
+"""Distinguishes copies of a database, which have the same deployment id and, at first, the same epoch."""
 
 import hashlib
 

@@ -203,7 +203,7 @@ async def check_schema(connection: asyncpg.Connection) -> None:
 
 
 async def _to_absence(connection: asyncpg.Connection) -> errors.MigrationError:
-    """Tells a schema that is not there from one that the role does not see."""
+    """Distinguishes a schema that does not exist from one that the role does not see."""
     hidden = await connection.fetchval(
         """SELECT nspname FROM pg_namespace WHERE nspname = btrim(current_setting('search_path'), '"')
            AND NOT has_schema_privilege(oid, 'USAGE')"""

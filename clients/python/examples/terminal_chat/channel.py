@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def to_channel_options(target: str) -> list[tuple[str, int]]:
-    """Gives the options of a channel; one to this machine goes through no proxy, whose loopback is another one."""
+    """Returns the options of a channel; one to this machine goes through no proxy, whose loopback is another one."""
     host = target.rpartition(":")[0].strip("[]")
     is_here = host == "localhost" or host.startswith("127.") or host == "::1"
     return [*CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0)] if is_here else CHANNEL_OPTIONS

@@ -105,7 +105,7 @@ class Directory:
         await self._call(self._stub.AddMembers, request)
 
     async def set_role(self, conversation_id: str, username: str, role: message_pb2.MemberRole) -> None:
-        """Gives a member of a group another role; an owner can make another one owner, and then has no need to stay."""
+        """Changes the role of a member; an owner can make another member owner, and may leave then."""
         request = conversation_pb2.UpdateMemberRequest(
             conversation_id=conversation_id,
             username=username.removeprefix("@").lower(),

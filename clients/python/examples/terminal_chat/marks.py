@@ -45,7 +45,7 @@ class Marks:
         self._untold.update(self._seqs)
 
     def take(self) -> list[list[chat_pb2.Position]]:
-        """Gives what is to be told, a list for each frame."""
+        """Returns what is to be acknowledged, a list for each frame."""
         positions = [
             chat_pb2.Position(conversation_id=name, seq=self._seqs[name])
             for name in sorted(self._untold)

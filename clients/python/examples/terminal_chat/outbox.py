@@ -60,7 +60,7 @@ class Outbox:
             line.is_under_way = False
 
     def take(self, now: float, ids: Iterator[int]) -> list[tuple[int, message_pb2.SendRequest]]:
-        """Gives what is to go out now, each with its correlation id."""
+        """Returns what is to be sent now, each with its correlation id."""
         taken = []
         for conversation_id, line in self._lines.items():
             if not line.is_under_way and line.due_time <= now:

@@ -167,7 +167,7 @@ class Session:
         return arrived
 
     def take_frames(self, now: float, *, is_last: bool = False) -> list[chat_pb2.ChatRequest]:
-        """Gives what is to be written now.
+        """Returns what is to be written now.
 
         Args:
             is_last: the program ends: acks do not wait for their time.
@@ -219,7 +219,7 @@ class Session:
         self._epoch = self._stream_epoch
 
     def _is_new(self, message: message_pb2.Message) -> bool:
-        """Says whether an entry did not come before."""
+        """Returns whether an entry did not come before."""
         if message.seq <= self._positions.get(message.conversation_id, 0):
             self._acks.renew(message.conversation_id)
             return False
