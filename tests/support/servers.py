@@ -1,8 +1,11 @@
 """A real `parley serve` for the tests: a supervisor and its workers, as processes of their own."""
 
+import atexit
 import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from storage.embedded import EmbeddedPostgres
 from tests.support.waiting import wait_until
 
 START_SECONDS = 30.0
@@ -60,13 +64,38 @@ def running_server(
     """
     with contextlib.ExitStack() as stack:
         if data_dir is None:
-            data_dir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parley-server-")))
+            data_dir = Path(tempfile.mkdtemp(prefix="parley-server-"))
+            stack.callback(remove_directory, data_dir)
+            if "PARLEY_DATABASE_URL" not in (settings or {}):
+                # Each cluster would take half a second of processor time to make, and all of them are the same.
+                subprocess.run(["cp", "-a", empty_cluster(), data_dir / "postgres"], check=True)
         server = start_server(data_dir, workers=workers, settings=settings, command=command)
         try:
             wait_ready(server)
             yield server
         finally:
             server.stop()
+
+
+@functools.cache
+def empty_cluster() -> Path:
+    """The directory of a PostgreSQL that was made and has nothing in it yet; made once a process, never run again."""
+    data_dir = Path(tempfile.mkdtemp(prefix="parley-cluster-"))
+    atexit.register(remove_directory, data_dir)
+    postgres = EmbeddedPostgres(data_dir)
+    postgres.start()
+    postgres.stop()
+    return postgres.directory
+
+
+def remove_directory(directory: Path) -> None:
+    """Removes a data directory; what was killed may still write into it for a moment."""
+
+    def is_removed() -> bool:
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+
+    wait_until(is_removed, what="the directory's removal")
 
 
 def start_server(
