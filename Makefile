@@ -91,7 +91,7 @@ test-fast: $(VENV)/.dev ## Run the tests of rules, conversions, settings, logins
 
 .PHONY: test
 test: $(VENV)/.dev ## Run all tests, some 12 minutes, against a real PostgreSQL and Valkey that they start
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-services
 test-services: $(VENV)/.dev ## Test with other people's servers, PostgreSQL 15 to Envoy, 7 minutes; installs them, as root

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,15 @@ for _name in ("no_proxy", "NO_PROXY"):
 # How long an example takes is the machine's affair: pytest's time limit is the one that counts.
 settings.register_profile("parley", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("parley")
+
+# Folders whose files take longest. They are begun first, or the run would end with one process that works.
+_LONGEST = ("install", "docs", "bench", "ops", "clients", "metrics")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the longest folders first; within each the order stays."""
+    root = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(root).parts[0] not in _LONGEST)
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 # Rooms whose mutants are made.
-ROOMS = ("service/domain", "service/auth")
+ROOMS = ("service/domain", "service/auth", "service/messages", "service/consumers", "service/delivery")
 
 _ACCOUNTS = ("tests/auth/test_accounts.py",)
 _LOGINS = ("tests/auth/test_logins.py",)
 _KEYS = ("tests/auth/test_keys.py", "tests/auth/test_key_rotation.py")
+_STREAMS = (
+    "tests/delivery/test_own_messages.py",
+    "tests/delivery/test_ownership.py",
+    "tests/delivery/test_coming_back.py",
+)
+_MANAGER = ("tests/delivery/test_subscription_manager.py",)
+_WRITER = ("tests/messages/test_writer.py", "tests/messages/test_service.py")
+_LANES = (*_WRITER, "tests/messages/test_database_trouble.py")
 _NEAREST = {
     "service/auth/issuers.py": ("tests/auth/test_issuers.py", "tests/auth/test_verifier.py"),
     "service/auth/key_ring.py": (*_KEYS, "tests/auth/test_verifier.py"),
@@ -19,10 +27,29 @@ _NEAREST = {
     "service/auth/refusals.py": _ACCOUNTS,
     "service/auth/tokens.py": ("tests/auth/test_tokens.py", "tests/auth/test_verifier.py"),
     "service/auth/verifier.py": ("tests/auth/test_verifier.py", "tests/auth/test_issuers.py"),
+    "service/delivery/admission.py": _MANAGER,
+    "service/delivery/attach.py": ("tests/delivery/test_attach.py", *_MANAGER),
+    "service/delivery/bus_decoder.py": ("tests/delivery/test_bus_messages.py",),
+    "service/delivery/changed_memberships.py": ("tests/worker/test_bus_dispatch.py", "tests/worker/test_peers.py"),
+    "service/delivery/channel_opener.py": (*_MANAGER, *_STREAMS),
+    "service/delivery/device_modes.py": _MANAGER,
+    "service/delivery/fanout.py": ("tests/delivery/test_bus_messages.py", *_STREAMS),
+    "service/delivery/hub.py": ("tests/delivery/test_hub.py", "tests/delivery/test_hub_times.py", *_STREAMS),
+    "service/delivery/replay.py": ("tests/delivery/test_window_replay.py", *_STREAMS),
+    "service/delivery/subscription_manager.py": (*_MANAGER, "tests/delivery/test_epochs.py", *_STREAMS),
+    "service/delivery/typing_signals.py": ("tests/rpc/test_chat_frames.py",),
     "service/domain/call.py": ("tests/auth/test_signer.py",),
     "service/domain/distribution.py": ("tests/auth/test_keys.py",),
     "service/domain/errors.py": ("tests/convert/test_status.py", "tests/auth/test_attempts.py"),
     "service/domain/times.py": ("tests/auth/test_revocations.py", *_LOGINS),
+    "service/messages/blocked_lanes.py": _LANES,
+    "service/messages/counts.py": _WRITER,
+    "service/messages/lanes.py": _LANES,
+    "service/messages/outcomes.py": _WRITER,
+    "service/messages/settlements.py": _WRITER,
+    "service/messages/submission.py": ("tests/messages/test_lane_queue.py", *_WRITER),
+    "service/messages/tickets.py": _WRITER,
+    "service/messages/writer.py": _LANES,
 }
 
 
