@@ -12,12 +12,12 @@ from service.domain import distribution
 if TYPE_CHECKING:
     from storage.postgres.accounts.stats import Stats
 
-# What people ask for first; all tables are below.
+# The counts that people ask for first; the table of all tables follows.
 _ASKED = ("users", "logins", "devices", "conversations", "messages", "dead_letters")
 
 
 def stats_command(as_json: JsonOption = False, data_dir: DataDirOption = None, config: ConfigOption = None) -> None:
-    """Show how much there is: users, messages, tables and their sizes, the oldest rows of what has an end.
+    """Show counts of users and messages, the sizes of tables, and the oldest rows of tables whose rows expire.
 
     Cheap at any size: above 10,000 rows a figure is PostgreSQL's estimate, with a ~ before it.
     """

@@ -1,7 +1,7 @@
-"""What can be done with conversations: each verb checks, does, and announces after the commit.
+"""The verbs of conversations. Each verb checks its request, stores the change, and announces it after the commit.
 
-Takes ids, names and texts that are well-formed (`domain/checks.py`). What a change of membership does to whom is
-decided in `service/domain/membership.py`; messages are not here.
+The verbs take ids, names and texts that are well-formed (`domain/checks.py`). `service/domain/membership.py` decides
+which members a change affects, and how. The verbs of messages are in `service/messages/service.py`.
 """
 
 import secrets
@@ -66,9 +66,9 @@ class ConversationService:
     Args:
         hasher: makes the hashes by which repeats are compared.
         max_members: members of a group at most.
-        publish_entries: hands committed entries, in order, to those who listen; does not wait.
-        publish_memberships: tells that these users are in other conversations than before, or see others; does not
-            wait. What a worker that dies here does not tell is found by the commit feed and the membership versions.
+        publish_entries: publishes committed entries, in order; does not wait.
+        publish_memberships: publishes that the memberships of these users have changed; does not wait. Where a worker
+            dies before it publishes, the commit feed and the membership versions show the change.
         on_read: called with (conversation, user) when a read position has moved.
     """
 

@@ -19,12 +19,12 @@ from storage.records import Entry, EntryKind, MembershipAction
 
 @dataclass(frozen=True, slots=True)
 class MembershipEffect:
-    """What an entry does to the sessions of its conversation.
+    """The effect of an entry on the sessions of its conversation.
 
     Attributes:
         added: users who are members from this entry on.
         removed: users who see this entry and nothing above it.
-        are_all_removed: whether that is so for all users: the conversation is deleted.
+        are_all_removed: whether all users are removed: the conversation is deleted.
     """
 
     added: tuple[str, ...] = ()

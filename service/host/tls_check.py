@@ -1,4 +1,4 @@
-"""Whether the settings allow serving as they say: plaintext is for loopback, and TLS needs files that can be read."""
+"""Checks how a server would be reached: plaintext is for loopback alone, and TLS needs files that can be read."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ def check_transport(settings: Settings) -> None:
     """Refuses plaintext beyond loopback unless the settings allow it, and certificate files that can't be used.
 
     Raises:
-        StartError: one of these.
+        StartError: the settings allow neither, or a file can't be used.
     """
     tls = settings.tls
     if tls.certificate_file is not None and tls.key_file is not None:

@@ -1,4 +1,4 @@
-"""Says that the database came back in an earlier state (`parley restored`)."""
+"""Begins an epoch after the database was restored to an earlier state (`parley restored`)."""
 
 from service.cli.admin.opening import open_database
 from service.settings.tree import Settings
@@ -6,7 +6,7 @@ from storage.postgres.log.epochs import Epochs
 
 
 async def begin_epoch(settings: Settings) -> int:
-    """Says that the database came back in an earlier state; returns the number of the epoch that begins.
+    """Notes that the database was restored to an earlier state; returns the number of the epoch that begins.
 
     Running servers notice within seconds.
 
