@@ -113,3 +113,48 @@ async def test_many_acks_are_written_in_batches(db):
     await acks.flush()
     assert cursors.batches == [2000, 2000, 500]
     assert len(await stored(db)) == 4500
+
+
+class Held(Cursors):
+    """Begins to store, and goes on when it is let go."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.batches: list[list[str]] = []  # the devices of each batch that has begun
+        self.goes_on = asyncio.Event()
+
+    async def store_acks(self, acks: Sequence[Ack], *, epoch: int | None = None) -> set[tuple[str, str]]:
+        self.batches.append([ack.device_id for ack in acks])
+        await self.goes_on.wait()
+        return await super().store_acks(acks, epoch=epoch)
+
+
+async def test_device_waits_for_its_own_acks_that_are_just_written_and_for_no_others(db):
+    cursors = Held(db)
+    acks = AckWriter(cursors, lambda *_: None, epoch=1)
+    acks.note("bob", "phone", "g", 4)
+    flushing = asyncio.create_task(acks.flush())
+    await wait_for(lambda: cursors.batches == [["phone"]])
+    await acks.settle("bob", "tablet")
+    settling = asyncio.create_task(acks.settle("bob", "phone"))
+    await asyncio.wait([settling], timeout=0)
+    assert not settling.done()
+    cursors.goes_on.set()
+    await asyncio.gather(flushing, settling)
+    assert await stored(db) == {("bob", "phone", "g"): 4}
+    cursors.goes_on.clear()
+    acks.note("bob", "tablet", "g", 5)
+    flushing = asyncio.create_task(acks.flush())
+    await wait_for(lambda: cursors.batches[1:] == [["tablet"]])
+    await acks.settle("bob", "phone")  # its batch is over
+    cursors.goes_on.set()
+    await flushing
+
+
+async def test_cursors_that_moved_are_told_and_others_are_not(db):
+    moved: list[tuple[str, str]] = []
+    acks = AckWriter(Cursors(db), lambda *pair: moved.append(pair), epoch=1)
+    for seq in (4, 4, 3, 5):
+        acks.note("bob", "phone", "g", seq)
+        await acks.flush()
+    assert moved == [("g", "bob"), ("g", "bob")]
