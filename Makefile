@@ -90,7 +90,7 @@ test-fast: $(VENV)/.dev ## Run the tests of rules, conversions, settings, logins
 	  tests/storage/test_target.py tests/docs/test_repository.py
 
 .PHONY: test
-test: $(VENV)/.dev ## Run all tests, some 12 minutes, against a real PostgreSQL and Valkey that they start
+test: $(VENV)/.dev ## Run all tests, some 8 minutes, against a real PostgreSQL and Valkey that they start
 	$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-services
